@@ -1,0 +1,113 @@
+"""Loading questions: the registry of tasks, and what every task's questions have to satisfy."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections import Counter
+from collections.abc import Iterable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol
+
+from qrdistill.errors import ConfigError, DataError
+from qrdistill.questions import answers
+from qrdistill.questions.config import QuestionsConfig
+from qrdistill.questions.splits import not_enough
+from qrdistill.records import Question, Split
+
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+
+TASKS: dict[str, str] = {
+    "lab": "qrdistill.lab.questions:load",
+    "jsonl": "qrdistill.questions.own:load_files",
+    "hub": "qrdistill.questions.own:load_hub",
+    "gsm8k": "qrdistill.questions.tasks:load",
+    "math": "qrdistill.questions.tasks:load",
+    "arc_challenge": "qrdistill.questions.tasks:load",
+    "commonsense_qa": "qrdistill.questions.tasks:load",
+    "date_understanding": "qrdistill.questions.tasks:load",
+    "anli": "qrdistill.questions.tasks:load",
+    "strategy_qa": "qrdistill.questions.tasks:load",
+    "tabmwp": "qrdistill.questions.tasks:load",
+}
+REASONING_GYM = "reasoning_gym:"
+ENTRY_POINTS = "qrdistill.tasks"
+
+
+class Loader(Protocol):
+    def __call__(self, config: QuestionsConfig, *, seed: int, base_dir: Path) -> Iterable[Question]: ...
+
+
+def find_loader(task: str) -> Loader:
+    """The loader of a task: ours, `reasoning_gym:<dataset>`, or an installed package's entry point."""
+    if task.startswith(REASONING_GYM):
+        return _import("qrdistill.questions.gym:load", task)
+    if task in TASKS:
+        return _import(TASKS[task], task)
+    for entry in entry_points(group=ENTRY_POINTS):
+        if entry.name == task:
+            return entry.load()
+    near = difflib.get_close_matches(task, [*TASKS, REASONING_GYM + "<dataset>"], n=1, cutoff=0.4)
+    raise ConfigError(
+        f"unknown task {task!r}{f'; did you mean {near[0]!r}?' if near else ''} Known: {', '.join(TASKS)}, reasoning_gym:<dataset>",
+        key="questions.task",
+    )
+
+
+def _import(reference: str, task: str) -> Any:
+    module, _, attribute = reference.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def load_questions(config: QuestionsConfig, *, seed: int, base_dir: Path) -> list[Question]:
+    """The questions of a run: train, then dev, then test, each checked to be askable and answerable.
+
+    `base_dir` is the config file's folder; relative paths start there. Raises ConfigError and
+    DataError with the place, the value and the mend.
+    """
+    loader = find_loader(config.task)
+    questions = list(loader(config, seed=seed, base_dir=base_dir))
+    where = f"task {config.task}"
+    _check_unique(questions, where)
+    for question in questions:
+        problem = gold_problem(question, require_gold=config.require_gold)
+        if problem:
+            raise DataError(f"question {question.id!r} ({where}): {problem}")
+    counts = Counter(question.split for question in questions)
+    for split in SPLITS:
+        asked = getattr(config, split)
+        if asked is not None and counts[split] != asked:
+            raise not_enough(split, asked, counts[split], where)
+    if not questions:
+        raise ConfigError(f"{where} has no questions", key="questions.task")
+    return [question for split in SPLITS for question in questions if question.split == split]
+
+
+def _check_unique(questions: list[Question], where: str) -> None:
+    repeated = [key for key, count in Counter(question.id for question in questions).items() if count > 1]
+    if repeated:
+        shown = ", ".join(map(repr, repeated[:3])) + (" ..." if len(repeated) > 3 else "")
+        raise DataError(
+            f"{where}: {len(repeated)} ids occur more than once ({shown}); give every question an id of its own"
+        )
+
+
+def gold_problem(question: Question, *, require_gold: bool = True) -> str | None:
+    """What is wrong with a question's gold answer, in words; None where nothing is.
+
+    A gold answer has to survive its own comparer: written in the closing line that teachers are asked
+    for, it must be read back as itself.
+    """
+    needs_gold = answers.comparer(question.kind).needs_gold
+    if question.gold is None or not question.gold.strip():
+        if not (require_gold and needs_gold):
+            return None
+        return "it has no gold answer; add one, or set questions.require_gold: false"
+    extracted = answers.extract(question, answers.render(question.kind, question.gold))
+    if extracted.answer is None:
+        return f"its gold answer {question.gold!r} is not one of kind {question.kind}: {extracted.reason or 'nothing is read from it'}"
+    same = answers.comparer(question.kind).same(question, question.gold, extracted.answer)
+    if same.outcome != "correct":
+        return f"its gold answer {question.gold!r} does not equal itself as {question.kind}: {same.reason}; use another kind"
+    return None
