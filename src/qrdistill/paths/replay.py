@@ -1,0 +1,85 @@
+"""Teacher `replay`: ready paths from a file (JSONL, CSV, Parquet), such as another run's paths.parquet."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path as FilePath
+
+from qrdistill.errors import DataError
+from qrdistill.paths.config import ReplayTeacher
+from qrdistill.paths.styles import Style
+from qrdistill.paths.teachers import Draft
+from qrdistill.progress import Progress
+from qrdistill.questions.sources import Row, read_file
+from qrdistill.records import Question
+
+
+class ReplayTeacherImplementation:
+    """Hands out a file's paths; the rows of one question and style are its samples, in file order.
+
+    A row has `question_id`, `style` and `text`, and may have `teacher` (who wrote it),
+    `finish_reason`, `prompt_tokens`, `completion_tokens` and `cost`. Rows for questions that this run
+    does not ask are counted and warned of; a style that the run does not use is an error, because a
+    misspelt style would silently lose all its paths.
+    """
+
+    def __init__(
+        self, config: ReplayTeacher, *, base_dir: FilePath, seed: int, questions: Sequence[Question]
+    ) -> None:
+        self.name = config.name
+        self.file = base_dir / config.file
+        known = {question.id for question in questions}
+        self._drafts: dict[tuple[str, str], list[Draft]] = {}
+        self._places: dict[str, int] = {}  # style -> the line that first used it
+        self._unknown: Counter[str] = Counter()
+        for row in read_file(self.file):
+            question_id, style, draft = row.text("question_id"), row.text("style"), _draft(row)
+            self._places.setdefault(style, row.line)
+            if question_id in known:
+                self._drafts.setdefault((question_id, style), []).append(draft)
+            else:
+                self._unknown[question_id] += 1
+        if not self._places:
+            raise DataError("holds no paths; one JSON object per line is expected", file=self.file)
+
+    def check_styles(self, names: Sequence[str]) -> None:
+        for style, line in self._places.items():
+            if style not in names:
+                raise DataError(
+                    f"unknown style {style!r}; this run's styles are {', '.join(names)}: "
+                    "correct it, or add it to paths.styles",
+                    file=self.file,
+                    line=line,
+                )
+
+    def report(self, progress: Progress) -> None:
+        if self._unknown:
+            first = ", ".join(list(self._unknown)[:3])
+            progress.warn(
+                f"{self.file}: {self._unknown.total()} of its paths are for {len(self._unknown)} questions "
+                f"that this run does not ask (such as {first}); they are left out"
+            )
+
+    def samples(self, question: Question, style: Style) -> int:
+        return len(self._drafts.get((question.id, style.name), ()))
+
+    def path(self, question: Question, style: Style, sample: int) -> Draft | None:
+        drafts = self._drafts.get((question.id, style.name), ())
+        return drafts[sample] if sample < len(drafts) else None
+
+
+def _draft(row: Row) -> Draft:
+    row.text("text")
+    value = row.value
+    try:
+        return Draft(
+            text=value["text"],  # as it came, blanks at its ends included
+            finish_reason=str(value.get("finish_reason") or "stop"),
+            prompt_tokens=int(value.get("prompt_tokens") or 0),
+            completion_tokens=int(value.get("completion_tokens") or 0),
+            cost=float(value.get("cost") or 0.0),
+            teacher=str(value["teacher"]) if value.get("teacher") else None,
+        )
+    except (TypeError, ValueError) as error:
+        raise row.error(f"token counts and cost must be numbers ({error})") from error

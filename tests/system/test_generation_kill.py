@@ -1,0 +1,101 @@
+"""A reply that was paid for is never lost and never bought twice: killed processes, and two at once."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fault_server import FaultServer
+from generation_runner import DRIPPING, KEY, KEY_NAME, run, teacher
+
+from qrdistill.records import Path as PathRecord
+from qrdistill.replies import ChatRequest, ReplyCache
+from qrdistill.store import read_table
+
+NUMBER = 250  # questions; four requests each: 1,000
+FAULTS = {"rate": 0.3, "latency": 0.05}  # of every kind
+RUNNER = Path(__file__).with_name("generation_runner.py")
+
+
+class CommittedWatch:
+    """Looks into the cache at the moment a request arrives: its reply must not be there."""
+
+    def __init__(self, cache: Path) -> None:
+        self.cache, self.host, self.keys = cache, "", set[str]()
+
+    def __call__(self, body: dict[str, Any]) -> None:
+        request = ChatRequest(
+            host=self.host,
+            model=body["model"],
+            messages=tuple((message["role"], message["content"]) for message in body["messages"]),
+            temperature=body["temperature"],
+            top_p=body["top_p"],
+            max_tokens=body["max_tokens"],
+            seed=body["seed"],
+            sample=body["seed"],
+        )
+        with sqlite3.connect(f"file:{self.cache}?mode=ro", uri=True) as connection:
+            rows = connection.execute("SELECT 1 FROM replies WHERE key = ?", (request.key,)).fetchall()
+        connection.close()
+        assert not rows, "asked although its reply was committed"
+        self.keys.add(request.key)
+
+
+def script(folder: Path, server: FaultServer, what: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(RUNNER), str(folder), server.url, str(NUMBER), what, "7"],
+        env={**os.environ, KEY_NAME: KEY},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def table(folder: Path) -> list[PathRecord]:
+    return sorted(read_table(folder / "paths.parquet", PathRecord), key=lambda path: path.id)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[PathRecord]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as patch, FaultServer(**FAULTS) as server:
+        patch.setenv(KEY_NAME, KEY)
+        run(folder, [teacher(server.url, timeout=DRIPPING)], NUMBER)
+    return table(folder)
+
+
+@pytest.mark.slow
+def test_twenty_kills_lose_nothing_and_buy_nothing_twice(tmp_path: Path, undisturbed: list[PathRecord]):
+    folder = tmp_path / "killed"
+    watch = CommittedWatch(folder / "replies.sqlite")
+    with FaultServer(**FAULTS, watch=watch) as server:
+        watch.host = f"127.0.0.1:{server.port}"
+        folder.mkdir()
+        done = script(folder, server, "kill")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "killed 20"
+    assert len(watch.keys) == 4 * NUMBER
+    with ReplyCache(watch.cache) as cache:  # the keys that were watched for are the cache's own
+        assert watch.keys == set(cache.get_many(sorted(watch.keys))) | set(cache.failures(sorted(watch.keys)))
+    assert table(folder) == undisturbed
+    # some replies were on the wire when the process died; far from all were bought again
+    assert sum(server.replied.values()) < 4 * NUMBER + 20 * 64
+
+
+@pytest.mark.slow
+def test_two_processes_share_one_cache(tmp_path: Path, undisturbed: list[PathRecord]):
+    folder = tmp_path / "pair"
+    folder.mkdir()
+    # a dripping reply is bought and given up: here every reply that is sent has to arrive
+    with FaultServer(**FAULTS, without=frozenset({"drip", "reset"})) as server:
+        done = script(folder, server, "pair")
+    assert done.returncode == 0, done.stderr
+    assert table(folder / "one") == undisturbed
+    assert table(folder / "two") == undisturbed
+    assert len(server.replied) == len(undisturbed)
+    assert max(server.replied.values()) == 1, "a reply was bought twice"
