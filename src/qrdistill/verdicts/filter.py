@@ -1,0 +1,117 @@
+"""The filter: which paths are sound enough to train on (arXiv 2508.16861, quality filter).
+
+Checks run in this order, those that the config switches on:
+
+    truncated, duplicate, over_long, language, leak, contamination    what the text alone shows
+    answer, program                                                   what it states, what its code prints
+    judge                                                             what a reader says of its steps
+    near_duplicate, surplus                                           which of the sound ones train
+
+The first finding that is not `keep` closes a path: later, dearer checks are not bought for it. An
+undecided path does not train. Every path ends in exactly one of the three heaps:
+
+    kept + dropped + undecided = generated      per style, teacher, task and check
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING
+
+from qrdistill.errors import DataError
+from qrdistill.paths.config import TeacherConfig
+from qrdistill.paths.fill import Budget
+from qrdistill.progress import Progress, Silent
+from qrdistill.records import Path, Question
+from qrdistill.verdicts.account import Account
+from qrdistill.verdicts.cases import Case, Check
+from qrdistill.verdicts.checks import cheap_checks, late_checks
+from qrdistill.verdicts.config import FilterConfig
+from qrdistill.verdicts.contamination import refuse_contaminated
+from qrdistill.verdicts.counts import FilterCounts
+from qrdistill.verdicts.judges import seat_judges
+from qrdistill.verdicts.panel import Panel
+
+if TYPE_CHECKING:
+    from qrdistill.replies import ReplyCache
+    from qrdistill.store import TableWriter
+
+WINDOW = 1024  # paths looked at together: bounds memory, and is what a judge can be asked at once
+
+
+def filter_paths(
+    questions: Mapping[str, Question],
+    paths: Iterable[Path],
+    config: FilterConfig,
+    *,
+    teachers: Sequence[TeacherConfig] = (),
+    out: TableWriter,
+    cache: ReplyCache | None = None,
+    base_dir: FilePath = FilePath(),
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> FilterCounts:
+    """Writes every check's verdict and one closing verdict (`check="filter"`) per path to `out`.
+
+    `paths` come grouped by question, in canonical order, and are read once, in constant memory; so
+    are the verdicts written. `cache` holds the judges' replies.
+
+    Raises ConfigError for a judge that cannot be had, DataError for a path whose question is not
+    there or whose question's paths do not stand together, InputError for train questions that are
+    also asked in dev or test.
+    """
+    progress = progress or Silent()
+    refuse_contaminated(questions.values(), config)
+    progress.start("filter")
+    seats, escalation = seat_judges(
+        config, teachers, seed=seed, cache=cache, base_dir=base_dir, progress=progress,
+        budget=Budget(config.budget_usd, config.budget_tokens, section="filter"),
+    )  # fmt: skip
+    panel = Panel(seats, escalation, config)
+    checks = [
+        *cheap_checks(config, questions),
+        *([Check("judge", panel.run)] if seats else []),
+        *late_checks(config, seed=seed),
+    ]
+    account = Account(check.name for check in checks)
+    for window in _windows(questions, paths):
+        for check in checks:
+            waiting = [case for case in window if case.open]
+            for case, finding in zip(waiting, check.run(waiting), strict=True):
+                if finding is not None:
+                    case.record(check.name, finding)
+                    account.checked(check.name, finding.outcome)
+        for case in window:
+            account.closed(case, case.close())
+            for verdict in case.verdicts:
+                out.write(verdict)
+        progress.advance(len(window), kept=account.total.kept, of=account.total.generated)
+    counts = account.counts(errors=panel.errors, agreement=panel.agreement(), judge_usd=panel.usd)
+    for warning in counts.warnings:
+        progress.warn(warning)
+    progress.done(kept=counts.kept, dropped=counts.dropped, undecided=counts.undecided)
+    return counts
+
+
+def _windows(questions: Mapping[str, Question], paths: Iterable[Path]) -> Iterator[list[Case]]:
+    window: list[Case] = []
+    seen: set[str] = set()
+    for question_id, paths_of_one in groupby(paths, key=lambda path: path.question_id):
+        group = list(paths_of_one)
+        question = questions.get(question_id)
+        if question is None:
+            raise DataError(f"path {group[0].id!r} belongs to question {question_id!r}, which is not there")
+        if question_id in seen:
+            raise DataError(
+                f"the paths of question {question_id!r} do not stand together (a second group starts at "
+                f"{group[0].id!r}); sort them by question"
+            )
+        seen.add(question_id)
+        window += (Case(question, path) for path in group)
+        if len(window) >= WINDOW:
+            yield window
+            window = []
+    if window:
+        yield window
