@@ -1,0 +1,121 @@
+"""Low-rank adapters and four-bit weights, by peft and bitsandbytes (extras `lora` and `qlora`)."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from qrdistill.errors import InputError, ModelError
+from qrdistill.students.config import StudentConfig
+
+QUANTIZATION_FILE = "quantization.json"  # beside exported adapters: how their base was quantized
+
+
+def _peft() -> Any:
+    try:
+        import peft
+    except ImportError as error:
+        raise InputError("adapters need peft; install it: pip install 'qrdistill[lora]'") from error
+    return peft
+
+
+def quantization(config: StudentConfig, device: torch.device) -> dict[str, Any]:
+    """What from_pretrained needs to load NF4 weights; nothing for unquantized students."""
+    if config.quantize is None:
+        return {}
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise InputError("quantize: nf4 needs bitsandbytes; install it: pip install 'qrdistill[qlora]'")
+    from transformers import BitsAndBytesConfig
+
+    settings = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=config.double_quantize,
+        bnb_4bit_compute_dtype=torch.bfloat16 if device.type == "cuda" else torch.float32,
+    )
+    return {"quantization_config": settings, "device_map": {"": device}}
+
+
+def keep_differentiable(model: Any) -> None:
+    """Keeps bitsandbytes from repacking four-bit weights for CPU inference.
+
+    It does so at the first evaluation, for good, in a layout whose product has no gradient: training
+    after it would go on without a word and learn nothing below the last adapter.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def add_lora(model: Any, config: StudentConfig) -> Any:
+    """Wraps the model so that only low-rank updates train (in float32), drawn from torch's RNG.
+
+    Raises ModelError where the targets name no module of this model.
+    """
+    peft = _peft()
+    lora = config.lora
+    assert lora is not None
+    settings = peft.LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
+        use_rslora=lora.rslora,
+        use_dora=lora.dora,
+        task_type="CAUSAL_LM",
+    )
+    if not isinstance(lora.targets, str):
+        linear = {
+            path.rpartition(".")[2]
+            for path, module in model.named_modules()
+            if hasattr(module, "in_features")
+        }
+        unknown = [target for target in lora.targets if target not in linear]
+        if unknown:
+            raise ModelError(
+                f"student {config.name}: lora.targets names {', '.join(unknown)}, which this model lacks; "
+                f"it has {', '.join(sorted(linear))}"
+            )
+    model.requires_grad_(False)
+    return peft.get_peft_model(model, settings, autocast_adapter_dtype=True)
+
+
+def base_of(folder: str) -> str:
+    """The base model that an adapter folder refers to: a folder (relative to it, or absolute) or hub id."""
+    settings = json.loads(Path(folder, "adapter_config.json").read_text(encoding="utf-8"))
+    base = str(settings.get("base_model_name_or_path") or "")
+    beside = Path(folder, base)
+    return str(beside.resolve()) if base and beside.is_dir() else base
+
+
+def load_adapter(model: Any, folder: str, config: StudentConfig) -> Any:
+    """The adapters that `export_student` (or peft) wrote, ready to train on unless the student is frozen."""
+    return _peft().PeftModel.from_pretrained(model, folder, is_trainable=not config.frozen)
+
+
+def dequantized(core: Any, base: str) -> Any:
+    """The base model in float32 with the values that its four-bit weights stand for, on the CPU."""
+    from bitsandbytes.functional import dequantize_4bit
+    from transformers import AutoModelForCausalLM
+
+    full: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    plain = dict(full.named_modules())
+    for path, module in core.named_modules():
+        weight: Any = getattr(module, "weight", None)
+        if hasattr(weight, "quant_state"):
+            target = plain[path.removesuffix(".base_layer")]
+            with torch.no_grad():
+                target.weight.copy_(dequantize_4bit(weight.data, weight.quant_state).float().cpu())
+    return full
+
+
+def remembered_quantization(folder: str, config: StudentConfig) -> StudentConfig:
+    """The config, quantized as exported adapters were trained where it does not say itself."""
+    file = Path(folder, QUANTIZATION_FILE)
+    if config.quantize is not None or not file.is_file():
+        return config
+    return config.model_copy(update=json.loads(file.read_text(encoding="utf-8")))

@@ -1,0 +1,232 @@
+"""Students from folders, hub ids and `scheme:name` strings; everything that can be wrong with one."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from qrdistill.errors import InputError, ModelError
+from qrdistill.progress import Progress, Silent
+from qrdistill.students import attention
+from qrdistill.students.adapters import (
+    add_lora,
+    base_of,
+    keep_differentiable,
+    load_adapter,
+    quantization,
+    remembered_quantization,
+)
+from qrdistill.students.config import StudentConfig
+from qrdistill.students.quiet import quiet
+from qrdistill.students.student import Student
+from qrdistill.students.tokens import Codec, Encoded
+
+MODEL_SCHEMES: dict[str, str] = {"lab": "qrdistill.lab:student_folder"}
+"""scheme -> "module:function" that turns the name after the colon into a folder."""
+
+
+def find_model(model: str, base_dir: Path) -> str:
+    """The folder (absolute) or hub id that a config's `model` means.
+
+    Raises ModelError for a path that does not exist.
+    """
+    scheme, colon, name = model.partition(":")
+    if colon:
+        targets = {entry.name: entry.value for entry in entry_points(group="qrdistill.model_schemes")}
+        targets |= MODEL_SCHEMES
+        if scheme not in targets:
+            raise ModelError(f"model {model!r}: unknown scheme {scheme!r}; known: {', '.join(targets)}")
+        module, _, function = targets[scheme].partition(":")
+        return str(getattr(importlib.import_module(module), function)(name))
+    folder = base_dir / model
+    if folder.is_dir():
+        return str(folder.resolve())
+    looks_like_path = model.startswith((".", "/", "~")) or model.count("/") > 1 or model.endswith("/")
+    if looks_like_path or folder.exists():
+        raise ModelError(
+            f"model {model!r}: there is no folder {folder}; paths are relative to the config file"
+        )
+    return model
+
+
+def _unusable(name: str, source: str, error: BaseException) -> ModelError:
+    cause = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    place = "folder" if Path(source).is_dir() else "hub id"
+    mend = (
+        "it must hold config.json, safetensors weights and a tokenizer"
+        if place == "folder"
+        else "check the spelling and your connection, or give a local folder"
+    )
+    return ModelError(f"student {name}: {place} {source} does not load: {cause[:300]}; {mend}")
+
+
+def _dtype(config: StudentConfig, device: torch.device) -> torch.dtype:
+    """Weights that train stay float32 (autocast lowers the compute); frozen ones may be halved on a GPU."""
+    if config.dtype != "auto":
+        return getattr(torch, config.dtype)
+    fixed = config.frozen or config.lora is not None or config.quantize is not None
+    return torch.bfloat16 if device.type == "cuda" and fixed else torch.float32
+
+
+def _load_model(source: str, config: StudentConfig, device: torch.device, dtype: torch.dtype) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    settings: Mapping[str, Any] = {
+        "dtype": dtype,
+        "trust_remote_code": config.trust_remote_code,
+        **quantization(config, device),
+    }
+    loaded: Any = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **settings)
+    model, info = loaded
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"student {config.name}: {source} lacks weights ({len(missing)}, first {missing[0]}), which would "
+            "start at random; use a complete causal language model"
+        )
+    if config.quantize:
+        keep_differentiable(model)
+        return model
+    return model.to(device)
+
+
+def load_student(
+    config: StudentConfig,
+    *,
+    base_dir: Path,
+    device: str = "cpu",
+    gradient_checkpointing: bool = False,
+    autocast: Literal["none", "bfloat16", "float16"] = "none",
+    compile: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Student:
+    """Loads model and tokenizer, adds adapters, and proves that packing does not leak between paths.
+
+    config.model may be a folder that `export_student` wrote, with merged weights or as adapters.
+    seed: of the adapters' random start. device: `cpu`, `cuda`, `cuda:1`, `auto`.
+
+    Raises ModelError naming the folder and the cause, InputError where an extra is not installed.
+    """
+    progress = progress or Silent()
+    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    source = find_model(config.model, base_dir)
+    adapted = Path(source, "adapter_config.json").is_file()
+    if adapted:
+        config = remembered_quantization(source, config)
+    elif config.quantize and config.lora is None and not config.frozen:
+        raise ModelError(
+            f"student {config.name}: quantized weights cannot train by themselves; add lora: {{rank: 8}} or "
+            "frozen: true"
+        )
+    name = attention.register(compiled=compile)
+    with quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            tokenizer = _load_tokenizer(source, config)
+            base = base_of(source) if adapted else source
+            model = _load_model(base, config, place, _dtype(config, place))
+            if adapted:
+                model = load_adapter(model, source, config)
+            elif config.lora is not None and not config.frozen:
+                model = add_lora(model, config)
+            if gradient_checkpointing and not config.frozen:
+                model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        except InputError:
+            raise
+        except Exception as error:  # the boundary to transformers: dozens of types, all mean "does not load"
+            raise _unusable(config.name, source, error) from error
+    if config.frozen:
+        model.requires_grad_(False)
+    model.train(not config.frozen)
+    text = model.config.get_text_config()
+    codec = Codec(
+        tokenizer,
+        name=config.name,
+        max_context=config.max_context or getattr(text, "max_position_embeddings", None),
+        stop_ids=_stop_ids(model),
+    )
+    _check_vocabulary(tokenizer, model, config.name, source)
+    student = Student(
+        config=config, model=model, codec=codec, device=place, source=source, autocast=autocast, packed=False
+    )
+    student.packed = packs_exactly(student, name)
+    if not student.packed:
+        progress.warn(
+            f"student {config.name}: model type {text.model_type!r} cannot be packed; its batches are padded, "
+            "which costs time and changes no result"
+        )
+    if compile:
+        for layer in student.core.get_decoder().layers:
+            layer.compile(dynamic=True)
+    return student
+
+
+def _load_tokenizer(source: str, config: StudentConfig) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(source, trust_remote_code=config.trust_remote_code)
+
+
+def _stop_ids(model: Any) -> list[int]:
+    stop = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    return [stop] if isinstance(stop, int) else list(stop or ())
+
+
+def _check_vocabulary(tokenizer: Any, model: Any, name: str, source: str) -> None:
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise ModelError(
+            f"student {name}: the tokenizer in {source} knows {len(tokenizer)} tokens, the model only {rows}; "
+            "they do not belong together"
+        )
+
+
+@torch.no_grad()
+def packs_exactly(student: Student, name: str) -> bool:
+    """Switches the student to the attention function `name` if that changes nothing; says whether it did.
+
+    Proof by trial rather than a list of families: four short paths, two with a shared beginning, packed
+    into one batch, must get the NLL that the family's own padded forward gives each (relative tolerance
+    1e-3; 5e-2 for weights in half precision or four bits). So leaks, position schemes, heads and attention
+    forms that packing does not honour are all found, and the student keeps its own attention.
+    """
+    if not getattr(student.core, "_supports_attention_backend", False):
+        return False
+    paths = _probe_paths(student.num_rows)
+    own = student.core.config._attn_implementation
+    training = student.model.training
+    student.model.eval()
+    plain = student.forward(paths).nll_B.double()
+    try:
+        student.core.set_attn_implementation(name)
+        student.packed = True
+        packed = student.forward(paths).nll_B.double()
+    except (TypeError, AttributeError, ValueError, NotImplementedError):
+        packed = torch.full_like(plain, torch.nan)  # the plan does not reach the family's attention
+    finally:
+        student.packed = False
+        student.model.train(training)
+    dtype = next(iter(student.core.parameters())).dtype
+    exact = dtype == torch.float32 and student.autocast_dtype is None and not student.config.quantize
+    if torch.allclose(packed, plain, rtol=1e-3 if exact else 5e-2, atol=1e-5):
+        return True
+    student.core.set_attn_implementation(own)
+    return False
+
+
+def _probe_paths(rows: int) -> list[Encoded]:
+    def ids(start: int, count: int) -> tuple[int, ...]:
+        return tuple((start + 7 * at * at + at) % rows for at in range(count))
+
+    return [
+        Encoded(ids(3, 6), ids(11, 4), []),
+        Encoded(ids(5, 3), ids(2, 7), []),
+        Encoded((*ids(3, 5), 1 % rows), ids(13, 6), []),
+        Encoded(ids(4, 4), ids(9, 2), []),
+    ]

@@ -1,0 +1,190 @@
+"""A student: one model, its tokenizer, and the one forward that training, routing and scoring use.
+
+Legend: B paths, T tokens of a batch, N labels, H hidden width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from qrdistill.students import batches
+from qrdistill.students.batches import Batch
+from qrdistill.students.config import StudentConfig
+from qrdistill.students.head import label_nll
+from qrdistill.students.tokens import Codec, Encoded
+
+_AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class View:
+    """What one student makes of B paths.
+
+    nll_B: minus log-likelihood of each response, end token included, summed over its tokens, in nats.
+    num_targets_B: how many tokens were summed.
+    num_tokens: tokens that the model computed for it (a shared prefix counts once).
+    hidden: per path [spans, H]: the last hidden state at each response token's own position, aligned with
+        `Encoded.spans`; None unless asked for.
+    """
+
+    nll_B: Tensor
+    num_targets_B: Tensor
+    num_tokens: int
+    hidden: list[Tensor] | None = None
+
+
+class Student:
+    """name, config, model (peft-wrapped under LoRA), tokenizer, device; see `loading.load_student`."""
+
+    def __init__(
+        self,
+        *,
+        config: StudentConfig,
+        model: Any,
+        codec: Codec,
+        device: torch.device,
+        source: str,
+        autocast: Literal["none", "bfloat16", "float16"] = "none",
+        packed: bool = True,
+    ) -> None:
+        self.name, self.config, self.model, self.codec = config.name, config, model, codec
+        self.tokenizer: Any = codec.tokenizer
+        self.device, self.source, self.packed = device, source, packed
+        self.autocast_dtype = _AUTOCAST.get(autocast)
+        self.open_mask = torch.zeros(1, 1, 1, 1, device=device)  # transformers passes 4-D masks through
+
+    @property
+    def core(self) -> Any:
+        """The causal language model itself, without peft's wrapper; adapters stay in its layers."""
+        return self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
+
+    @property
+    def hidden_size(self) -> int:
+        return int(self.core.config.get_text_config().hidden_size)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the output vocabulary, padding rows included."""
+        return int(self.core.get_input_embeddings().weight.shape[0])
+
+    def encode(self, prompt: str, response: str) -> Encoded:
+        """See `tokens.Codec.encode`; raises tokens.Unencodable."""
+        return self.codec.encode(prompt, response)
+
+    def trainable_parameters(self) -> list[torch.nn.Parameter]:
+        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+
+    def split(
+        self, encoded: Sequence[Encoded], max_tokens: int | None, *, shared_prefix: bool = True
+    ) -> list[list[int]]:
+        """Indices of the paths of each forward of at most `max_tokens`: for gradient accumulation."""
+        return batches.split(encoded, max_tokens, share=shared_prefix and self.packed)
+
+    def forward(
+        self,
+        encoded: Sequence[Encoded],
+        *,
+        hidden: bool = False,
+        shared_prefix: bool = True,
+        max_tokens: int | None = None,
+    ) -> View:
+        """NLL of every path, in the given order, differentiable unless under torch.no_grad().
+
+        Where `max_tokens` asks for several forwards, their graphs are all kept until backward; to free
+        each early, go through `split` and call backward after each part.
+        """
+        parts = self.split(encoded, max_tokens, shared_prefix=shared_prefix)
+        views = [self._forward([encoded[at] for at in part], hidden, shared_prefix) for part in parts]
+        lengths_B = torch.tensor([path.num_targets for path in encoded], device=self.device)
+        if len(views) == 1:
+            return View(views[0].nll_B, lengths_B, views[0].num_tokens, views[0].hidden)
+        if not views:
+            empty = torch.zeros(0, device=self.device)
+            return View(empty, lengths_B, 0, [] if hidden else None)
+        order = [at for part in parts for at in part]
+        places = [0] * len(order)
+        for place, at in enumerate(order):
+            places[at] = place
+        joined = torch.cat([view.nll_B for view in views])
+        states = [state for view in views for state in view.hidden or ()]
+        return View(
+            joined[torch.tensor(places, device=self.device)],
+            lengths_B,
+            sum(view.num_tokens for view in views),
+            [states[place] for place in places] if hidden else None,
+        )
+
+    def _forward(self, encoded: list[Encoded], hidden: bool, shared_prefix: bool) -> View:
+        batch = batches.build(encoded, share=shared_prefix and self.packed, device=self.device)
+        with self.precision():
+            if self.packed:
+                states_NH = self.states(batch)
+                nll_N = label_nll(self.logits, states_NH, batch.labels_N, vocabulary=self.num_rows)
+            else:
+                states_NH, nll_N = self._padded(encoded, batch, hidden)
+        lengths_B = torch.tensor(batch.lengths_B, device=self.device)
+        nll_B = torch.segment_reduce(nll_N, "sum", lengths=lengths_B)
+        pieces = None
+        if hidden:  # response token i stands where token i + 1 is predicted: all rows but the first
+            assert states_NH is not None
+            pieces = [rows[1:] for rows in states_NH.split(list(batch.lengths_B))]
+        return View(nll_B, lengths_B, len(batch.tokens_T), pieces)
+
+    def logits(self, states_NH: Tensor) -> Tensor:
+        """The head [N, H] -> [N, V] in float32, with the scaling and soft-capping that families add."""
+        config = self.core.config.get_text_config()
+        logits_NV = self.core.get_output_embeddings()(states_NH).float()
+        softcap = getattr(config, "final_logit_softcapping", None)  # Gemma 2
+        if softcap is not None:
+            logits_NV = torch.tanh(logits_NV / softcap) * softcap
+        scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
+        return logits_NV if scale == 1 else logits_NV * scale  # Cohere; Granite
+
+    def precision(self) -> contextlib.AbstractContextManager[Any]:
+        if self.autocast_dtype is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, self.autocast_dtype)
+
+    def states(self, batch: Batch) -> Tensor:
+        """Last hidden states [N, H] where labels are predicted, over concatenated paths.
+
+        The plan alone says who sees whom: the mask is one that transformers leaves alone.
+        """
+        output = self.core.get_decoder()(
+            input_ids=batch.tokens_T[None],
+            position_ids=batch.positions_T[None],
+            attention_mask=self.open_mask,
+            use_cache=False,
+            plan=batch.plan,
+        )
+        return output.last_hidden_state[0].index_select(0, batch.rows_N)
+
+    def _padded(self, encoded: list[Encoded], batch: Batch, hidden: bool) -> tuple[Tensor | None, Tensor]:
+        """The family's own forward, one path per row with padding at its end; nothing of ours inside."""
+        longest = max(path.num_tokens for path in encoded)
+        tokens_BL = torch.full((len(encoded), longest), self.codec.end_id)
+        mask_BL = torch.zeros(len(encoded), longest, dtype=torch.long)
+        for row, path in enumerate(encoded):
+            ids = (*path.prompt_ids, *path.response_ids[:-1])
+            tokens_BL[row, : len(ids)] = torch.tensor(ids)
+            mask_BL[row, : len(ids)] = 1
+        mask_BL = mask_BL.to(self.device)
+        output = self.core(
+            input_ids=tokens_BL.to(self.device),
+            attention_mask=mask_BL,
+            use_cache=False,
+            output_hidden_states=hidden,
+        )
+        read = mask_BL.bool()  # path by path, as the batch has them when nothing is shared
+        logits_NV = output.logits[read].index_select(0, batch.rows_N)
+        nll_N = F.cross_entropy(logits_NV.float(), batch.labels_N, reduction="none")
+        if not hidden:
+            return None, nll_N
+        return output.hidden_states[-1][read].index_select(0, batch.rows_N), nll_N

@@ -1,0 +1,202 @@
+"""Text to tokens and back, by each student's own tokenizer: the only place where labels are made.
+
+A path becomes `prompt_ids` (exactly what generation is fed) and `response_ids` (exactly what generation
+should write: they decode to the response, then end). The mask between the two is therefore right by
+construction, whatever the tokenizer; every label also knows which characters of the response it stands for.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from qrdistill.errors import DataError, ModelError
+
+_MARK = "qrdistillqrdistill"  # stands for an answer when a chat template is asked how it closes one
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One path in one student's tokens.
+
+    spans: for each response token but the closing one, the characters [start, end) of the response that
+        it writes. Tokens that write parts of one character share its span.
+    exact: whether the response tokens decode to exactly the response. False only for tokenizers that
+        lose text (unknown characters, lower-casing).
+    """
+
+    prompt_ids: tuple[int, ...]
+    response_ids: tuple[int, ...]  # ends with the end-of-sequence token
+    spans: list[tuple[int, int]]
+    exact: bool = True
+
+    @property
+    def num_targets(self) -> int:
+        return len(self.response_ids)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that a forward reads: the closing token is predicted, never read."""
+        return len(self.prompt_ids) + len(self.response_ids) - 1
+
+
+class Tokenized(NamedTuple):
+    ids: tuple[int, ...]
+    spans: list[tuple[int, int]]
+
+
+class Unencodable(DataError):
+    """A path that this student cannot learn from; kept out and counted, never cut silently.
+
+    reason: `no_targets` (the tokenizer maps the response to no tokens) or `too_long` (prompt and response
+    exceed the context; `num_tokens` says how long they are).
+    """
+
+    def __init__(self, message: str, *, reason: Literal["no_targets", "too_long"], num_tokens: int) -> None:
+        self.reason, self.num_tokens = reason, num_tokens
+        super().__init__(message)
+
+
+class Codec:
+    """A student's tokenizer with the conventions of training and decoding fixed in one place.
+
+    tokenizer: a transformers tokenizer. Its padding side does not matter: nothing here pads.
+    max_context: tokens that prompt and response may take together; None: no limit.
+    stop_ids: further tokens that end a completion (a model's generation config may name some).
+    """
+
+    def __init__(
+        self, tokenizer: Any, *, name: str, max_context: int | None = None, stop_ids: Sequence[int] = ()
+    ) -> None:
+        self.tokenizer, self.name, self.max_context = tokenizer, name, max_context
+        eos: int | None = tokenizer.eos_token_id
+        if eos is None:
+            raise ModelError(
+                f"student {name}: its tokenizer has no end-of-sequence token, so it could never learn to stop; "
+                "set eos_token in the folder's tokenizer_config.json"
+            )
+        self.has_template = bool(getattr(tokenizer, "chat_template", None))
+        closing = self._template_end() if self.has_template else None
+        self.end_id: int = eos if closing is None else closing
+        self.stop_ids: frozenset[int] = frozenset({eos, self.end_id, *stop_ids})
+        probe: list[int] = tokenizer("a")["input_ids"]
+        self._appends_end = bool(probe) and probe[-1] == eos  # some post-processors close every text
+        self.prompt_ids: Callable[[str], tuple[int, ...]] = functools.lru_cache(maxsize=4096)(
+            self._prompt_ids
+        )
+
+    def _template_end(self) -> int | None:
+        """The special token that the chat template writes right after an assistant's message."""
+        messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": _MARK}]
+        try:
+            text: str = self.tokenizer.apply_chat_template(messages, tokenize=False)
+        except Exception:  # templates are the user's jinja: anything may be raised; eos is the safe end
+            return None
+        tail = text.partition(_MARK)[2].lstrip()
+        ids: list[int] = self.tokenizer(tail, add_special_tokens=False)["input_ids"] if tail else []
+        return ids[0] if ids and ids[0] in self.tokenizer.all_special_ids else None
+
+    def _prompt_text(self, prompt: str) -> str:
+        if not self.has_template:
+            return prompt
+        try:
+            return self.tokenizer.apply_chat_template(
+                [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+            )
+        except Exception as error:
+            cause = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ModelError(
+                f"student {self.name}: its chat template refuses a lone user message ({cause}); "
+                "mend or remove chat_template in the model folder"
+            ) from error
+
+    def _ids(self, text: str, *, offsets: bool = False, spelled_out: bool = False) -> Any:
+        """A prompt's beginning (and what may follow): special tokens as the model expects them.
+
+        spelled_out: special tokens that stand in the text itself are read as text.
+        """
+        batch = self.tokenizer(
+            text,
+            add_special_tokens=not self.has_template,
+            split_special_tokens=spelled_out,
+            return_offsets_mapping=offsets,
+            verbose=False,
+        )
+        if self._appends_end and not self.has_template:
+            return {key: value[:-1] for key, value in batch.items()}
+        return batch
+
+    def _prompt_ids(self, prompt: str) -> tuple[int, ...]:
+        ids = tuple(self._ids(self._prompt_text(prompt))["input_ids"])
+        return ids or (self.end_id,)  # nothing to condition on: generation still needs one token
+
+    def encode(self, prompt: str, response: str) -> Encoded:
+        """A prompt and the response to learn.
+
+        The response is tokenized as the prompt's continuation where that leaves the prompt's own tokens
+        untouched and decodes to the response; by itself otherwise.
+
+        Raises Unencodable where nothing can be learnt or the context is too short.
+        """
+        prompt_ids = self.prompt_ids(prompt)
+        tried: list[Tokenized] = []
+        for spelled_out in (False, True):  # a teacher may write `</s>`, and it is text
+            tokenized = self._continued(prompt, prompt_ids, response, spelled_out)
+            tried += [tokenized] if tokenized else []
+            if tried and self.decode(tried[-1].ids) == response:
+                break
+        else:
+            tried.append(self._alone(response))
+        exact = self.decode(tried[-1].ids) == response
+        ids, spans = tried[-1] if exact else tried[0]
+        if not ids:
+            raise Unencodable(
+                f"student {self.name}: its tokenizer maps the path to no tokens: {response[:60]!r}",
+                reason="no_targets",
+                num_tokens=len(prompt_ids),
+            )
+        num_tokens = len(prompt_ids) + len(ids) + 1
+        if self.max_context is not None and num_tokens > self.max_context:
+            raise Unencodable(
+                f"student {self.name}: question and path take {num_tokens} tokens, its context holds "
+                f"{self.max_context}",
+                reason="too_long",
+                num_tokens=num_tokens,
+            )
+        return Encoded(prompt_ids, (*ids, self.end_id), spans, exact)
+
+    def _continued(
+        self, prompt: str, prompt_ids: tuple[int, ...], response: str, spelled_out: bool
+    ) -> Tokenized | None:
+        if not self.tokenizer.is_fast or (spelled_out and self.has_template):
+            return None
+        text = self._prompt_text(prompt)
+        batch = self._ids(text + response, offsets=True, spelled_out=spelled_out)
+        ids, start = tuple(batch["input_ids"]), len(prompt_ids)
+        if ids[:start] != prompt_ids:
+            return None
+        offsets = batch["offset_mapping"][start:]
+        limit, base = len(response), len(text)
+        spans = [(min(max(a - base, 0), limit), min(max(b - base, 0), limit)) for a, b in offsets]
+        return Tokenized(ids[start:], spans)
+
+    def _alone(self, response: str) -> Tokenized:
+        fast = self.tokenizer.is_fast
+        batch = self.tokenizer(
+            response,
+            add_special_tokens=False,
+            split_special_tokens=True,
+            return_offsets_mapping=fast,
+            verbose=False,
+        )
+        ids = tuple(batch["input_ids"])
+        if fast:
+            return Tokenized(ids, [(a, b) for a, b in batch["offset_mapping"]])
+        ends = [min(len(self.decode(ids[: count + 1])), len(response)) for count in range(len(ids))]
+        return Tokenized(ids, list(zip([0, *ends[:-1]], ends, strict=True)))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of a completion: special tokens left out, spaces kept as they are."""
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)

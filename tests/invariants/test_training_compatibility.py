@@ -1,0 +1,101 @@
+"""A planted compatibility is found from a random start; without one, routing stays near chance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from qrdistill.routing.config import RouterConfig
+from qrdistill.routing.gates import Pool, Request
+from qrdistill.routing.ledger import Ledger
+from qrdistill.routing.rules import make_assigner
+from qrdistill.students.config import StudentConfig, TrainConfig
+from qrdistill.students.optimizers import Group, student_optimizer
+from qrdistill.students.step import StepBatch, Team, training_step
+from qrdistill.students.student import View
+from qrdistill.students.tokens import Encoded
+
+LETTERS, LENGTH = 8, 12
+
+
+class UnigramStudent:
+    """Knows letter frequencies per style; learns only the styles of `learns`."""
+
+    def __init__(self, name: str, learns: str) -> None:
+        self.name, self.learns = name, learns
+        self.config = StudentConfig(name=name, model="none", learning_rate=0.05)
+        self.model = torch.nn.ParameterDict(
+            {style: torch.nn.Parameter(torch.zeros(LETTERS)) for style in "xy"}
+        )
+
+    def split(self, encoded: Any, max_tokens: int, *, shared_prefix: bool) -> list[list[int]]:
+        return [list(range(len(encoded)))]
+
+    def forward(self, encoded: Any, **_: Any) -> View:
+        losses = []
+        for path in encoded:
+            style = "xy"[path.prompt_ids[0]]
+            logits = self.model[style] if style in self.learns else self.model[style].detach()
+            losses.append(-logits.log_softmax(0)[list(path.response_ids)].sum())
+        return View(torch.stack(losses), torch.full((len(encoded),), LENGTH), LENGTH * len(encoded))
+
+
+def share_of_first(seed: int, learns: tuple[str, str], peer_loss: str) -> tuple[float, float]:
+    """Trains from a random start; mean probability of the first student for x and for y paths."""
+    count, size, steps = 160, 16, 100
+    generator = np.random.default_rng(seed)
+    styles = ["xy"[index % 2] for index in range(count)]
+    features = torch.from_numpy(generator.standard_normal((count, 8)).astype(np.float32))
+    features[:, 0] = torch.tensor([1.0 if style == "x" else -1.0 for style in styles])
+    frequencies = {style: generator.dirichlet(np.full(LETTERS, 0.3)) for style in "xy"}
+    encoded = [
+        Encoded(
+            ("xy".index(style),), tuple(generator.choice(LETTERS, LENGTH, p=frequencies[style]).tolist()), []
+        )
+        for style in styles
+    ]
+    students = [UnigramStudent(name, own) for name, own in zip("ab", learns, strict=True)]
+    config = RouterConfig(peer_loss=peer_loss)  # type: ignore[arg-type]
+    names = [f"path-{index}" for index in range(count)]
+    assigner = make_assigner(Pool(names, styles, ("a", "b"), seed, torch.empty, dict), config, 8)
+    groups = [
+        Group(student.name, student_optimizer(student.model.parameters(), student.config), 0.05, True, 1.0)
+        for student in students
+    ]
+    groups.append(
+        Group(":router", torch.optim.AdamW(assigner.parameters()), config.learning_rate, False, 1.0)
+    )
+    ledger = Ledger(count, ("a", "b"))
+    team = Team(students, assigner, ledger, None, groups, config, TrainConfig(steps=steps), seed)  # type: ignore[arg-type]
+    for step in range(steps):
+        rows = np.sort(np.random.default_rng([seed, step]).choice(count, size, replace=False))
+        batch = StepBatch(
+            Request(rows, features[rows], ledger, step, steps), [names[row] for row in rows],
+            torch.full((size,), float(LENGTH), dtype=torch.float64), torch.zeros(size, 2, dtype=torch.bool),
+            lambda s, b, rows=rows: encoded[rows[b]],
+        )  # fmt: skip
+        training_step(batch, team, 1.0)
+    everything = Request(np.arange(count), features, ledger, steps - 1, steps)
+    first_N = assigner.gates(everything).soft_BS.detach()[:, 0]
+    of_x = torch.tensor([style == "x" for style in styles])
+    return float(first_N[of_x].mean()), float(first_N[~of_x].mean())
+
+
+@pytest.mark.parametrize("peer_loss", ["ledger", "fresh", "dense"])
+def test_a_planted_compatibility_is_found(peer_loss: str) -> None:
+    for seed, learns in enumerate([("x", "y"), ("y", "x")]):
+        of_x, of_y = share_of_first(seed, learns, peer_loss)
+        if learns == ("y", "x"):
+            of_x, of_y = of_y, of_x
+        assert of_x > 0.85
+        assert of_y < 0.15
+
+
+def test_without_one_routing_stays_near_chance() -> None:
+    shares = [share_of_first(seed, ("xy", "xy"), "ledger") for seed in range(4)]
+    assert 0.3 < sum(of_x for of_x, _ in shares) / 4 < 0.7
+    assert 0.3 < sum(of_y for _, of_y in shares) / 4 < 0.7
+    assert all(abs(of_x - of_y) < 0.6 for of_x, of_y in shares)  # planted: above 0.7

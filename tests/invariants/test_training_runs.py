@@ -1,0 +1,364 @@
+"""What must hold of whole training runs: repeat, permute, resume, golden curve, bad input."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from qrdistill.errors import InputError, Interrupted, TrainingError
+from qrdistill.progress import Silent
+from qrdistill.records import Assignment
+from qrdistill.store import content_hash, read_table
+from qrdistill.students import checkpoint, loop
+from qrdistill.students.config import StudentConfig
+
+
+def fingerprints(folder: Path) -> dict[str, str]:
+    """Content of the tables and of every exported weight file."""
+    files = [folder / "assignments.parquet", *sorted(folder.glob("students/*/model.safetensors"))]
+    return {str(file.relative_to(folder)): content_hash(file) for file in files}
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    """metrics.jsonl without what a clock wrote."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+class StopAt(Silent):
+    """Raises at a step's end, where a kill could fall: after its metrics, before its checkpoint."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.left = step
+
+    def advance(self, steps: int = 1, **facts: object) -> None:
+        if facts:
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+
+
+def test_one_seed_gives_one_result_and_another_seed_another(train_run: Callable[..., Any]) -> None:
+    _, first, _ = train_run("first")
+    _, again, _ = train_run("again")
+    _, other, _ = train_run("other", seed=1)
+    assert fingerprints(first) == fingerprints(again)
+    assert lines(first) == lines(again)
+    assert set(fingerprints(first).values()).isdisjoint(fingerprints(other).values())
+
+
+def test_permuting_the_students_permutes_the_results(
+    train_run: Callable[..., Any], student_configs: list[StudentConfig]
+) -> None:
+    one, first, _ = train_run("first", students=student_configs)
+    two, second, _ = train_run("second", students=student_configs[::-1])
+    assert fingerprints(first) == fingerprints(second)
+    assert one.targets == two.targets
+    assert one.shares == two.shares
+
+
+@pytest.mark.parametrize("router", ["learned", "balanced"])
+@pytest.mark.parametrize("step", [1, 3, 4])
+def test_a_killed_run_goes_on_to_the_same_bits(train_run: Callable[..., Any], step: int, router: str) -> None:
+    _, whole, _ = train_run("whole", router={"kind": router})
+    with pytest.raises(KeyboardInterrupt):
+        train_run("killed", router={"kind": router}, progress=StopAt(step))
+    result, killed, _ = train_run("killed", router={"kind": router})
+    assert result.steps == 6
+    assert fingerprints(killed) == fingerprints(whole)
+    assert lines(killed) == lines(whole)
+
+
+@pytest.mark.parametrize("moment", ["checkpoint", "export", "table"])
+def test_a_kill_while_writing_leaves_the_same_bits(
+    train_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    whole_result, whole, _ = train_run("whole")
+    with monkeypatch.context() as patch:
+        if moment == "checkpoint":
+            original, calls = checkpoint.save_file, []
+
+            def cut(tensors: Any, path: Path) -> None:
+                original(tensors, path)
+                calls.append(path)
+                if len(calls) == 2:  # the file is there, the checkpoint is not
+                    raise KeyboardInterrupt
+
+            patch.setattr(checkpoint, "save_file", cut)
+        elif moment == "export":
+            export, exported = loop.export_student, []
+
+            def one_only(student: Any, folder: Path) -> Path:
+                if exported:
+                    raise KeyboardInterrupt
+                exported.append(folder)
+                return export(student, folder)
+
+            patch.setattr(loop, "export_student", one_only)
+        else:
+            patch.setattr(loop.Journal, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train_run("killed")
+    result, killed, _ = train_run("killed")
+    assert fingerprints(killed) == fingerprints(whole)
+    assert (result.targets, result.tokens) == (whole_result.targets, whole_result.tokens)
+    assert not list(killed.glob("**/*.tmp"))
+
+
+def test_a_line_that_a_kill_cut_short_is_forgotten(train_run: Callable[..., Any]) -> None:
+    _, whole, _ = train_run("whole")
+    with pytest.raises(KeyboardInterrupt):
+        train_run("killed", progress=StopAt(3))
+    with (tmp := whole.parent / "killed" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3, "lo')
+    _, killed, _ = train_run("killed")
+    assert tmp.read_text().count("\n") == 6
+    assert lines(killed) == lines(whole)
+
+
+def test_sigterm_saves_before_leaving(train_run: Callable[..., Any]) -> None:
+    import os
+    import signal
+
+    class Terminated(Silent):
+        def advance(self, steps: int = 1, **facts: object) -> None:
+            if facts:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    _, whole, _ = train_run("whole")
+    with pytest.raises(Interrupted, match="SIGTERM: training stopped after step 1 of 6"):
+        train_run("stopped", progress=Terminated())
+    assert (whole.parent / "stopped/checkpoints/step-00000001/state.json").is_file()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    _, stopped, _ = train_run("stopped")
+    assert fingerprints(stopped) == fingerprints(whole)
+
+
+def test_a_changed_setting_starts_afresh(train_run: Callable[..., Any]) -> None:
+    train_run("run")
+    _, changed, _ = train_run("run", config={"clip": 0.5})
+    _, fresh, _ = train_run("fresh", config={"clip": 0.5})
+    assert fingerprints(changed) == fingerprints(fresh)
+
+
+def test_a_damaged_checkpoint_is_named(train_run: Callable[..., Any], tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train_run("run", progress=StopAt(3))
+    (tmp_path / "run/checkpoints/step-00000002/state.safetensors").write_bytes(b"half")
+    with pytest.raises(InputError, match="damaged checkpoint"):
+        train_run("run")
+
+
+def test_only_the_last_checkpoints_are_kept(train_run: Callable[..., Any]) -> None:
+    _, folder, _ = train_run("run", config={"checkpoint_every": 1, "keep_last": 2})
+    assert [path.name for path in sorted((folder / "checkpoints").iterdir())] == [
+        "step-00000005",
+        "step-00000006",
+    ]
+    assert not list(folder.glob("**/*.bin"))  # no pickle
+
+
+def test_assignments_hold_every_pair_of_every_step(train_run: Callable[..., Any]) -> None:
+    result, folder, _ = train_run("run")
+    rows = list(read_table(folder / "assignments.parquet", Assignment))
+    assert len(rows) == 6 * 6 * 2
+    assert [row.step for row in rows] == sorted(row.step for row in rows)
+    for first, second in zip(rows[::2], rows[1::2], strict=True):
+        assert (first.path_id, first.student, second.student) == (second.path_id, "ada", "bob")
+        assert first.chosen + second.chosen == 1
+        assert first.probability + second.probability == pytest.approx(1)
+    for row in rows:
+        if row.chosen:
+            assert row.nll is not None
+            assert row.nll > 0
+            assert row.nll_step == row.step
+        if row.nll is None:
+            assert row.nll_step is None
+    assert any(row.nll is None for row in rows)  # missing is missing, never a zero
+    assert all(row.nll != 0 for row in rows)
+    assert sum(result.shares.values()) == pytest.approx(1)
+
+
+def test_exported_students_are_what_was_trained(
+    train_run: Callable[..., Any], student_configs: list[StudentConfig]
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    result, folder, _ = train_run("run")
+    for config in student_configs:
+        assert result.students[config.name] == str(folder / "students" / config.name)
+        trained = load_file(folder / "checkpoints/step-00000006/state.safetensors")
+        model = AutoModelForCausalLM.from_pretrained(result.students[config.name])
+        base = AutoModelForCausalLM.from_pretrained(config.model)
+        moved = False
+        for (name, value), (_, old) in zip(model.named_parameters(), base.named_parameters(), strict=True):
+            assert torch.equal(value, trained[f"student/{config.name}/{name}"])
+            moved |= not torch.equal(value, old)
+        assert moved
+
+
+def test_no_steps_exports_the_base_students(
+    train_run: Callable[..., Any], student_configs: list[StudentConfig]
+) -> None:
+    result, folder, _ = train_run("run", config={"steps": 0})
+    assert result.steps == 0
+    assert list(read_table(folder / "assignments.parquet", Assignment)) == []
+    for config in student_configs:
+        old, new = (
+            load_file(Path(place) / "model.safetensors")
+            for place in (config.model, result.students[config.name])
+        )
+        assert old.keys() == new.keys()
+        assert all(torch.equal(old[name], new[name]) for name in old)
+
+
+def test_nothing_to_train_on_is_said(train_run: Callable[..., Any]) -> None:
+    with pytest.raises(InputError, match="no path to train on"):
+        train_run("run", paths=[])
+
+
+def test_paths_that_do_not_fit_are_kept_out_and_counted(
+    train_run: Callable[..., Any], pool: Any, student_configs: list[StudentConfig]
+) -> None:
+    _, paths, _ = pool
+    changed = [
+        paths[0].model_copy(update={"text": "word " * 300}),
+        paths[1].model_copy(update={"text": " "}),
+        *paths[2:],
+    ]
+    result, folder, told = train_run("run", paths=changed)
+    assert result.paths == 14
+    assert result.kept_out == {"ada: too_long": 1, "empty": 1}
+    assert told.warnings[:2] == [
+        "1 of 16 paths kept out of training (ada: too_long)",
+        "1 of 16 paths kept out of training (empty)",
+    ]
+    drawn = {row.path_id for row in read_table(folder / "assignments.parquet", Assignment)}
+    assert drawn.isdisjoint({paths[0].id, paths[1].id})
+
+
+def test_own_paths_train_exactly_the_students_named(train_run: Callable[..., Any], pool: Any) -> None:
+    _, paths, _ = pool
+    own = {paths[0].id: frozenset({"bob"}), paths[1].id: frozenset({"ada", "bob"})}
+    _, folder, _ = train_run("run", allowed=own, config={"paths_per_step": 16, "steps": 3})
+    rows = list(read_table(folder / "assignments.parquet", Assignment))
+    chosen = {(row.path_id, row.student) for row in rows if row.chosen and row.path_id in own}
+    assert chosen == {(paths[0].id, "bob"), (paths[1].id, "ada"), (paths[1].id, "bob")}
+
+
+def test_collapse_is_said_while_training(
+    train_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qrdistill.routing.router import Router
+
+    def certain(self: Router, ledger: object) -> None:
+        self.network.head_bias_S.data.copy_(torch.tensor([9.0, -9.0]))
+
+    monkeypatch.setattr(Router, "prepare", certain)
+    result, _, told = train_run("run", router={"balance": 0.0, "learning_rate": 1e-6})
+    assert any("router collapse" in warning and "to ada" in warning for warning in told.warnings)
+    assert result.warnings == told.warnings
+
+
+def test_near_random_assignment_is_said_at_the_end(
+    train_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qrdistill.routing.router import Router
+
+    def blind(self: Router, ledger: object) -> None:
+        self.network.head_SK.data.zero_()
+
+    monkeypatch.setattr(Router, "prepare", blind)
+    _, _, told = train_run("run", router={"learning_rate": 1e-6})
+    assert any("near-random assignment" in warning for warning in told.warnings)
+
+
+def test_a_healthy_router_raises_no_warning(train_run: Callable[..., Any]) -> None:
+    _, _, told = train_run("run", config={"steps": 12})
+    assert told.warnings == []
+
+
+def test_dev_evaluation_keeps_the_best_weights_and_stops_early(
+    train_run: Callable[..., Any], pool: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions, _, _ = pool
+    dev = [question.model_copy(update={"split": "dev"}) for question in questions.values()]
+    scores = iter([0.1, 0.6, 0.5, 0.4, 0.3])
+
+    def planned(students: Any, asked: Any, styles: Any, known: Any) -> Any:
+        assert len(asked) == 3
+        value = next(scores)
+        return {student.name: {"program": value, "vanilla": 0.0} for student in students}
+
+    monkeypatch.setattr(loop, "dev_accuracy", planned)
+    config = {
+        "steps": 10,
+        "eval_every": 1,
+        "patience": 2,
+        "eval_questions": 3,
+        "checkpoint_every": 1,
+        "keep_last": 9,
+    }
+    result, folder, _ = train_run("run", dev=dev, config=config)
+    assert (result.steps, result.best) == (4, 2)
+    best = load_file(folder / "checkpoints/step-00000002/state.safetensors")
+    exported = load_file(folder / "students/ada/model.safetensors")
+    assert all(torch.equal(value, best[f"student/ada/{name}"]) for name, value in exported.items())
+    assert [line["dev"]["ada"]["program"] for line in lines(folder)] == [0.1, 0.6, 0.5, 0.4]
+    # after a kill between training and export nothing is evaluated again
+    shutil.rmtree(folder / "students")
+    again, _, _ = train_run("run", dev=dev, config=config)
+    assert (again.steps, again.best) == (4, 2)
+    assert torch.equal(
+        load_file(folder / "students/ada/model.safetensors")["lm_head.weight"], exported["lm_head.weight"]
+    )
+
+
+def test_training_error_names_the_step(
+    train_run: Callable[..., Any], student_configs: list[StudentConfig]
+) -> None:
+    wild = [student_configs[0].model_copy(update={"learning_rate": 1e30}), student_configs[1]]
+    with pytest.raises(TrainingError, match=r"step \d+: the (loss|gradient) of (student )?ada"):
+        train_run("run", students=wild, router={"kind": "all"})
+
+
+@pytest.mark.parametrize("kind", ["best_style", "bandit", "fixed_loss", "style", "random"])
+def test_rules_train_end_to_end_and_measure_what_they_need(
+    train_run: Callable[..., Any], pool: Any, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # random models never stop by themselves: a few tokens are enough to see that decoding is asked for
+    monkeypatch.setattr(loop, "dev_accuracy", functools.partial(loop.dev_accuracy, max_tokens=4))
+    questions, _, _ = pool
+    dev = [question.model_copy(update={"split": "dev"}) for question in questions.values()][:1]
+    config = {"steps": 2, "eval_every": 1 if kind == "bandit" else None, "eval_questions": 1}
+    result, folder, _ = train_run("run", router={"kind": kind}, dev=dev, config=config)
+    assert result.steps == 2
+    assert min(result.shares.values()) >= 0
+    rows = list(read_table(folder / "assignments.parquet", Assignment))
+    assert {row.probability for row in rows} <= {0.0, 1.0}
+    if kind == "fixed_loss":
+        assert all(row.nll is not None for row in rows)
+
+
+def test_a_rule_that_needs_dev_questions_says_so(train_run: Callable[..., Any]) -> None:
+    with pytest.raises(InputError, match="router.kind best_style needs dev questions"):
+        train_run("run", router={"kind": "best_style"})
+
+
+def test_a_learned_router_without_embeddings_says_so(
+    stage: Callable[..., Any], train_run: Callable[..., Any]
+) -> None:
+    built = stage()
+    with pytest.raises(InputError, match="needs the paths' embeddings"):
+        loop.assemble(
+            built.material, None, built.team.router, loop.MutualConfig(), built.team.config, (), {}, 0
+        )

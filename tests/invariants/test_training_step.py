@@ -1,0 +1,215 @@
+"""What must hold of one training step, whatever the models: METHOD's table of mistakes, turned round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from qrdistill.errors import TrainingError
+from qrdistill.students.config import StudentConfig
+from qrdistill.students.step import training_step
+
+
+def gradients(stage: Any, batches: list[Any]) -> dict[str, torch.Tensor]:
+    """Gradients summed over the batches, caught before any optimizer moves."""
+    found: dict[str, torch.Tensor] = {}
+    for group in stage.team.groups:
+
+        def catch(*args: Any, group: Any = group, **kwargs: Any) -> None:
+            for index, parameter in enumerate(group.parameters):
+                if parameter.grad is not None:
+                    key = f"{group.name}/{index}"
+                    found[key] = found.get(key, 0) + parameter.grad.clone()
+
+        group.optimizer.step = catch
+    for batch in batches:
+        training_step(batch, stage.team, 1.0)
+    return found
+
+
+@pytest.mark.parametrize("peer_loss", ["ledger", "fresh", "dense"])
+def test_the_task_loss_gives_every_router_parameter_a_gradient(
+    stage: Callable[..., Any], peer_loss: str
+) -> None:
+    built = stage(router={"peer_loss": peer_loss, "balance": 0.0, "entropy": 0.0})
+    for step in range(3):  # from the second epoch on, the ledger gives the learning state something to say
+        found = gradients(built, [built.batch(step)])
+    names = [name for name in found if name.startswith(":router/")]
+    assert len(names) == len(built.team.assigner.parameters()) == 6
+    for name in names:
+        assert found[name].abs().sum() > 0, name
+
+
+def test_every_trainable_parameter_is_in_one_group_and_moves(stage: Callable[..., Any]) -> None:
+    built = stage(mutual={"weight": 0.5}, config={"paths_per_step": 16})
+    everything = built.weights()
+    grouped = [id(parameter) for group in built.team.groups for parameter in group.parameters]
+    assert len(grouped) == len(set(grouped)) == len(everything)
+    for step in range(3):
+        training_step(built.batch(step), built.team, 1.0)
+    after = built.weights()
+    still = [name for name, value in everything.items() if torch.equal(value, after[name])]
+    assert still == []
+
+
+def test_an_unrouted_path_gives_that_student_exactly_no_gradient(stage: Callable[..., Any]) -> None:
+    allowed = {path: frozenset({"ada"}) for path in stage().batch().path_ids}
+    built = stage(router={"kind": "all"}, allowed=allowed)
+    found = gradients(built, [built.batch()])
+    assert {name.split("/")[0] for name in found} == {"ada"}
+
+
+def test_a_students_gradient_is_that_of_its_own_paths_alone(stage: Callable[..., Any]) -> None:
+    built = stage(router={"kind": "style", "styles": {"program": "ada", "chain_of_thought": "bob"}})
+    batch = built.batch()
+    found = gradients(built, [batch])
+    student = built.student("ada")
+    own = [b for b, path in enumerate(batch.path_ids) if "/program/" in path]
+    assert 0 < len(own) < len(batch.path_ids)
+    student.model.zero_grad()
+    view = student.forward([batch.encoded(0, b) for b in own])
+    (view.nll_B.sum() / view.num_targets_B.sum()).backward()
+    torch.nn.utils.clip_grad_norm_(student.trainable_parameters(), 1.0)
+    for index, parameter in enumerate(student.trainable_parameters()):
+        torch.testing.assert_close(found[f"ada/{index}"], parameter.grad)
+
+
+@pytest.mark.parametrize("max_tokens", [1, 150])
+def test_micro_batches_add_up_to_the_whole_step(stage: Callable[..., Any], max_tokens: int) -> None:
+    settings: dict[str, Any] = {"router": {"peer_loss": "fresh"}, "mutual": {"weight": 0.5, "share": 0.5}}
+    whole = stage(**settings)
+    parts = stage(**settings, config={"max_tokens_per_batch": max_tokens})
+    for step in range(2):
+        one = training_step(whole.batch(step), whole.team, 1.0)
+        many = training_step(parts.batch(step), parts.team, 1.0)
+        torch.testing.assert_close(one.nll_BS, many.nll_BS, equal_nan=True, rtol=1e-4, atol=1e-4)
+        assert one.losses == pytest.approx(many.losses, rel=1e-4, abs=1e-5)
+        assert one.gradient_norms == pytest.approx(many.gradient_norms, rel=1e-3, abs=1e-5)
+
+
+def test_peer_losses_are_measured_without_gradient_only_where_asked(stage: Callable[..., Any]) -> None:
+    reports = {}
+    for mode in ("ledger", "fresh", "dense"):
+        built = stage(router={"peer_loss": mode})
+        reports[mode] = training_step(built.batch(), built.team, 1.0)
+    known = {mode: ~report.nll_BS.isnan() for mode, report in reports.items()}
+    chosen = reports["ledger"].gates.chosen_BS
+    assert torch.equal(known["ledger"], chosen)
+    assert known["fresh"].all()
+    assert known["dense"].all()
+    assert torch.equal(reports["fresh"].num_targets_BS > 0, chosen)  # learnt from: the routed ones only
+    assert (reports["dense"].num_targets_BS > 0).all()
+    # measuring peers must not change what the students learn
+    assert reports["fresh"].losses["imitate"] == pytest.approx(reports["ledger"].losses["imitate"], rel=1e-5)
+
+
+def test_dense_gates_weigh_every_students_gradient_by_its_probability(stage: Callable[..., Any]) -> None:
+    built = stage(router={"peer_loss": "dense"}, config={"clip": 1e9})
+    batch = built.batch()
+    soft_B = built.team.assigner.gates(batch.request).soft_BS.detach()[:, 0]
+    found = gradients(built, [batch])
+    student = built.student("ada")
+    student.model.zero_grad()
+    view = student.forward([batch.encoded(0, b) for b in range(len(batch.path_ids))])
+    ((soft_B * view.nll_B).sum() / (soft_B * view.num_targets_B).sum()).backward()
+    for index, parameter in enumerate(student.trainable_parameters()):
+        torch.testing.assert_close(found[f"ada/{index}"], parameter.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_shared_paths_are_read_by_all_but_imitated_by_the_chosen_only(stage: Callable[..., Any]) -> None:
+    built = stage(mutual={"weight": 0.5, "share": 0.5})
+    batch = built.batch()
+    report = training_step(batch, built.team, 1.0)
+    shared = torch.zeros(len(batch.path_ids), dtype=torch.bool)
+    shared[list(batch.spans)] = True
+    assert shared.sum() == 4
+    assert torch.equal(~report.nll_BS.isnan(), report.gates.chosen_BS | shared[:, None])
+    assert torch.equal(report.num_targets_BS > 0, report.gates.chosen_BS)
+
+
+def test_a_frozen_student_is_measured_and_never_moves(
+    stage: Callable[..., Any], student_configs: Any
+) -> None:
+    ada, bob = student_configs
+    built = stage(students=[ada, bob.model_copy(update={"frozen": True})], mutual={"weight": 0.5})
+    before = built.weights()
+    report = training_step(built.batch(), built.team, 1.0)
+    after = built.weights()
+    assert {group.name for group in built.team.groups} == {"ada", ":router", ":mutual"}
+    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("bob/"))
+    assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith("ada/"))
+    assert (~report.nll_BS[:, 1].isnan()).sum() >= report.gates.chosen_BS[:, 1].sum()
+
+
+def test_a_loss_that_is_not_finite_names_step_student_and_paths(stage: Callable[..., Any]) -> None:
+    built = stage(router={"kind": "all"})
+    before = built.weights()
+    batch = built.batch(3)
+    with torch.no_grad():
+        built.student("bob").model.get_input_embeddings().weight.fill_(float("nan"))
+    with pytest.raises(TrainingError, match=r"step 3: the loss of student bob .*train-"):
+        training_step(batch, built.team, 1.0)
+    after = built.weights()
+    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("ada/"))
+
+
+def test_a_gradient_that_is_not_finite_changes_no_weight(stage: Callable[..., Any]) -> None:
+    built = stage(router={"kind": "all"})
+    before = built.weights()
+    next(iter(built.student("ada").model.parameters())).register_hook(
+        lambda gradient: gradient * float("inf")
+    )
+    with pytest.raises(TrainingError, match="gradient of ada"):
+        training_step(built.batch(), built.team, 1.0)
+    after = built.weights()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_memory_that_runs_out_is_one_message(
+    stage: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qrdistill.students import loop
+
+    built = stage()
+
+    def exhausted(*args: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(loop, "training_step", exhausted)
+    with pytest.raises(TrainingError, match="max_tokens_per_batch 4096; lower it"):
+        loop._guarded(built.batch(), built.team, 1.0)
+
+
+def test_three_students_share_one_pool(
+    stage: Callable[..., Any], student_configs: list[StudentConfig]
+) -> None:
+    third = student_configs[0].model_copy(update={"name": "cleo"})
+    built = stage(students=[*student_configs, third], mutual={"weight": 0.1}, config={"paths_per_step": 16})
+    report = training_step(built.batch(), built.team, 1.0)
+    assert report.gates.hard_BS.shape == (16, 3)
+    assert torch.equal(report.gates.chosen_BS.sum(1), torch.ones(16, dtype=torch.long))
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*is_gradient_checkpointing:FutureWarning", "ignore:.*gradient_checkpointing"
+)
+def test_dropout_is_a_function_of_the_step_not_of_what_ran_before(
+    stage: Callable[..., Any], student_configs: Any
+) -> None:
+    from qrdistill.students.config import LoraSettings
+
+    adapted = [student.model_copy(update={"lora": LoraSettings(dropout=0.5)}) for student in student_configs]
+    reports = []
+    for draws in (1, 7):
+        built = stage(students=adapted, router={"kind": "all"})
+        torch.rand(draws)
+        reports.append(training_step(built.batch(), built.team, 1.0))
+        other = training_step(
+            replace(built.batch(), request=replace(built.batch().request, step=1)), built.team, 0.0
+        )
+    assert torch.equal(reports[0].nll_BS, reports[1].nll_BS)
+    assert not torch.equal(reports[0].nll_BS, other.nll_BS)

@@ -1,0 +1,203 @@
+"""What can be wrong with a student's folder, and what options change about it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from qrdistill.errors import ModelError
+from qrdistill.progress import Silent
+from qrdistill.students.config import LoraSettings, StudentConfig
+from qrdistill.students.loading import find_model, load_student
+from qrdistill.students.student import Student
+
+PATHS = [("Ann has 3 apples.\nThink step by step.\n", "3 + 4 = 7"), ("Ann has 3 apples.\n", "7 apples.")]
+
+
+def load(folder: Path | str, base_dir: Path = Path("/"), **options: Any) -> Student:
+    names = ("lora", "quantize", "frozen", "dtype", "max_context")
+    chosen = {name: options.pop(name) for name in names if name in options}
+    return load_student(
+        StudentConfig(name="pupil", model=str(folder), **chosen), base_dir=base_dir, **options
+    )
+
+
+def nll(student: Student) -> torch.Tensor:
+    student.model.eval()
+    with torch.no_grad():
+        return student.forward([student.encode(*path) for path in PATHS]).nll_B
+
+
+@pytest.fixture
+def copied(tiny_student_folder: Callable[..., Path], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_student_folder("llama"), tmp_path / "model"))
+
+
+def test_a_folder_is_found_beside_the_config(copied: Path) -> None:
+    assert find_model("model", copied.parent) == str(copied.resolve())
+    assert load("model", copied.parent).source == str(copied.resolve())
+
+
+@pytest.mark.parametrize("model", ["./nowhere", "/nowhere/at/all", "models/mine/"])
+def test_a_missing_folder_is_not_looked_for_on_the_hub(model: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="there is no folder"):
+        load(model, tmp_path)
+
+
+def test_an_unknown_scheme_names_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"unknown scheme 'labb'; known: .*lab"):
+        load("labb:mistral-tiny", tmp_path)
+
+
+def spoil_config(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+
+
+def remove_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+def truncate_weights(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:1000])
+
+
+def remove_tokenizer(folder: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+
+
+def unknown_family(folder: Path) -> None:
+    (folder / "config.json").write_text('{"model_type": "nobody"}')
+
+
+@pytest.mark.parametrize(
+    "spoil", [spoil_config, remove_weights, truncate_weights, remove_tokenizer, unknown_family]
+)
+def test_a_broken_folder_is_named_in_one_line(spoil: Callable[[Path], None], copied: Path) -> None:
+    spoil(copied)
+    with pytest.raises(ModelError) as caught:
+        load(copied)
+    message = str(caught.value)
+    assert message.startswith("student pupil: ")
+    assert str(copied) in message
+    assert "\n" not in message
+
+
+def test_missing_weights_never_start_at_random(copied: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(copied / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, copied / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"lacks weights \(1, first model.layers.1.mlp.up_proj.weight\)"):
+        load(copied)
+
+
+def test_a_tokenizer_of_another_model_is_refused(copied: Path) -> None:
+    tokenizer = json.loads((copied / "tokenizer.json").read_text())
+    tokenizer["added_tokens"].append(
+        {"id": 5000, "content": "<far>", "special": True, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    )  # fmt: skip
+    (copied / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(ModelError, match="do not belong together"):
+        load(copied)
+
+
+def test_adapters_need_modules_that_exist(copied: Path) -> None:
+    with pytest.raises(ModelError, match=r"names query, which this model lacks; it has .*q_proj"):
+        load(copied, lora=LoraSettings(targets=["query"]))
+
+
+def test_four_bit_weights_do_not_train_alone(copied: Path) -> None:
+    with pytest.raises(ModelError, match="add lora"):
+        load(copied, quantize="nf4")
+
+
+def test_what_trains(copied: Path) -> None:
+    everything = load(copied)
+    assert len(everything.trainable_parameters()) == len(list(everything.model.parameters()))
+    adapters = load(copied, lora=LoraSettings(rank=2))
+    assert sum(p.numel() for p in adapters.trainable_parameters()) == 2 * 2 * (32 + 32 + 32 + 16)
+    assert load(copied, frozen=True).trainable_parameters() == []
+
+
+def test_adapters_start_from_the_seed_and_leave_the_global_one(copied: Path) -> None:
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    torch.manual_seed(11)
+    first, again, other = (load(copied, lora=LoraSettings(), seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.rand(3), expected)
+    weights = [student.trainable_parameters()[0] for student in (first, again, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    torch.testing.assert_close(nll(first), nll(load(copied)))  # new adapters change nothing yet
+
+
+def test_gradient_checkpointing_changes_no_gradient(copied: Path) -> None:
+    gradients = []
+    for saving in (False, True):
+        student = load(copied, gradient_checkpointing=saving)
+        student.forward([student.encode(*path) for path in PATHS]).nll_B.sum().backward()
+        gradients.append([parameter.grad for parameter in student.trainable_parameters()])
+    for one, two in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, two)
+
+
+@pytest.mark.parametrize("family", ["mistral", "gemma2", "gemma3_text"])
+def test_autocast_stays_near_full_precision(family: str, tiny_student_folder: Callable[..., Path]) -> None:
+    """Windows and soft-capping go through masks, whose type must follow."""
+    folder = tiny_student_folder(family, **({"sliding_window": 8} if family == "mistral" else {}))
+    student = load(folder, autocast="bfloat16")
+    view = student.forward([student.encode(*path) for path in PATHS])
+    assert view.nll_B.dtype == torch.float32
+    view.nll_B.sum().backward()
+    assert all(parameter.dtype == torch.float32 for parameter in student.trainable_parameters())
+    exact = nll(load(folder))
+    torch.testing.assert_close(view.nll_B.detach(), exact, rtol=0.05, atol=0.1)
+    assert not torch.equal(view.nll_B.detach(), exact)
+
+
+def test_a_family_that_cannot_be_packed_says_so_once_and_is_still_right(
+    tiny_student_folder: Callable[..., Path],
+) -> None:
+    """gpt_oss lets its attention function be replaced, but hands it sinks that ours does not know."""
+    for family, changes in (("mamba", {}), ("gpt_oss", {"head_dim": 8, "num_local_experts": 4})):
+        progress = Silent()
+        student = load(tiny_student_folder(family, **changes), progress=progress)
+        assert not student.packed
+        assert len(progress.warnings) == 1
+        assert family in progress.warnings[0]
+        together, alone = nll(student), []
+        for path in PATHS:
+            with torch.no_grad():
+                alone.append(student.forward([student.encode(*path)]).nll_B)
+        torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-4)
+        view = student.forward([student.encode(*path) for path in PATHS], hidden=True)
+        assert view.hidden is not None
+        assert [len(h) for h in view.hidden] == [len(student.encode(*path).spans) for path in PATHS]
+
+
+def test_packing_that_leaks_is_found(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proof at load can fail: with segments ignored it must refuse."""
+    from qrdistill.students import attention
+
+    def leaking(query: Any, key: Any, value: Any, plan: Any, rules: Any) -> Any:
+        out = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        return out.transpose(1, 2)
+
+    monkeypatch.setattr(attention, "_segments", leaking)
+    progress = Silent()
+    student = load(copied, progress=progress)
+    assert not student.packed
+    assert "cannot be packed" in progress.warnings[0]
+
+
+def test_the_context_is_the_models_or_shorter(copied: Path) -> None:
+    assert load(copied).codec.max_context == 256
+    assert load(copied, max_context=9).codec.max_context == 9
