@@ -1,0 +1,146 @@
+"""What writes the completions: our own decoding, or vLLM where a GPU is worth its start.
+
+An engine is opened once per student and is then a function of prompts. `torch` repeats bit for bit;
+`vllm` is faster for large students on a GPU, and its greedy completions may differ where two tokens
+are almost equally likely. It is therefore used only where the config asks for it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from qrdistill.errors import InputError
+from qrdistill.progress import Progress
+from qrdistill.scores.config import EvaluateConfig
+from qrdistill.students.config import StudentConfig
+
+if TYPE_CHECKING:
+    from qrdistill.students.decoding import Completion
+
+ENGINES: dict[str, str] = {
+    "torch": "qrdistill.scores.engines:open_torch",
+    "vllm": "qrdistill.scores.engines:open_vllm",
+}
+"""name in `evaluate.engine` -> "module:function" that opens one student and returns a Writer."""
+
+
+class Writer(Protocol):
+    def __call__(
+        self, prompts: Sequence[str], *, samples: int = 1, temperature: float = 0.0, seed: int = 0
+    ) -> list[list[Completion]]:
+        """`samples` completions per prompt, in order; temperature 0 is greedy."""
+        ...
+
+
+def open_engine(
+    settings: StudentConfig,
+    config: EvaluateConfig,
+    *,
+    base_dir: pathlib.Path,
+    device: str,
+    seed: int,
+    progress: Progress,
+) -> Writer:
+    module, _, function = ENGINES[config.engine].partition(":")
+    opener = getattr(importlib.import_module(module), function)
+    return opener(settings, config, base_dir=base_dir, device=device, seed=seed, progress=progress)
+
+
+def open_torch(
+    settings: StudentConfig,
+    config: EvaluateConfig,
+    *,
+    base_dir: pathlib.Path,
+    device: str,
+    seed: int,
+    progress: Progress,
+) -> Writer:
+    from qrdistill.students.decoding import decode
+    from qrdistill.students.loading import load_student
+
+    student = load_student(settings, base_dir=base_dir, device=device, seed=seed, progress=progress)
+
+    def write(
+        prompts: Sequence[str], *, samples: int = 1, temperature: float = 0.0, seed: int = 0
+    ) -> list[list[Completion]]:
+        return decode(
+            student,
+            prompts,
+            max_tokens=config.max_tokens,
+            batch_size=config.batch_size,
+            temperature=temperature,
+            seed=seed,
+            samples=samples,
+        )
+
+    return write
+
+
+def open_vllm(
+    settings: StudentConfig,
+    config: EvaluateConfig,
+    *,
+    base_dir: pathlib.Path,
+    device: str,
+    seed: int,
+    progress: Progress,
+) -> Writer:
+    """Token ids go in and come out, so prompts and their special tokens are exactly those of torch."""
+    from transformers import AutoTokenizer
+
+    from qrdistill.students.decoding import Completion
+    from qrdistill.students.loading import find_model
+    from qrdistill.students.tokens import Codec
+
+    source = find_model(settings.model, base_dir)
+    if (pathlib.Path(source) / "adapter_config.json").exists():
+        raise InputError(
+            f"student {settings.name}: vLLM needs merged weights; run `qrdistill export --merge`, or evaluate with "
+            "engine: torch"
+        )
+    try:
+        vllm: Any = importlib.import_module("vllm")
+    except ImportError as error:
+        raise InputError(
+            "evaluate.engine is vllm, which is not installed: pip install 'qrdistill[vllm]', or use engine: torch"
+        ) from error
+    tokenizer: Any = AutoTokenizer.from_pretrained(source, trust_remote_code=settings.trust_remote_code)
+    codec = Codec(tokenizer, name=settings.name)
+    model = vllm.LLM(
+        model=source,
+        dtype=settings.dtype,
+        seed=seed,
+        max_model_len=settings.max_context,
+        enable_prefix_caching=True,
+        trust_remote_code=settings.trust_remote_code,
+    )
+
+    def write(
+        prompts: Sequence[str], *, samples: int = 1, temperature: float = 0.0, seed: int = 0
+    ) -> list[list[Completion]]:
+        parameters = vllm.SamplingParams(
+            n=samples,
+            temperature=temperature,
+            seed=seed,
+            max_tokens=config.max_tokens,
+            stop_token_ids=sorted(codec.stop_ids),
+            logprobs=0,  # the chosen token's alone, before temperature
+        )
+        requests = [{"prompt_token_ids": list(codec.prompt_ids(prompt))} for prompt in prompts]
+        return [
+            [
+                Completion(
+                    text=codec.decode([token for token in one.token_ids if token not in codec.stop_ids]),
+                    logprob=float(one.cumulative_logprob),
+                    tokens=len(one.token_ids),
+                    finish_reason="length" if one.finish_reason == "length" else "stop",
+                )
+                for one in result.outputs
+            ]
+            for result in model.generate(requests, parameters, use_tqdm=False)
+        ]
+
+    return write
