@@ -1,0 +1,309 @@
+"""Composes the stages' settings into one config; YAML in, resolved YAML and JSON Schema out.
+
+Every mistake is reported with file, line, key, value and the nearest key that is known.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from qrdistill.errors import ConfigError
+from qrdistill.paths.config import LabTeacher, PathsConfig, TeacherConfig
+from qrdistill.questions.config import QuestionsConfig
+from qrdistill.routing.config import EncoderConfig, RouterConfig
+from qrdistill.scores.config import EvaluateConfig
+from qrdistill.settings import Settings
+from qrdistill.students.config import MutualConfig, RoundsConfig, StudentConfig, TrainConfig
+from qrdistill.verdicts.config import FilterConfig
+
+
+class Config(Settings):
+    """A whole run. `Config()` is the embedded default: it needs no key, no weights and no GPU."""
+
+    name: str = Field(default="lab", pattern=r"^[A-Za-z0-9_.-]+$")
+    seed: int = Field(default=0, ge=0)
+    questions: QuestionsConfig = QuestionsConfig()
+    teachers: Sequence[TeacherConfig] = [LabTeacher()]
+    paths: PathsConfig = PathsConfig()
+    filter: FilterConfig = FilterConfig(judges=["lab"])
+    encoder: EncoderConfig = EncoderConfig()
+    router: RouterConfig = RouterConfig()
+    mutual: MutualConfig = MutualConfig()
+    students: list[StudentConfig] = [
+        StudentConfig(name="mistral", model="lab:mistral-tiny", learning_rate=1e-3),
+        StudentConfig(name="gemma", model="lab:gemma-tiny", learning_rate=1e-3),
+    ]
+    train: TrainConfig = TrainConfig()
+    own_paths: RoundsConfig = RoundsConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lab_defaults(cls, data: Any) -> Any:
+        """The lab's judge, teacher and students are defaults of the lab's questions only."""
+        if not isinstance(data, dict):
+            return data
+        given = cast("dict[str, Any]", data)
+        questions = given.get("questions")
+        task = cast("dict[str, Any]", questions).get("task", "lab") if isinstance(questions, dict) else "lab"
+        if task == "lab":
+            chosen = given.get("filter") or {}
+            return {**given, "filter": {"judges": ["lab"], **chosen}} if isinstance(chosen, dict) else given
+        for section in ("teachers", "students"):
+            if not given.get(section):
+                raise ConfigError(f"this key is needed with task {task!r} and missing", key=section)
+        return {"filter": {}, **given}
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Config:
+        for section, names in (
+            ("teachers", [teacher.name for teacher in self.teachers]),
+            ("students", [student.name for student in self.students]),
+        ):
+            for index, name in enumerate(names):
+                if name in names[:index]:
+                    raise ConfigError(
+                        f"the name {name!r} is used twice; give each its own", key=f"{section}.{index}.name"
+                    )
+        if not self.students:
+            raise ConfigError("at least one student is needed", key="students")
+        return self
+
+
+def load_config(source: Path | str | Mapping[str, Any] | Config, overrides: Sequence[str] = ()) -> Config:
+    """Reads and checks a config; `overrides` are `a.b=value` strings, lists by index or by name.
+
+    Paths of files in it become absolute, so that the resolved config works from anywhere. Raises
+    ConfigError.
+
+    >>> load_config({}, ["students.mistral.learning_rate=0.5"]).students[0].learning_rate
+    0.5
+    """
+    if isinstance(source, Config):
+        source = source.model_dump(mode="json")
+    if isinstance(source, Mapping):
+        file, data, lines = None, copy.deepcopy(dict(source)), {}
+    else:
+        file = Path(source)
+        data, lines = _read(file)
+    if overrides and ("students" not in data or "teachers" not in data):
+        defaults = Config().model_dump(mode="json")
+        for section in ("students", "teachers"):
+            if section not in data and any(text.startswith(f"{section}.") for text in overrides):
+                data[section] = defaults[section]
+    for text in overrides:
+        _override(data, text)
+    _make_absolute(data, (file.parent if file else Path()).resolve())
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise _explain(error, data, file, lines) from None
+    except ConfigError as error:
+        line = _line_of(error.key.split("."), lines)
+        raise ConfigError(error.message, key=error.key, file=file, line=line) from None
+
+
+def dump_config(config: Config) -> str:
+    """The resolved config, every default written out, as YAML."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+# --- reading with line numbers --------------------------------------------------------------------
+
+_Lines = dict[tuple[str, ...], int]
+
+
+def _read(file: Path) -> tuple[dict[str, Any], _Lines]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read this config ({error.strerror}); `qrdistill init NAME` writes one to start from",
+            file=file,
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError("not a UTF-8 text file", file=file) from None
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        raise ConfigError(
+            f"not valid YAML: {error.problem}", file=file, line=mark.line + 1 if mark else None
+        ) from None
+    if not isinstance(data, dict):
+        raise ConfigError(
+            "a config is a mapping of sections (name, questions, teachers, ...)", file=file, line=1
+        )
+    lines: _Lines = {}
+    _collect_lines(node, (), lines)
+    return cast("dict[str, Any]", data), lines
+
+
+def _collect_lines(node: yaml.Node | None, place: tuple[str, ...], lines: _Lines) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            lines[(*place, str(key.value))] = key.start_mark.line + 1
+            _collect_lines(value, (*place, str(key.value)), lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            lines[(*place, str(index))] = value.start_mark.line + 1
+            _collect_lines(value, (*place, str(index)), lines)
+
+
+def _line_of(place: Sequence[str], lines: _Lines) -> int | None:
+    """The line of a key, or of the nearest enclosing one that stands in the file."""
+    for length in range(len(place), 0, -1):
+        if tuple(place[:length]) in lines:
+            return lines[tuple(place[:length])]
+    return None
+
+
+# --- overrides and paths --------------------------------------------------------------------------
+
+
+def _override(data: dict[str, Any], text: str) -> None:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {text!r} has no '='; write --set section.key=value")
+    parts = key.split(".")
+    here: Any = data
+    for position, name in enumerate(parts):
+        last = position == len(parts) - 1
+        part: Any = name
+        if isinstance(here, list):
+            part = _index(cast("list[Any]", here), name, key)
+            if not last:
+                here = here[part]
+        elif isinstance(here, dict):
+            if not last:
+                if here.get(part) is None:
+                    here[part] = {}
+                here = here[part]
+        else:
+            raise ConfigError(
+                f"--set cannot go below {'.'.join(parts[:position])!r}, which is a value", key=key
+            )
+        if last:
+            try:
+                here[part] = yaml.safe_load(value)
+            except yaml.YAMLError:
+                here[part] = value
+
+
+def _index(items: list[Any], part: str, key: str) -> int:
+    names = [str(item.get("name")) if isinstance(item, dict) else str(item) for item in items]
+    if part in names:
+        return names.index(part)
+    if part.isdigit() and int(part) < len(items):
+        return int(part)
+    raise ConfigError(f"--set: no entry {part!r}; there are {', '.join(names) or 'none'}", key=key)
+
+
+_FILE_KEYS = ("file", "train_file", "dev_file", "test_file")
+
+
+def _make_absolute(data: dict[str, Any], base: Path) -> None:
+    """Turns relative file names into absolute ones; a model that is no existing folder stays a hub id."""
+
+    def entries(section: str) -> list[dict[str, Any]]:
+        value = data.get(section)
+        found = cast("list[Any]", value) if isinstance(value, list) else [value]
+        return [cast("dict[str, Any]", item) for item in found if isinstance(item, dict)]
+
+    for entry in (*entries("questions"), *entries("teachers")):
+        for key in _FILE_KEYS:
+            if isinstance(entry.get(key), str):
+                entry[key] = str(base / entry[key])
+    for entry in (*entries("students"), *entries("teachers"), *entries("encoder")):
+        model = entry.get("model")
+        if isinstance(model, str) and (model.startswith(("./", "../", "~")) or (base / model).is_dir()):
+            entry["model"] = str((base / Path(model).expanduser()).resolve())
+
+
+# --- explaining -----------------------------------------------------------------------------------
+
+
+def _explain(error: ValidationError, data: dict[str, Any], file: Path | None, lines: _Lines) -> ConfigError:
+    """One message for the first mistake; how many more there are is said at its end."""
+    # a misspelt key is the likeliest cause of the others: a missing key, a union without a match
+    rank = {"extra_forbidden": 0, "string_type": 2}
+    problems = sorted(error.errors(), key=lambda problem: rank.get(problem["type"], 1))
+    problem = problems[0]
+    place, known = _place(problem["loc"], data)
+    key = ".".join(place)
+    message = problem["msg"].removeprefix("Value error, ")
+    value = problem.get("input")
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(place[-1], known, 1)
+        message = (
+            f"unknown key{f'; did you mean {near[0]!r}?' if near else ''} Known here: {', '.join(known)}"
+        )
+    elif problem["type"] == "missing":
+        message = "this key is needed and missing"
+    elif problem["type"] == "union_tag_not_found":
+        message = "say which `kind` this is"
+    elif not isinstance(value, dict | list):
+        message = f"{value!r}: {message[0].lower()}{message[1:]}"
+    if len(problems) > 1:
+        message += f" ({len(problems) - 1} more mistakes follow)"
+    return ConfigError(message, key=key, file=file, line=_line_of(place, lines))
+
+
+def _place(loc: Sequence[str | int], data: Any) -> tuple[list[str], list[str]]:
+    """The user's own key path of a pydantic location, and the keys known in the section it ends in."""
+    place: list[str] = []
+    model: Any = Config
+    here: Any = data
+    for part in loc:
+        if isinstance(part, int):
+            place.append(str(part))
+            here = here[part] if isinstance(here, list) and part < len(here) else None
+            continue
+        if isinstance(model, type) and issubclass(model, Settings) and part in model.model_fields:
+            place.append(part)
+            model = _inner(model.model_fields[part].annotation)
+        elif (variant := _variant(model, part)) is not None:
+            model = variant  # pydantic names the chosen member of a union; the user never wrote it
+            continue
+        elif part in ("str", "list") or part.startswith("tagged-union"):
+            continue
+        else:
+            place.append(part)
+        here = here.get(part) if isinstance(here, dict) else None
+    known = list(model.model_fields) if isinstance(model, type) and issubclass(model, Settings) else []
+    return place, known
+
+
+def _inner(annotation: Any) -> Any:
+    """What a `list[...]`, `X | None` or annotated field holds, as a settings class or a tuple of them."""
+    import typing
+
+    found: list[Any] = []
+
+    def visit(kind: Any) -> None:
+        if isinstance(kind, type) and issubclass(kind, Settings):
+            found.append(kind)
+        for inner in typing.get_args(kind):
+            visit(inner)
+
+    visit(annotation)
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def _variant(model: Any, tag: str) -> Any:
+    options = model if isinstance(model, tuple) else (model,)
+    for option in cast("tuple[Any, ...]", options):
+        if not isinstance(option, type) or not issubclass(option, Settings):
+            continue
+        kind = option.model_fields.get("kind")
+        if option.__name__ == tag or (kind is not None and tag in getattr(kind.annotation, "__args__", ())):
+            return option
+    return None
