@@ -1,0 +1,113 @@
+"""The demo: the whole method on the embedded default, beside its two plainest alternatives."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from qrdistill.config import Config, load_config
+from qrdistill.progress import Progress
+from qrdistill.studies.grid import run_grid
+
+_TITLES = {
+    "base": "untrained",
+    "all": "all for everyone",
+    "learned": "learned routing",
+    "recipe": "best style each",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One arm: accuracies are shares with their 95 % intervals; `tokens` were trained on, both students."""
+
+    arm: str
+    title: str
+    students: dict[str, dict[str, Any]]
+    mean: float
+    vote: dict[str, Any] | None
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Demo:
+    rows: list[Row]
+    report: str
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def print_table(self) -> None:
+        table = Table(
+            title="accuracy on unseen questions, % (95 % interval)",
+            title_justify="left",
+            box=None,
+            padding=(0, 1, 0, 0),
+        )
+        table.add_column("", no_wrap=True)
+        for name in self.rows[0].students:
+            table.add_column(name, no_wrap=True)
+        for column in ("mean", "vote", "tokens", "s"):
+            table.add_column(column, justify="right", no_wrap=True)
+        for row in self.rows:
+            cells = [_percent(score) for score in row.students.values()]
+            table.add_row(
+                row.title,
+                *cells,
+                f"{100 * row.mean:.1f}",
+                _percent(row.vote),
+                f"{row.tokens:,}",
+                f"{row.seconds:.0f}",
+            )
+        Console().print(table)
+        print(
+            f"report: {self.report}\nall runs: {Path(self.report).parent.parent} ({self.seconds:.0f} s in all)"
+        )
+
+
+def demo(run_dir: Path, *, seed: int = 0, overrides: Sequence[str] = (), progress: Progress) -> Demo:
+    """Runs the arms side by side; the same call resumes. Raises QRDistillError."""
+    begun = time.monotonic()
+    runs = run_grid(arms(seed, overrides), run_dir, progress=progress, narrate=True)
+    rows = [_row(arm, runs[arm].folder, runs[arm].scores) for arm in _TITLES]
+    return Demo(rows, str(runs["learned"].folder / "report.html"), time.monotonic() - begun)
+
+
+def arms(seed: int, overrides: Sequence[str] = ()) -> dict[str, Config]:
+    """The demo's runs, the longest first.
+
+    Everyone on every path draws half as many paths a step: so each student reads as many as when routed.
+    """
+    common = {"name": "demo", "seed": seed, "train": {"steps": 120, "paths_per_step": 64}}
+    return {
+        "learned": load_config(common, overrides),
+        "all": load_config(common, ["router.kind=all", "train.paths_per_step=32", *overrides]),
+        "recipe": load_config(common, ["router.kind=best_style", *overrides]),
+        "base": load_config(common, [*overrides, "train.steps=0"]),
+    }
+
+
+def _row(arm: str, folder: Path, scores: dict[str, Any]) -> Row:
+    students = {row["student"]: row["styled"] for row in scores["headlines"]}
+    votes = [row for row in scores["ensembles"] if row["method"] == "weighted"]
+    stages = json.loads((folder / "manifest.json").read_text())["stages"]
+    accuracies = [score["accuracy"] for score in students.values()]
+    return Row(
+        arm, _TITLES[arm], students, sum(accuracies) / len(accuracies), votes[-1] if votes else None,
+        sum(stages["train"]["counts"].get("tokens", {}).values()), stages["train"]["seconds"] + stages["evaluate"]["seconds"],
+    )  # fmt: skip
+
+
+def _percent(score: dict[str, Any] | None) -> str:
+    if score is None:
+        return "-"
+    return f"{100 * score['accuracy']:.1f} ({100 * score['low']:.0f}-{100 * score['high']:.0f})"

@@ -1,0 +1,87 @@
+"""`study recipe`: does the recommended recipe beat every plain baseline, and where?
+
+Three conditions on the lab: an even teacher, an uneven one, and one that wrote paths for 30 % of the
+questions only. Every baseline stands beside the recipe in each; the recipe with scarce paths is also
+held against the baselines that have all of them. Use --tune: a comparison with untuned baselines says
+little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from qrdistill.store import write_json
+from qrdistill.studies.ablation import arm_figures, tuned_arms
+from qrdistill.studies.arms import baselines, beyond, choose, parts
+from qrdistill.studies.collect import Outcome, best_of, compare
+from qrdistill.studies.page import write_pages
+from qrdistill.studies.study import Setup, run_arms, scarce, variants
+
+RECIPES = ("learned", "own-fill", "best-own")
+
+
+def recipe(setup: Setup) -> dict[str, Any]:
+    """Runs the study and writes study.json and report.html."""
+    rivals = [arm for arm in baselines(setup.config) if arm.name != "all-wide"]
+    # sampled answers, so that the vote has self-consistency at equal decodes beside it
+    sampled = {"evaluate.samples": max(5, setup.config.evaluate.samples)}
+    candidates = [
+        replace(arm, changes={**arm.changes, **sampled})
+        for arm in (*parts(setup.config), *beyond(setup.config))
+        if arm.name in RECIPES
+    ]
+    conditions = variants(setup.config)
+    if setup.config.questions.task == "lab":
+        conditions = [*conditions, scarce(setup.config)]
+    arms = choose([*rivals, *candidates], setup.arms)
+    titles: dict[str, tuple[str, str]] = {arm.name: (arm.title, arm.group) for arm in arms}
+    titles["best-single"] = ("best single style per student (chosen on dev)", "baseline")
+    result: dict[str, Any] = {
+        "study": "recipe", "seeds": list(setup.seeds), "tuned": setup.tune, "arms": titles, "conditions": {},
+    }  # fmt: skip
+    full: dict[str, list[Outcome]] = {}
+    for variant in conditions:
+        chosen = tuned_arms(setup, variant, arms)
+        outcomes: dict[str, list[Outcome]] = dict(run_arms(setup, variant, arms, chosen))
+        singles = [row for name, rows in outcomes.items() if name.startswith("only-") for row in rows]
+        outcomes["best-single"] = best_of("best-single", singles)
+        full = full or outcomes
+        names = [name for name in titles if name not in RECIPES]
+        rows = _against(RECIPES, names, outcomes, outcomes, "")
+        if variant.name.startswith("scarce"):
+            rows += _against(RECIPES, names, outcomes, full, " with paths for every question")
+        rows += _votes(outcomes)
+        result["conditions"][variant.name] = {
+            "title": variant.title,
+            "arms": {name: arm_figures(found, (chosen or {}).get(name, ("", None))[0]) for name, found in outcomes.items()},
+            "comparisons": rows,
+        }  # fmt: skip
+        write_json(setup.folder / "study.json", result)
+    write_pages(setup, result, "Recipe", "Does the recipe beat every plain baseline, tuned alike?")
+    return result
+
+
+def _against(
+    firsts: Sequence[str], seconds: Sequence[str], mine: Mapping[str, list[Outcome]], theirs: Mapping[str, list[Outcome]],
+    note: str,
+) -> list[dict[str, Any]]:  # fmt: skip
+    rows: list[dict[str, Any]] = []
+    for first in firsts:
+        for second in seconds:
+            if found := compare(mine[first], theirs[second]):
+                rows.append(
+                    {"question": f"Is {first} above {second}{note}?", **asdict(found), "claims": found.claims}
+                )
+    return rows
+
+
+def _votes(outcomes: Mapping[str, list[Outcome]]) -> list[dict[str, Any]]:
+    """The weighted vote against self-consistency of the best pair, at equal decodes."""
+    rows: list[dict[str, Any]] = []
+    for name in RECIPES:
+        if found := compare(outcomes[name], outcomes[name], "vote", against="consistency"):
+            question = f"Does the vote of {name} beat self-consistency at equal decodes?"
+            rows.append({"question": question, **asdict(found), "claims": found.claims})
+    return rows

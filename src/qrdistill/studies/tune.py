@@ -1,0 +1,68 @@
+"""Fair tuning: every arm gets the same small search over learning rate and steps, judged on dev.
+
+The search uses seeds of its own, so that the questions it chose on are in no comparison.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qrdistill.config import Config
+from qrdistill.progress import Progress
+from qrdistill.studies.arms import Arm
+from qrdistill.studies.collect import outcome
+from qrdistill.studies.grid import run_grid
+
+RATES = (0.3, 1.0)  # times each student's configured learning rate
+STEPS = (1.0, 2.0)  # times the configured steps
+TUNING_SEEDS = (1000,)
+
+
+def candidates(
+    config: Config, rates: Sequence[float] = RATES, steps: Sequence[float] = STEPS
+) -> dict[str, dict[str, Any]]:
+    """What is tried, as changes to a config, by a short name."""
+    found: dict[str, dict[str, Any]] = {}
+    for rate, factor in itertools.product(rates, steps):
+        changes: dict[str, Any] = {"train.steps": int(config.train.steps * factor + 0.5)}
+        for index, student in enumerate(config.students):
+            changes[f"students.{index}.learning_rate"] = student.learning_rate * rate
+        found[f"lr{rate:g}-x{factor:g}"] = changes
+    return found
+
+
+def tune(
+    arms: Sequence[Arm], config: Config, folder: Path, label: str, *, variant: Mapping[str, Any], workers: int,
+    progress: Progress, seeds: Sequence[int] = TUNING_SEEDS,
+) -> dict[str, tuple[str, dict[str, Any]]]:  # fmt: skip
+    """Per arm the candidate with the best mean dev accuracy: its name and its changes."""
+    tried = candidates(config)
+    trainable = [arm for arm in arms if arm.changes.get("train.steps") != 0]
+    grid = {
+        f"{label}.{arm.name}.tune-{name}.s{seed}": arm.config(config, {**variant, **_with_zero_kept(arm, changes), "seed": seed, "evaluate.split": "dev"})
+        for arm in trainable
+        for name, changes in tried.items()
+        for seed in seeds
+    }  # fmt: skip
+    runs = run_grid(grid, folder, workers=workers, progress=progress, until="evaluate")
+    chosen: dict[str, tuple[str, dict[str, Any]]] = {}
+    for arm in trainable:
+        score = {
+            name: sum(_dev(runs[f"{label}.{arm.name}.tune-{name}.s{seed}"].folder) for seed in seeds)
+            for name in tried
+        }
+        best = max(score, key=score.__getitem__)
+        chosen[arm.name] = (best, tried[best])
+    return chosen
+
+
+def _with_zero_kept(arm: Arm, changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in changes.items() if key not in arm.changes}
+
+
+def _dev(folder: Path) -> float:
+    accuracies = outcome("", 0, folder).dev
+    return sum(accuracies.values()) / max(1, len(accuracies))
