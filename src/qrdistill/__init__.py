@@ -1,0 +1,28 @@
+"""qrdistill: distil what a strong LLM can reason into small models that anyone can run.
+
+`run` takes a config through all stages and returns a `Run` to read it by. Both are loaded on first use, so that
+importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qrdistill.config import Config as Config
+    from qrdistill.config import load_config as load_config
+    from qrdistill.pipeline import Run as Run
+    from qrdistill.pipeline import run as run
+
+__version__ = "0.1.0"
+__all__ = ["Config", "Run", "__version__", "load_config", "run"]
+
+_HOME = {"run": "pipeline", "Run": "pipeline", "Config": "config", "load_config": "config"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'qrdistill' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"qrdistill.{_HOME[name]}"), name)

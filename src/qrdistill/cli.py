@@ -1,0 +1,340 @@
+"""The command line: one thin command per verb. Human output on stderr, `--json` on stdout.
+
+Exit codes: 0 done; 1 failed, the same command resumes; 2 the input is wrong; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qrdistill import __version__
+from qrdistill.errors import QRDistillError
+
+if TYPE_CHECKING:
+    from qrdistill.progress import Progress
+
+app = typer.Typer(
+    name="qrdistill",
+    help="Distil what a strong LLM can reason into small models that anyone can run.",
+    epilog="Start with: qrdistill demo   (no key, no weights, no GPU)   or: qrdistill init my-task",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+cache_app = typer.Typer(help="The reply cache: every reply that was paid for.", no_args_is_help=True)
+styles_app = typer.Typer(help="Reasoning styles.", no_args_is_help=True)
+app.add_typer(cache_app, name="cache")
+app.add_typer(styles_app, name="styles")
+
+ConfigFile = Annotated[Path, typer.Argument(help="The config file (YAML).", show_default=False)]
+RunDir = Annotated[Path | None, typer.Option("--run-dir", "-d", help="Where the run lives.  [default: runs/<name>]", show_default=False)]  # fmt: skip
+Overrides = Annotated[list[str] | None, typer.Option("--set", "-s", help="Override a key, e.g. --set train.steps=50 (repeatable).", show_default=False)]  # fmt: skip
+CacheFile = Annotated[Path, typer.Argument(help="The cache file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one machine-readable result on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+
+
+def main() -> None:
+    """Entry point: every expected failure becomes one message and its exit code."""
+    try:
+        app()
+    except QRDistillError as error:
+        _complain(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _complain("interrupted; the same command goes on from here", 130)
+    except BrokenPipeError:
+        sys.exit(1)
+    except OSError as error:
+        _complain(
+            f"{error.filename or 'the system'}: {error.strerror or error}; mend it and run the same command again",
+            1,
+        )
+
+
+def _complain(message: str, code: int) -> None:
+    from qrdistill.store import redact
+
+    print(f"qrdistill: {redact(message)}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _progress(quiet: bool) -> Progress:
+    from qrdistill.terminal import terminal_progress
+
+    return terminal_progress(quiet)
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"qrdistill {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None: ...
+
+
+# --- runs -----------------------------------------------------------------------------------------
+
+
+@app.command(epilog="Example: qrdistill demo --run-dir /tmp/demo --seed 1")
+def demo(
+    run_dir: Annotated[Path, typer.Option("--run-dir", "-d", help="Where the runs live.")] = Path(
+        "runs/demo"
+    ),
+    seed: Annotated[int, typer.Option(help="Changes questions, paths and training.")] = 0,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """The whole method on the embedded default: about three minutes on two cores."""
+    from qrdistill.studies.demo import demo as run_demo
+
+    result = run_demo(run_dir, seed=seed, overrides=overrides or (), progress=_progress(quiet))
+    if as_json:
+        _print_json(result.as_dict())
+    else:
+        result.print_table()
+
+
+@app.command(epilog="Example: qrdistill init my-task && qrdistill run my-task/config.yaml --dry-run")
+def init(name: Annotated[str, typer.Argument(help="The folder to make.", show_default=False)]) -> None:
+    """A commented config and sample data files to start from."""
+    from qrdistill.commands.starter import write_starter
+
+    folder = write_starter(Path(name))
+    print(
+        f"{folder}/: config.yaml, questions.jsonl, paths.jsonl\nnext: qrdistill run {folder}/config.yaml --dry-run"
+    )
+
+
+@app.command(epilog="Example: qrdistill run config.yaml --set train.steps=100 --until filter")
+def run(
+    config: ConfigFile,
+    run_dir: RunDir = None,
+    overrides: Overrides = None,
+    until: Annotated[str, typer.Option(help="The last stage to run: questions, generate, filter, embed, train, evaluate or report.")] = "report",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan only: stages, calls, tokens, dollars.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Ask again where requests for paths or verdicts failed.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """All stages; those that are done and unchanged are skipped, so the same command resumes."""
+    _run(config, run_dir, overrides, until, as_json, quiet, dry_run=dry_run, retry_failed=retry_failed)
+
+
+def _stage_command(name: str, stage: str, text: str) -> None:
+    @app.command(name, help=text, epilog=f"Example: qrdistill {name} config.yaml")
+    def _command(
+        config: ConfigFile, run_dir: RunDir = None, overrides: Overrides = None, as_json: AsJson = False,
+        quiet: Quiet = False,
+    ) -> None:  # fmt: skip
+        _run(config, run_dir, overrides, stage, as_json, quiet)
+
+
+_stage_command("generate", "generate", "Questions and paths only: what the teachers write.")
+_stage_command("filter", "filter", "Up to the filter: which paths are sound.")
+_stage_command("train", "train", "Up to the trained, exported students.")
+_stage_command("evaluate", "evaluate", "Up to the students' scores.")
+_stage_command("report", "report", "Everything, the report page last.")
+
+
+def _run(
+    config: Path, run_dir: Path | None, overrides: list[str] | None, until: str, as_json: bool, quiet: bool,
+    *, dry_run: bool = False, retry_failed: bool = False,
+) -> None:  # fmt: skip
+    from qrdistill import pipeline
+
+    if dry_run:
+        from qrdistill.commands.dryrun import dry_run as plan_run
+
+        plan = plan_run(config, run_dir, overrides or (), until=until)
+        print(json.dumps(plan.as_dict(), indent=2) if as_json else plan.text())
+        return
+    result = pipeline.run(
+        config, run_dir, overrides or (), until=until, retry_failed=retry_failed, progress=_progress(quiet)
+    )
+    if as_json:
+        scores = result.scores if (result.folder / "scores.json").exists() else None
+        _print_json({"run": str(result.folder), "until": until, "scores": scores})
+        return
+    if until == "report":
+        from qrdistill.commands.show import print_scores
+
+        print_scores(result.folder)
+        print(f"report: {result.folder / 'report.html'}")
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, default=str))
+
+
+# --- reading runs ---------------------------------------------------------------------------------
+
+
+@app.command(epilog="Example: qrdistill show runs/lab paths --where style=program --where outcome=drop")
+def show(
+    run_dir: Annotated[Path, typer.Argument(help="A run directory.", show_default=False)],
+    what: Annotated[str, typer.Argument(help="questions, paths, verdicts, filter, routing, answers, failures or scores")] = "scores",
+    where: Annotated[list[str] | None, typer.Option("--where", "-w", help="column=value, repeatable; ~ for 'contains': text~'12 +'.", show_default=False)] = None,
+    limit: Annotated[int, typer.Option(help="At most so many rows.")] = 20,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """What is in a run, with its lineage: from a question to the answers it led to."""
+    from qrdistill.commands.show import show as show_rows
+
+    show_rows(run_dir, what, where or (), limit=limit, as_json=as_json)
+
+
+@app.command(epilog="Example: qrdistill study ablation examples/lab.yaml --seeds 5")
+def study(
+    name: Annotated[str, typer.Argument(help="ablation, recipe, samples, routing, filter or mutual", show_default=False)],
+    config: ConfigFile,
+    run_dir: RunDir = None,
+    seeds: Annotated[int, typer.Option(help="Runs per arm; odd seeds use the lab's second base checkpoints.")] = 3,
+    workers: Annotated[int, typer.Option(help="Runs at a time.")] = 2,
+    tune: Annotated[bool, typer.Option("--tune", help="Choose learning rate and steps on dev for every arm, baselines too.")] = False,
+    arms: Annotated[str, typer.Option(help="Only these arms, separated by commas.", show_default=False)] = "",
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """A grid of resumable runs that share what they have in common, and one page with intervals."""
+    from qrdistill.studies import run_study
+
+    folder, result = run_study(
+        name, config, run_dir, seeds=seeds, workers=workers, tune=tune,
+        arms=[arm.strip() for arm in arms.split(",") if arm.strip()], overrides=overrides or (), progress=_progress(quiet)
+    )  # fmt: skip
+    if as_json:
+        _print_json(result)
+    else:
+        print(f"figures: {folder / 'study.json'}\nreport: {folder / 'report.html'}")
+
+
+@app.command(epilog="Example: qrdistill compare runs/plain runs/routed")
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Two or more run directories.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Runs side by side on the questions they share, with paired confidence intervals."""
+    from qrdistill.commands.show import compare_runs
+
+    compare_runs(runs, as_json=as_json)
+
+
+@app.command(epilog="Example: qrdistill export runs/lab mistral --to ./my-student --merge")
+def export(
+    run_dir: Annotated[Path, typer.Argument(help="A run directory.", show_default=False)],
+    student: Annotated[str, typer.Argument(help="A student's name.", show_default=False)],
+    to: Annotated[Path, typer.Option("--to", help="The folder to write.", show_default=False)],
+    merge: Annotated[bool, typer.Option("--merge", help="Merge LoRA adapters into the weights.")] = False,
+    push: Annotated[str | None, typer.Option("--push", help="A hub repository to upload to (HF_TOKEN).", show_default=False)] = None,
+) -> None:  # fmt: skip
+    """A trained student as an ordinary Hugging Face folder."""
+    from qrdistill.pipeline import export_from_run
+
+    print(export_from_run(run_dir, student, to, merge=merge, push=push))
+
+
+@app.command(epilog="Example: qrdistill doctor --json")
+def doctor(as_json: AsJson = False) -> None:
+    """What this machine can run, and why not."""
+    from qrdistill.commands.doctor import diagnose
+
+    facts = diagnose()
+    if as_json:
+        _print_json([fact.as_dict() for fact in facts])
+    else:
+        for fact in facts:
+            print(f"{'yes' if fact.usable else 'no ':<4} {fact.name:<22} {fact.detail}")
+
+
+@app.command(epilog="Example: qrdistill label runs/lab --paths 50")
+def label(
+    run_dir: Annotated[Path, typer.Argument(help="A run that has generated its paths.", show_default=False)],
+    paths: Annotated[int, typer.Option(help="How many sampled paths to label.")] = 100,
+    seed: Annotated[int, typer.Option(help="Which paths are sampled.")] = 0,
+) -> None:
+    """Label paths by hand, one key each, saved as you go: the truth that `study filter` measures against."""
+    from qrdistill.verdicts.label import label_paths
+
+    done = label_paths(run_dir, num_paths=paths, seed=seed)
+    print(f"{done.done} of {done.planned} labelled; next: qrdistill study filter CONFIG")
+
+
+@styles_app.command("list", epilog="Example: qrdistill styles list")
+def styles_list(as_json: AsJson = False) -> None:
+    """The built-in styles: what a teacher is asked for, and a student told."""
+    from qrdistill.commands.styles import list_styles
+
+    list_styles(as_json=as_json)
+
+
+@styles_app.command("search", epilog="Example: qrdistill styles search config.yaml --rounds 2")
+def styles_search(
+    config: ConfigFile,
+    rounds: Annotated[int, typer.Option(help="Rounds of proposals.")] = 1,
+    teacher: Annotated[str | None, typer.Option(help="Which teacher proposes and writes.  [default: the first that can be asked]", show_default=False)] = None,
+    candidates: Annotated[int, typer.Option(help="Proposals a round.")] = 4,
+    questions: Annotated[int, typer.Option(help="Training questions that each is tried on.")] = 20,
+    run_dir: RunDir = None,
+    overrides: Overrides = None,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Let a teacher propose new styles; keep those whose paths pass the filter and differ from the others."""
+    from qrdistill.commands.styles import search
+
+    search(
+        config, run_dir, overrides or (), rounds=rounds, teacher=teacher, candidates=candidates,
+        questions=questions, progress=_progress(quiet),
+    )  # fmt: skip
+
+
+@cache_app.command("stats", epilog="Example: qrdistill cache stats runs/replies.sqlite")
+def cache_stats(file: CacheFile = Path("runs/replies.sqlite"), as_json: AsJson = False) -> None:
+    """How many replies the cache holds, from whom, at what cost."""
+    from qrdistill.commands.cache import stats
+
+    stats(file, as_json=as_json)
+
+
+@cache_app.command("export", epilog="Example: qrdistill cache export runs/replies.sqlite --to replies.jsonl")
+def cache_export(
+    to: Annotated[Path, typer.Option("--to", help="The JSONL file to write.", show_default=False)],
+    file: CacheFile = Path("runs/replies.sqlite"),
+) -> None:
+    """All replies with their requests, a JSON line each."""
+    from qrdistill.commands.cache import export
+
+    export(file, to)
+
+
+@cache_app.command("prune", epilog="Example: qrdistill cache prune --model old-model")
+def cache_prune(
+    file: CacheFile = Path("runs/replies.sqlite"),
+    model: Annotated[str | None, typer.Option(help="Only replies of this model.", show_default=False)] = None,
+    older_than: Annotated[float | None, typer.Option("--older-than", help="Only replies older than so many days.", show_default=False)] = None,
+    truncated: Annotated[bool, typer.Option("--truncated", help="Only replies that the token limit cut.")] = False,
+) -> None:  # fmt: skip
+    """Deletes replies: what is deleted must be paid for again."""
+    from qrdistill.commands.cache import prune
+
+    prune(file, model=model, older_than=older_than, truncated=truncated)
+
+
+@app.command()
+def schema() -> None:
+    """The config's JSON Schema, for editors."""
+    from qrdistill.config import Config
+
+    print(json.dumps(Config.model_json_schema(), indent=2))

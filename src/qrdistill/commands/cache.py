@@ -1,0 +1,53 @@
+"""`qrdistill cache`: what the reply cache holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from qrdistill.commands.show import clean
+from qrdistill.errors import InputError
+from qrdistill.replies import ReplyCache
+
+
+def _open(file: Path) -> ReplyCache:
+    if not file.exists():
+        raise InputError(f"no reply cache at {file}; it lies beside the run directories, as replies.sqlite")
+    return ReplyCache(file)
+
+
+def stats(file: Path, *, as_json: bool = False) -> None:
+    with _open(file) as cache:
+        facts = cache.stats()
+    if as_json:
+        print(json.dumps(facts))
+        return
+    columns = ("host", "model", "replies", "truncated", "prompt_tokens", "completion_tokens", "usd")
+    table = Table(
+        title=f"{file}: {facts['replies']} replies, ${facts['usd']:.2f}, {facts['bytes'] / 2**20:.1f} MiB",
+        title_justify="left",
+    )
+    for column in columns:
+        table.add_column(column)
+    for row in facts["models"]:
+        table.add_row(*(clean(row[column]) for column in columns))
+    Console().print(table)
+
+
+def export(file: Path, to: Path) -> None:
+    with _open(file) as cache:
+        print(f"{cache.export(to)} replies written to {to}")
+
+
+def prune(file: Path, *, model: str | None, older_than: float | None, truncated: bool) -> None:
+    if model is None and older_than is None and not truncated:
+        raise InputError(
+            "say what to delete: --model, --older-than or --truncated; what is deleted must be paid for again"
+        )
+    with _open(file) as cache:
+        print(
+            f"{cache.prune(model=model, older_than_days=older_than, truncated=truncated)} replies deleted from {file}"
+        )

@@ -1,0 +1,113 @@
+"""`--dry-run`: what a run would do, ask and cost, before a cent is spent. Sends nothing, writes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qrdistill.config import load_config
+from qrdistill.manifest import Manifest
+from qrdistill.paths.plan import PathsPlan, plan_paths
+from qrdistill.pipeline import plan
+from qrdistill.questions import load_questions
+from qrdistill.replies import ReplyCache
+from qrdistill.students.cost import CostRow, cost_plan
+from qrdistill.verdicts.contamination import refuse_contaminated
+from qrdistill.verdicts.plan import JudgePlan, plan_judging
+
+_PATH_TOKENS = 200.0  # of a path, where no reply tells
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a dry run tells."""
+
+    run_dir: str
+    stages: list[tuple[str, str]]  # stage, done before | to do
+    questions: dict[str, int]
+    paths: PathsPlan
+    judges: list[JudgePlan]
+    training: list[CostRow]
+
+    def as_dict(self) -> dict[str, Any]:
+        return json.loads(json.dumps(dataclasses.asdict(self), default=str))
+
+    def text(self) -> str:
+        lines = [f"run directory  {self.run_dir}", "", "stages"]
+        lines += [f"  {name:<12} {state}" for name, state in self.stages]
+        lines += [
+            "",
+            "questions      " + ", ".join(f"{count} {split}" for split, count in self.questions.items()),
+        ]
+        for name, count in self.paths.ready.items():
+            lines.append(f"paths          {name}: {count} ready, at no cost")
+        for teacher in self.paths.teachers:
+            minutes = f", about {teacher.minutes:.0f} minutes" if teacher.minutes is not None else ""
+            lines.append(
+                f"paths          {teacher.name} ({teacher.model}): {teacher.calls} calls to buy, {teacher.cached} cached; "
+                f"{teacher.prompt_tokens:,} tokens in ({teacher.prompt_basis}), {teacher.output_tokens:,} out "
+                f"({teacher.output_basis}): ${teacher.usd:.2f}, at most ${teacher.usd_at_most:.2f}{minutes}"
+            )
+        if self.paths.over_budget:
+            lines.append(f"budget         {self.paths.over_budget}")
+        for judge in self.judges:
+            lines.append(
+                f"judge          {judge.name} ({judge.model}): at most {judge.calls_at_most} calls, "
+                f"${judge.usd:.2f}, at most ${judge.usd_at_most:.2f}"
+            )
+        lines += ["", "training, tokens per student (estimated)"]
+        lines += [
+            f"  {row.student:<12} trained {row.trained:,}  measured {row.measured:,}  token-equivalents {row.equivalents:,}"
+            for row in self.training
+        ]
+        return "\n".join(lines)
+
+
+def dry_run(config: Path, run_dir: Path | None, overrides: Sequence[str], *, until: str = "report") -> Plan:
+    """Plans a run. Raises what the run would raise for a config that cannot be used."""
+    resolved = load_config(config, overrides)
+    folder = run_dir or Path("runs") / resolved.name
+    base = config.resolve().parent
+    questions = load_questions(resolved.questions, seed=resolved.seed, base_dir=base)
+    refuse_contaminated(questions, resolved.filter)
+    with tempfile.TemporaryDirectory() as scratch:
+        existing = folder.parent / "replies.sqlite"
+        with ReplyCache(existing if existing.exists() else Path(scratch) / "replies.sqlite") as cache:
+            paths = plan_paths(
+                questions, resolved.teachers, resolved.paths, cache=cache, base_dir=base, seed=resolved.seed
+            )
+    done = Manifest(folder)
+    states: list[tuple[str, str]] = []
+    current = True
+    for stage in plan(resolved, until):
+        current = current and all((folder / name).exists() for name in stage.inputs)
+        current = current and done.is_done(stage.name, done.key(stage.name, stage.settings, stage.inputs))
+        states.append((stage.name, "done before" if current else "to do"))
+    train = [question for question in questions if question.split == "train"]
+    num_paths = sum(paths.ready.values()) + sum(teacher.calls + teacher.cached for teacher in paths.teachers)
+    calls = sum(teacher.calls for teacher in paths.teachers)
+    mean = sum(teacher.output_tokens for teacher in paths.teachers) / calls if calls else _PATH_TOKENS
+    return Plan(
+        run_dir=str(folder), stages=states,
+        questions={split: sum(question.split == split for question in questions) for split in ("train", "dev", "test")},
+        paths=paths,
+        judges=plan_judging(
+            resolved.filter, resolved.teachers, num_paths=num_paths, path_tokens=mean,
+            question=train[len(train) // 2].question if train else "",
+        ),
+        training=cost_plan(
+            resolved.students, resolved.router, resolved.mutual, resolved.train,
+            num_paths=num_paths, prompt_tokens=_mean_length(train), path_tokens=mean,
+        ),
+    )  # fmt: skip
+
+
+def _mean_length(questions: Sequence[Any]) -> float:
+    from qrdistill.paths.chat import estimate_tokens
+
+    return sum(estimate_tokens(question.question) for question in questions) / max(1, len(questions))

@@ -1,0 +1,179 @@
+"""`qrdistill show` and `compare`: what is in a run, in the terminal.
+
+Texts of teachers and students are printed as they are: never as markup, control characters replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from qrdistill import records
+from qrdistill.errors import InputError
+from qrdistill.store import read_table
+
+_TABLES: dict[str, tuple[str, type[records.Record], tuple[str, ...]]] = {
+    "questions": ("questions.parquet", records.Question, ("id", "split", "family", "question", "gold")),
+    "paths": ("paths.parquet", records.Path, ("id", "decision", "answer", "text")),
+    "verdicts": ("verdicts.parquet", records.Verdict, ("path_id", "check", "outcome", "judge", "reason")),
+    "routing": ("assignments.parquet", records.Assignment, ("step", "path_id", "student", "probability", "chosen", "nll")),
+    "answers": ("answers.parquet", records.Answer, ("student", "question_id", "style", "correct", "answer", "text")),
+    "failures": ("failures.parquet", records.Failure, ("question_id", "teacher", "style", "sample", "reason")),
+}  # fmt: skip
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def show(run_dir: Path, what: str, where: Sequence[str], *, limit: int = 20, as_json: bool = False) -> None:
+    """Prints rows of one of a run's tables, or its scores. Raises InputError."""
+    if what == "scores":
+        if as_json:
+            print((_existing(run_dir, "scores.json")).read_text())
+        else:
+            print_scores(run_dir)
+        return
+    if what == "filter":
+        show_filter(run_dir, as_json=as_json)
+        return
+    if what not in _TABLES:
+        raise InputError(f"nothing called {what!r} to show; there are: scores, filter, {', '.join(_TABLES)}")
+    file, record, columns = _TABLES[what]
+    rows = _rows(run_dir, file, record)
+    tests = [
+        _test(text, {*record.model_fields, *(("decision",) if what == "paths" else ())}) for text in where
+    ]
+    chosen = [row for row in rows if all(test(row) for test in tests)]
+    if as_json:
+        print(json.dumps(chosen[:limit], default=str))
+        return
+    table = Table(title=f"{what}: {min(limit, len(chosen))} of {len(chosen)} rows", title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in chosen[:limit]:
+        table.add_row(*(Text(clean(row.get(column))) for column in columns))
+    Console().print(table)
+
+
+def show_filter(run_dir: Path, *, as_json: bool = False) -> None:
+    """The filter's account: generated = kept + dropped + undecided, per teacher, style, task and check."""
+    stages = json.loads(_existing(run_dir, "manifest.json").read_text())["stages"]
+    counts: dict[str, Any] = stages.get("filter", {}).get("counts", {})
+    if not counts:
+        raise InputError(f"{run_dir} has not been filtered yet")
+    if as_json:
+        print(json.dumps(counts))
+        return
+    columns = ("generated", "kept", "dropped", "undecided")
+    table = Table("by", "", *columns, title="the filter's account of every path", title_justify="left")
+    table.add_row("all", "", *(str(counts[column]) for column in columns))
+    for group in ("teacher", "style", "task", "check"):
+        for name, row in counts[f"by_{group}"].items():
+            table.add_row(group, Text(name), *(str(row[column]) for column in columns))
+    Console().print(table)
+
+
+def _existing(run_dir: Path, file: str) -> Path:
+    if not run_dir.is_dir():
+        raise InputError(f"{run_dir} is no run directory; runs live in runs/<name>")
+    path = run_dir / file
+    if not path.exists():
+        raise InputError(f"{run_dir} has no {file} yet; run the stage that makes it")
+    return path
+
+
+def _rows(run_dir: Path, file: str, record: type[records.Record]) -> Iterator[dict[str, Any]]:
+    path = _existing(run_dir, file)
+    decisions: dict[str, str] = {}
+    verdicts = run_dir / "verdicts.parquet"
+    if record is records.Path and verdicts.exists():
+        for row in read_table(verdicts, records.Verdict):
+            if row.check == "filter":
+                decisions[row.path_id] = (
+                    row.outcome if row.outcome == "keep" else f"{row.outcome}: {row.reason}"
+                )
+    for row in read_table(path, record):
+        plain = row.model_dump()
+        if record is records.Path:
+            plain["decision"] = decisions.get(plain["id"], "not filtered yet")
+        yield plain
+
+
+def _test(text: str, columns: Iterable[str]) -> Callable[[dict[str, Any]], bool]:
+    match = re.fullmatch(r"(\w+)(=|~)(.*)", text, re.DOTALL)
+    known = sorted(columns)
+    if not match or match[1] not in known:
+        raise InputError(f"--where {text!r}: write column=value or column~text; columns: {', '.join(known)}")
+    column, relation, wanted = match.groups()
+    if relation == "=":
+        return lambda row: str(row[column]).lower() == wanted.lower()
+    return lambda row: wanted.lower() in str(row[column]).lower()
+
+
+def clean(value: object) -> str:
+    """One value as printable text.
+
+    >>> clean(True), clean(0.123456), clean("a\\x1b[31mb")
+    ('yes', '0.123', 'a·[31mb')
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return _CONTROL.sub("·", str(value))
+
+
+def interval(score: dict[str, Any] | None) -> str:
+    """An accuracy in percent with its 95 % interval.
+
+    >>> interval({"accuracy": 0.5, "low": 0.4, "high": 0.6})
+    '50.0 (40.0-60.0)'
+    """
+    if score is None:
+        return ""
+    return f"{100 * score['accuracy']:.1f} ({100 * score['low']:.1f}-{100 * score['high']:.1f})"
+
+
+def print_scores(run_dir: Path) -> None:
+    """The students' and ensembles' accuracies of a run."""
+    scores = json.loads(_existing(run_dir, "scores.json").read_text())
+    table = Table(title=f"{run_dir}: accuracy on {scores['split']}, % (95 % interval)", title_justify="left")
+    for column in ("student", "style", "told its style", "free", "n"):
+        table.add_column(column, justify="right" if column == "n" else "left")
+    for row in scores["headlines"]:
+        n = (row["styled"] or row["free"] or {"n": 0})["n"]
+        table.add_row(
+            row["student"], row["style"] or "", interval(row["styled"]), interval(row["free"]), str(n)
+        )
+    for row in scores["ensembles"]:
+        label = f"{row['name']} of {len(row['members'])}, {row['decodes']:.1f} decodes"
+        table.add_row(label, row["method"], interval(row), "", str(row["n"]))
+    Console().print(table)
+
+
+def compare_runs(runs: Sequence[Path], *, as_json: bool = False) -> None:
+    """Prints paired differences of two or more runs on the questions that they share."""
+    from qrdistill.scores import compare
+
+    if len(runs) < 2:
+        raise InputError("compare needs two or more run directories")
+    results = compare([_existing(run, "scores.json").parent for run in runs])
+    if as_json:
+        print(json.dumps([row.model_dump() for row in results]))
+        return
+    table = Table(title="first - second, accuracy points (paired 95 % interval)", title_justify="left")
+    for column in ("first", "second", "n", "difference", "interval", "only first", "only second", "p"):
+        table.add_column(column)
+    for row in results:
+        table.add_row(
+            row.first, row.second, str(row.n), f"{100 * row.difference:+.1f}",
+            f"{100 * row.low:+.1f} to {100 * row.high:+.1f}", str(row.only_first), str(row.only_second), f"{row.p:.3f}",
+        )  # fmt: skip
+    Console().print(table)
