@@ -1,0 +1,79 @@
+"""What both benchmarks share: random students of about five million parameters, and synthetic paths.
+
+Words are tokens, so that lengths are exactly what is asked for: questions of 40-80 tokens, paths of 40-250,
+six styles per question.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path as Folder
+from typing import Any
+
+VOCABULARY = 4096
+FAMILIES = ("mistral", "gemma")
+
+
+def make_student(family: str, folder: Folder, seed: int = 0) -> Folder:
+    """A Hugging Face folder: hidden 256, 5 layers, 8 heads, 4096 words."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    words = {"<unk>": 0, "<pad>": 1, "</s>": 2} | {f"w{at}": at for at in range(3, VOCABULARY)}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
+    )
+    config = AutoConfig.for_model(
+        family, vocab_size=VOCABULARY, hidden_size=256, intermediate_size=704, num_hidden_layers=5,
+        num_attention_heads=8, num_key_value_heads=8, head_dim=32, max_position_embeddings=512,
+        sliding_window=None, bos_token_id=None, eos_token_id=2, pad_token_id=1,
+    )  # fmt: skip
+    torch.manual_seed(seed)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    fast.save_pretrained(folder)
+    return folder
+
+
+def words(draw: random.Random, count: int) -> str:
+    return " ".join(f"w{draw.randrange(3, VOCABULARY)}" for _ in range(count))
+
+
+def texts(num_questions: int, seed: int = 0) -> list[tuple[str, list[str]]]:
+    """Questions, each with the texts of its six paths."""
+    draw = random.Random(seed)
+    return [
+        (words(draw, draw.randint(40, 80)), [words(draw, draw.randint(40, 250)) for _ in range(6)])
+        for _ in range(num_questions)
+    ]
+
+
+def interleave(arms: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """Median over rounds of useful tokens per CPU second; each arm returns its useful tokens.
+
+    Every round runs every arm once, after one round that is not counted, so that the machine's moods and
+    first-time costs reach all alike.
+    """
+    rates: dict[str, list[float]] = {name: [] for name in arms}
+    for round in range(rounds + 1):
+        for name, arm in arms.items():
+            start = time.process_time()
+            tokens = arm()
+            seconds = time.process_time() - start
+            if round:
+                rates[name].append(tokens / seconds)
+    return {name: statistics.median(values) for name, values in rates.items()}
+
+
+def table(title: str, rows: Mapping[str, tuple[float, str, Any]]) -> str:
+    """A markdown table: row -> (measured, goal, note)."""
+    lines = [f"| {title} | measured | goal | |", "| --- | --- | --- | --- |"]
+    lines += [f"| {name} | {value:.2f} | {goal} | {note} |" for name, (value, goal, note) in rows.items()]
+    return "\n".join(lines)
