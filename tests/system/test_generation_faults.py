@@ -353,7 +353,7 @@ def test_the_live_table_has_a_row_per_teacher_and_style(tmp_path: Path):
     with FaultServer(rate=0.4, kinds=("refuse",)) as server:
         run(tmp_path, [teacher(server.url)], 10, progress=Table())
     rows = boards[-1].rows()
-    assert [(row.teacher, row.label) for row in rows] == [("faulty", "vanilla"), ("faulty", "facts")]
+    assert [(row.teacher, row.label) for row in rows] == [("faulty", "facts"), ("faulty", "vanilla")]
     assert sum(row.counts.bought for row in rows) == 40 - sum(row.counts.failed for row in rows) < 40
     assert all(row.tokens_per_second > 0 and row.counts.usd > 0 and row.eta == 0 for row in rows)
     assert "failed" in str(boards[-1])

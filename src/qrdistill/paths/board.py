@@ -120,11 +120,11 @@ class Board:
             account.reasons[outcome.reason[:80]] += 1
 
     def rows(self) -> list[Row]:
-        """Per teacher and label, in order of first appearance."""
+        """By teacher and label: which reply came first moves no row about the screen."""
         seconds = time.monotonic() - self._begun
         return [
             Row(name, label, counts, seconds, self._eta(name))
-            for (name, label), counts in self._by_label.items()
+            for (name, label), counts in sorted(self._by_label.items())
         ]
 
     def eta(self) -> float | None:
