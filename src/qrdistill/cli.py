@@ -197,7 +197,7 @@ def show(
 
 @app.command(epilog="Example: qrdistill study ablation examples/lab.yaml --seeds 5")
 def study(
-    name: Annotated[str, typer.Argument(help="ablation, recipe, samples, routing, filter or mutual", show_default=False)],
+    name: Annotated[str, typer.Argument(help="ablation, recipe, samples, routing, filter, mutual, vote, own, signals, teachers or students", show_default=False)],
     config: ConfigFile,
     run_dir: RunDir = None,
     seeds: Annotated[int, typer.Option(help="Runs per arm; odd seeds use the lab's second base checkpoints.")] = 3,

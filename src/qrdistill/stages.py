@@ -10,6 +10,7 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,17 +84,9 @@ def stages(config: Config) -> list[Stage]:
         vectors = ("embeddings.npy",)
         plan.append(Stage("embed", "embed", _TABLES, vectors, part("encoder"), _embed))
     plan += _training(config, vectors) if config.train.rounds == 0 else _rounds(config, vectors)
-    asked = ("questions.parquet", "students")
-    plan.append(
-        Stage(
-            "evaluate",
-            "evaluate",
-            asked,
-            ("answers.parquet", "scores.json"),
-            part("evaluate", "paths"),
-            _evaluate,
-        )
-    )
+    asked, scored = ("questions.parquet", "students"), ("answers.parquet", "scores.json")
+    judged = ("filter", "teachers") if config.evaluate.fallback else ()
+    plan.append(Stage("evaluate", "evaluate", asked, scored, part("evaluate", "paths", *judged), _evaluate))
     shown = (*_TABLES, "assignments.parquet", "scores.json")
     plan.append(Stage("report", "report", shown, ("report.html",), config.model_dump(mode="json"), _report))
     return plan
@@ -357,7 +350,9 @@ def _gather(context: Context) -> Mapping[str, Any]:
 
 def _evaluate(context: Context) -> Mapping[str, Any]:
     from qrdistill.paths.styles import resolve_styles
+    from qrdistill.replies import ReplyCache
     from qrdistill.scores import evaluate, score
+    from qrdistill.verdicts.reading import reader
 
     config, folder = context.config, context.folder
     questions = context.questions()
@@ -369,7 +364,14 @@ def _evaluate(context: Context) -> Mapping[str, Any]:
             progress=context.progress,
         )  # fmt: skip
     answers = read_table(folder / "answers.parquet", Answer)
-    write_json(folder / "scores.json", score(answers, questions, config.evaluate))
+    with ReplyCache(context.replies) if config.evaluate.fallback else nullcontext() as cache:
+        check = None
+        if config.evaluate.fallback:
+            check = reader(
+                config.filter, config.teachers, cache=cache, base_dir=context.base_dir, seed=config.seed,
+                progress=Aside(context.progress),
+            )  # fmt: skip
+        write_json(folder / "scores.json", score(answers, questions, config.evaluate, check=check))
     return {"answers": out.count}
 
 

@@ -57,11 +57,21 @@ def test_stopping_early_never_changes_the_winner(drawn):
 
 
 def test_fallback(make_question):
-    question = make_question("q")
-    voters = [ballot("2"), ballot(None), ballot("1")]
-    assert fallback(question, voters, lambda q, text: text == "= 1") == Vote("1", True, 3, 30)
-    assert fallback(question, voters, lambda q, text: True) == Vote("2", False, 1, 10)
-    assert fallback(question, voters, lambda q, text: False) == Vote(
-        "2", False, 3, 30
-    )  # the first's, all paid
-    assert fallback(question, [], lambda q, text: True) == Vote(None, None, 0, 0)
+    asked = [make_question("q"), make_question("r"), make_question("s")]
+    voters = [[ballot("2"), ballot(None), ballot("1")], [ballot("1"), ballot("2")], []]
+    seen: list[list[str]] = []
+
+    def check(answer):
+        def passes(items):
+            seen.append([f"{question.id} {text}" for question, text in items])
+            return [text in answer for _, text in items]
+
+        return passes
+
+    nobody = Vote(None, None, 0, 0)
+    assert fallback(asked, voters, check(["= 1"])) == [Vote("1", True, 3, 30), Vote("1", True, 1, 10), nobody]
+    assert seen == [["q = 2", "r = 1"], ["q = 1"]]  # together, and only what is still open and could be read
+    assert fallback(asked, voters, check(["= 1", "= 2"]))[0] == Vote("2", False, 1, 10)
+    # the first's answer, all paid
+    assert fallback(asked, voters, check([])) == [Vote("2", False, 3, 30), Vote("1", True, 2, 20), nobody]
+    assert fallback([], [], check([])) == []

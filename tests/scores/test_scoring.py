@@ -166,8 +166,8 @@ def test_an_unscored_run_is_empty_not_broken(questions, plain):
 
 
 def test_a_judge_adds_the_fallback(answers, questions):
-    def check(question, text):
-        return "is 1." in text  # a judge that always knows
+    def check(items):
+        return ["is 1." in text for _, text in items]  # a judge that always knows
 
     found = ensembles(Scores.model_validate(score(answers, questions, EvaluateConfig(), check=check)))
     # anna/facts 1 1 2 3, anna/steps 1 2 2 1, ben/steps 2 1 1 3: asked 1, 1, 3, 2 times

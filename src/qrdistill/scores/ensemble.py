@@ -106,18 +106,30 @@ def probability_weights(voters: Sequence[Ballot]) -> list[float]:
     return [math.exp(min(0.0, ballot.logprob / max(1, ballot.tokens))) for ballot in voters]
 
 
-Check = Callable[[Question, str], bool]
+Check = Callable[[Sequence[tuple[Question, str]]], list[bool]]
 
 
-def fallback(question: Question, voters: Sequence[Ballot], check: Check) -> Vote:
-    """The first voter whose path passes `check`; if none does, the first voter's answer.
+def fallback(questions: Sequence[Question], voters: Sequence[Sequence[Ballot]], check: Check) -> list[Vote]:
+    """Per question the first voter whose path passes `check`; if none does, the first voter's answer.
 
+    All questions' first voters are checked together, then the second voters of those left, and so on.
     Decodes are counted up to the accepted one: voters after it are never asked.
     """
-    tokens = 0
-    for asked, ballot in enumerate(voters, start=1):
-        tokens += ballot.tokens
-        if ballot.answer is not None and check(question, ballot.text):
-            return Vote(ballot.answer, ballot.correct, asked, tokens)
+    found: dict[int, Vote] = {}
+    for turn in range(max(map(len, voters), default=0)):
+        waiting = [
+            row
+            for row, ballots in enumerate(voters)
+            if row not in found and turn < len(ballots) and ballots[turn].answer is not None
+        ]
+        passed = check([(questions[row], voters[row][turn].text) for row in waiting]) if waiting else []
+        for row, sound in zip(waiting, passed, strict=True):
+            if sound:
+                tokens = sum(ballot.tokens for ballot in voters[row][: turn + 1])
+                found[row] = Vote(voters[row][turn].answer, voters[row][turn].correct, turn + 1, tokens)
+    return [found.get(row) or _first(ballots) for row, ballots in enumerate(voters)]
+
+
+def _first(voters: Sequence[Ballot]) -> Vote:
     first = voters[0] if voters else Ballot(None, None, 0.0, 0)
-    return Vote(first.answer, first.correct, len(voters), tokens)
+    return Vote(first.answer, first.correct, len(voters), sum(ballot.tokens for ballot in voters))

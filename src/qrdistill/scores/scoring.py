@@ -42,8 +42,8 @@ def score(
     """Every figure of a run as plain JSON data; `summary.Scores` documents and validates its shape.
 
     Pure: the same answers give the same figures, bootstrap included. Styles and voters are chosen on
-    dev, everything is reported on `config.split`. `check(question, text)`, a judge that sees no gold
-    answer, adds the fallback ensemble: the next best pair is asked where a path does not pass.
+    dev, everything is reported on `config.split`. `check`, a judge of (question, text) pairs that sees no
+    gold answer, adds the fallback ensemble: the next best pair is asked where a path does not pass.
     """
     rows = list(answers)
     split: Split = config.split

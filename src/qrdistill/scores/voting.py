@@ -74,14 +74,10 @@ def all_ensembles(
             candidates += _votes(label, members, table, dev)
     if check is not None:
         members = groups["pairs"] or tops
+        shared, ballots = _ballots(members, table)
+        votes = fallback([questions[question] for question in shared], ballots, check)
         candidates.append(
-            _candidate(
-                "judge fallback",
-                "fallback",
-                members,
-                table,
-                lambda question, ballots: fallback(questions[question], ballots, check),
-            )
+            _Candidate("judge fallback", "fallback", members, dict(zip(shared, votes, strict=True)))
         )
     single = _candidate("single", "majority", tops[:1], table, _majority)
     sampled = [one for pair in tops for one in _self_consistency(pair, table)]
@@ -145,10 +141,18 @@ def _candidate(
     weights: Sequence[float] | None = None,
 ) -> _Candidate:
     """Decides every question that all columns answered."""
+    shared, rows = _ballots(members, table, samples)
+    results = {question: decide(question, row) for question, row in zip(shared, rows, strict=True)}
+    return _Candidate(name, method, members, results, weights)
+
+
+def _ballots(
+    members: Sequence[Pair], table: Table, samples: Sequence[int] = (0,)
+) -> tuple[list[str], list[list[Ballot]]]:
+    """The questions that all columns answered, and each one's ballots in voting order."""
     columns = [table[*pair, sample] for pair in members for sample in samples]
     shared = [question for question in columns[0] if all(question in column for column in columns)]
-    results = {question: decide(question, [column[question] for column in columns]) for question in shared}
-    return _Candidate(name, method, members, results, weights)
+    return shared, [[column[question] for column in columns] for question in shared]
 
 
 def _ensemble(one: _Candidate, single: _Candidate, sampled: Sequence[_Candidate]) -> Ensemble:

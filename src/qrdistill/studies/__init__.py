@@ -18,6 +18,11 @@ STUDIES = {
     "routing": "qrdistill.studies.routing:routing",
     "filter": "qrdistill.studies.filter:filter_study",
     "mutual": "qrdistill.studies.mutual:mutual",
+    "vote": "qrdistill.studies.vote:vote",
+    "own": "qrdistill.studies.beyond:own",
+    "signals": "qrdistill.studies.beyond:signals",
+    "teachers": "qrdistill.studies.beyond:teachers",
+    "students": "qrdistill.studies.beyond:students",
 }
 
 

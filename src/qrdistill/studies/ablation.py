@@ -45,7 +45,10 @@ def ablation(setup: Setup) -> dict[str, Any]:
     return result
 
 
-def run_study(setup: Setup, name: str, conditions: Sequence[Variant], arms: Sequence[Arm]) -> dict[str, Any]:
+def run_study(
+    setup: Setup, name: str, conditions: Sequence[Variant], arms: Sequence[Arm],
+    questions: Sequence[tuple[str, str, str]] = QUESTIONS,
+) -> dict[str, Any]:  # fmt: skip
     """Any grid of arms under several conditions, with the derived best-single-style arm."""
     titles = {arm.name: (arm.title, arm.group) for arm in arms}
     titles["best-single"] = ("best single style per student (chosen on dev)", "baseline")
@@ -55,7 +58,7 @@ def run_study(setup: Setup, name: str, conditions: Sequence[Variant], arms: Sequ
     for variant in conditions:
         chosen = tuned_arms(setup, variant, arms)
         outcomes = run_arms(setup, variant, arms, chosen)
-        result["conditions"][variant.name] = summarise(variant, outcomes, chosen)
+        result["conditions"][variant.name] = summarise(variant, outcomes, chosen, questions)
         write_json(setup.folder / "study.json", result)
     return result
 
@@ -74,7 +77,7 @@ def tuned_arms(
 
 def summarise(
     variant: Variant, outcomes: Mapping[str, list[Outcome]], chosen: Mapping[str, tuple[str, Any]] | None,
-    questions: Sequence[tuple[str, str, str]] = QUESTIONS,
+    questions: Sequence[tuple[str, str, str]],
 ) -> dict[str, Any]:  # fmt: skip
     """One condition's figures: per arm accuracies and costs, and the paired answers to the questions."""
     found = dict(outcomes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -35,11 +35,12 @@ class Outcome:
     equivalents: float = 0.0
     seconds: float = 0.0
 
-    def mean(self, mode: Mode) -> float | None:
-        """Mean over the students; `vote` and `consistency` are one figure of the run."""
+    def mean(self, mode: Mode, of: Collection[str] | None = None) -> float | None:
+        """Mean over the students, or those in `of`; `vote` and `consistency` are one figure of the run."""
         if mode in ("vote", "consistency"):
             return self.vote if mode == "vote" else self.consistency
-        values = list((self.styled if mode == "styled" else self.free).values())
+        figures = self.styled if mode == "styled" else self.free
+        values = [value for name, value in figures.items() if of is None or name in of]
         return sum(values) / len(values) if values else None
 
 
@@ -128,10 +129,15 @@ def compare(
 ) -> Comparison | None:
     """Pairs two arms by seed; None where they share no seed with a figure.
 
-    `against` is the second arm's mode where it is another than the first's.
+    `against` is the second arm's mode where it is another than the first's. Where one arm has students
+    that the other lacks, the means are over those that both have.
     """
-    there = {row.seed: row.mean(against or mode) for row in second}
-    pairs = [(row.mean(mode), there.get(row.seed)) for row in first]
+    there = {row.seed: row for row in second}
+    pairs = [
+        (row.mean(mode, other.styled), other.mean(against or mode, row.styled))
+        for row in first
+        if (other := there.get(row.seed)) is not None
+    ]
     differences = [a - b for a, b in pairs if a is not None and b is not None]
     if not differences:
         return None

@@ -80,7 +80,9 @@ def write_pages(
         for row in condition["comparisons"]
         if row["mode"] == "styled"
     ]
-    students = sorted(next(iter(first["arms"].values()))["students"])
+    students = sorted(
+        {name for condition in conditions for arm in condition["arms"].values() for name in arm["students"]}
+    )
     metrics = [*METRICS, *(Metric(key=f"styled/{name}", label=name, plot=False) for name in students), *COSTS]
     page = StudyResults(
         name=result["study"], title=title, question=question, findings=[*findings, *answers],
@@ -126,8 +128,8 @@ def _arms(condition: Mapping[str, Any], titles: Mapping[str, str], result: Mappi
 def _condition(condition: Mapping[str, Any], titles: Mapping[str, str], students: Sequence[str]) -> Part:
     arms = [
         [
-            titles[name], _percent(arm["styled"]), _percent(arm["free"]), _percent(arm["vote"]),
-            *(f"{100 * arm['students'][student]['styled']:.1f}" for student in students),
+            titles[name], interval(arm["styled"]), interval(arm["free"]), interval(arm["vote"]),
+            *(f"{100 * arm['students'][student]['styled']:.1f}" if student in arm["students"] else None for student in students),
             round(sum(facts["tokens"] for facts in arm["students"].values())), round(arm["equivalents"]), arm["tuned"],
         ]
         for name, arm in condition["arms"].items()
@@ -153,9 +155,11 @@ def _condition(condition: Mapping[str, Any], titles: Mapping[str, str], students
     )  # fmt: skip
 
 
-def _percent(value: Mapping[str, Any] | None) -> str:
+def interval(value: Mapping[str, Any] | None, *, sign: bool = False) -> str:
+    """A share as per cent with its interval, where it has a finite one."""
     if value is None:
         return "-"
-    if abs(value["low"]) > 1e9:
-        return f"{100 * value['estimate']:.1f}"
-    return f"{100 * value['estimate']:.1f} ({100 * value['low']:.1f} to {100 * value['high']:.1f})"
+    plus = "+" if sign else ""
+    if not isfinite(value["low"]) or abs(value["low"]) > 1e9:
+        return f"{100 * value['estimate']:{plus}.1f}"
+    return f"{100 * value['estimate']:{plus}.1f} ({100 * value['low']:{plus}.1f} to {100 * value['high']:{plus}.1f})"

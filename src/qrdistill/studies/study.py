@@ -129,7 +129,7 @@ def run_arms(
             changes = {
                 **variant.changes,
                 **kept,
-                **base_checkpoint(setup.config, seed),
+                **({} if "students" in arm.changes else base_checkpoint(setup.config, seed)),
                 **(extra or {}),
                 "seed": seed,
                 "name": "study",

@@ -1,0 +1,104 @@
+"""The studies of what goes past the paper: their plans hang together, and small ones run for real."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qrdistill.config import Config
+from qrdistill.errors import InputError
+from qrdistill.progress import Silent
+from qrdistill.studies import STUDIES
+from qrdistill.studies.beyond import PLANS, study
+from qrdistill.studies.collect import Outcome, compare
+from qrdistill.studies.study import Setup
+from qrdistill.studies.vote import methods, vote
+
+SMALL: dict[str, Any] = {
+    "questions": {"train": 12, "dev": 4, "test": 4},
+    "paths": {"styles": ["vanilla", "program"]},
+    "train": {"steps": 2, "paths_per_step": 6, "warmup": 1},
+    "evaluate": {"max_tokens": 60, "vote_above": 0.0},
+}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_plan_asks_about_arms_it_has_and_every_arm_is_a_valid_config(name: str) -> None:
+    plan, config = PLANS[name], Config()
+    arms = {arm.name: arm for arm in plan.arms(config)}
+    assert {arm for first, second, _ in plan.asks for arm in (first, second)} <= set(arms)
+    assert name in STUDIES
+    for variant in plan.conditions(config):
+        for arm in arms.values():
+            arm.config(config, variant.changes)
+
+
+def test_students_that_only_one_arm_has_are_in_no_comparison() -> None:
+    def run(arm: str, styled: dict[str, float]) -> list[Outcome]:
+        return [Outcome(arm, 0, styled, {}, {}, None, None)]
+
+    found = compare(run("three", {"a": 0.5, "b": 0.7, "c": 0.1}), run("two", {"a": 0.4, "b": 0.6}))
+    assert found is not None
+    assert found.difference == pytest.approx(0.1)
+
+
+def test_a_study_of_the_lab_s_teachers_needs_the_lab(tmp_path: Path) -> None:
+    config = Config.model_validate(
+        {
+            "questions": {"task": "gsm8k"},
+            "teachers": [{"kind": "replay", "name": "r", "file": "x"}],
+            "students": [{"name": "a", "model": "m"}],
+        }
+    )
+    with pytest.raises(InputError, match="start from examples/lab"):
+        study("teachers", Setup(config, tmp_path, Silent()))
+
+
+def scores(folder: Path, right: int) -> Path:
+    def one(name: str, method: str, accuracy: float, decodes: float, equal: float | None) -> dict[str, Any]:
+        cost = None if equal is None else {"difference": equal}
+        return {
+            "name": name, "method": method, "members": ["a/x"], "accuracy": accuracy, "decodes": decodes,
+            "against_single": {"second": "a/x", "difference": accuracy - 0.5}, "against_equal_cost": cost,
+        }  # fmt: skip
+
+    folder.mkdir()
+    rows = [
+        one("majority, students", "majority", 0.5, 2, 0.1),
+        one("weighted by dev, students, early stop", "weighted", right / 10, 1.5, 0.2),
+        one("self-consistency of a/x, 2 samples", "self_consistency", 0.4, 2, None),
+        {**one("self-consistency of b/y, 2 samples", "self_consistency", 0.9, 2, None), "members": ["b/y"]},
+    ]
+    (folder / "scores.json").write_text(json.dumps({"ensembles": rows}))
+    return folder
+
+
+def test_ways_to_answer_over_seeds_by_hand(tmp_path: Path) -> None:
+    found = {one.name: one for one in methods([scores(tmp_path / "0", 6), scores(tmp_path / "1", 8)])}
+    # of self-consistency, only the best pair's; cheapest first
+    assert list(found) == ["weighted vote", "majority vote", "self-consistency, 2 samples"]
+    weighted = found["weighted vote"]
+    assert (weighted.accuracy.estimate, weighted.decodes) == (pytest.approx(0.7), 1.5)
+    assert weighted.over_single is not None
+    assert weighted.over_single.estimate == pytest.approx(0.2)
+    assert weighted.over_single.low < 0.2 < weighted.over_single.high
+    assert found["self-consistency, 2 samples"].over_equal_cost is None
+
+
+@pytest.mark.slow
+def test_small_studies_run_and_explain_themselves(tmp_path: Path) -> None:
+    def setup(name: str, *arms: str) -> Setup:
+        return Setup(Config.model_validate(SMALL), tmp_path / name, Silent(), seeds=(0,), arms=arms)
+
+    found = vote(setup("vote", "learned"))
+    ways = {row["name"] for row in found["methods"]["even"]["learned"]}
+    assert {"weighted vote", "judge fallback", "self-consistency, 8 samples"} <= ways
+    page = (tmp_path / "vote/report.html").read_text()
+    assert "judge fallback" in page
+    assert "uneven teacher" in page
+    told = study("teachers", setup("teachers", "halves-learned"))["told_apart"]
+    assert set(told) == {f"halves-learned.s0.{facet}" for facet in ("teacher", "style", "family")}
+    assert "tell the teachers apart" in (tmp_path / "teachers/report.html").read_text()
