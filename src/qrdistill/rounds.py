@@ -39,7 +39,7 @@ def steps_of_round(train: TrainConfig, own: RoundsConfig, round: int) -> int:
     """Training steps of one round; all rounds together spend `train.steps`.
 
     >>> [steps_of_round(TrainConfig(steps=100, rounds=2), RoundsConfig(), r) for r in range(3)]
-    [50, 25, 25]
+    [20, 40, 40]
     """
     if train.rounds == 0:
         return train.steps
@@ -60,6 +60,7 @@ def sample_paths(
     out: TableWriter,
     base_dir: pathlib.Path,
     seed: int,
+    batch_size: int = 64,
     device: str = "auto",
     progress: Progress,
 ) -> Sampled:
@@ -86,7 +87,7 @@ def sample_paths(
         prompts = [student_prompt(question.question, styles[best[settings.name]]) for question in asked]
         written[settings.name] = decode(
             student, prompts, max_tokens=config.max_tokens, temperature=config.temperature,
-            samples=config.samples, seed=int(content_hash([seed, round]), 16) % 2**31,
+            samples=config.samples, seed=int(content_hash([seed, round]), 16) % 2**31, batch_size=batch_size,
         )  # fmt: skip
         progress.advance(student=settings.name, style=best[settings.name])
     for index, question in enumerate(asked):

@@ -303,7 +303,8 @@ def _sample(round: int) -> Callable[[Context], Mapping[str, Any]]:
             sampled = sample_paths(
                 _continued(context, round - 1), list(context.questions().values()),
                 resolve_styles(config.paths.styles), config.own_paths, round=round, out=out,
-                base_dir=context.base_dir, seed=config.seed, device=config.train.device, progress=context.progress,
+                base_dir=context.base_dir, seed=config.seed, batch_size=config.evaluate.batch_size,
+                device=config.train.device, progress=context.progress,
             )  # fmt: skip
         return _plain(sampled)
 

@@ -52,14 +52,14 @@ def test_the_smallest_share_has_no_loss_above_it() -> None:
 
 def test_the_words_give_the_interval_and_claim_no_equality() -> None:
     rows = against_full(FOUND)
-    titles = {name: (f"the {name} arm", "part") for name in ("all", "learned", "own-fill")}
+    titles = {name: (f"the {name} arm", "part") for name in ("all", "learned", "best-own")}
     found = {"all": FOUND, "learned": FOUND}
     result = {
         "arms": titles,
         "against_full": rows,
         "smallest": {name: smallest(rows, name) for name in found},
     }
-    rows.append({**rows[0], "first": "own-fill", "verdict": "no interval"})
+    rows.append({**rows[0], "first": "best-own", "verdict": "no interval"})
     texts = findings(result)
     assert "is below it at 60 % of the questions already (-9.7 points, 95 % interval" in texts[0]
     assert texts[1].startswith(

@@ -80,7 +80,10 @@ def test_the_candidate_with_the_best_dev_accuracy_is_chosen_for_every_arm(
     per_arm = {
         name: [label for label in asked if f".{name}." in label] for name in ("all", "learned", "zero-shot")
     }
-    assert [len(labels) for labels in per_arm.values()] == [4, 4, 0]
+    assert [len(labels) for labels in per_arm.values()] == [3, 3, 0]
+    # both rates at the configured steps, then more steps at the better rate only
+    tried = [label.split("tune-")[1].split(".s")[0] for label in per_arm["learned"]]
+    assert tried == ["lr0.3-x1", "lr1-x1", "lr0.3-x2"]
     assert all(one.evaluate.split == "dev" and one.seed >= 1000 for one in asked.values())
     assert all(one.questions.train == 50 for one in asked.values())
     # what an arm itself fixes, tuning leaves alone

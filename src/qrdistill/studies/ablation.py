@@ -7,10 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from qrdistill.store import write_json
-from qrdistill.studies.arms import Arm, baselines, beyond, choose, parts
+from qrdistill.studies.arms import Arm, baselines, by_name, choose, parts
 from qrdistill.studies.collect import Outcome, accuracy, best_of, compare
 from qrdistill.studies.page import write_pages
-from qrdistill.studies.study import Setup, Variant, run_arms, scarce, variants
+from qrdistill.studies.study import Setup, Variant, run_arms, variants
 from qrdistill.studies.tune import tune
 
 # What is compared with what, and the question that it answers.
@@ -24,23 +24,23 @@ QUESTIONS = (
     ("learned", "best-single", "Does learned routing beat the best single style per student?"),
     ("learned", "best-style", "Does learned routing beat each student's best style, chosen before training?"),
     ("best-own", "best-style", "Do own verified paths help a student in its best style?"),
+    ("learned", "learned-unfiltered", "What does the filter add to learned routing?"),
     ("learned-mutual", "learned", "Does mutual distillation help?"),
-    ("learned-gated", "learned", "Does mutual distillation towards the better peer help?"),
     ("learned", "learned-blind", "Does the learning state help the router?"),
     ("learned", "learned-unbalanced", "Does the balance term help?"),
-    ("own-fill", "learned", "Do the students' own verified paths help?"),
-    ("own-fill", "own", "Does a peer's path help where a student has none of its own?"),
-    ("own-fill", "best-single", "Does the recommended recipe beat the best single style per student?"),
 )  # fmt: skip
 
 
 def ablation(setup: Setup) -> dict[str, Any]:
-    """Every part off, one at a time, beside every plain baseline. Writes study.json and report.html."""
-    arms = choose([*baselines(setup.config), *parts(setup.config), *beyond(setup.config)], setup.arms)
-    conditions = variants(setup.config)
-    if setup.config.questions.task == "lab":
-        conditions = [*conditions, scarce(setup.config)]
-    result = run_study(setup, "ablation", conditions, arms)
+    """Every part off, one at a time, beside every plain baseline. Writes study.json and report.html.
+
+    Other arms (those of `arms.beyond`) are run where they are named.
+    """
+    every = by_name(setup.config)
+    wanted = setup.arms or [arm.name for arm in (*baselines(setup.config), *parts(setup.config))] + [
+        "best-own"
+    ]
+    result = run_study(setup, "ablation", variants(setup.config), choose(list(every.values()), wanted))
     write_pages(setup, result, "Ablation", "What does each part of the method add, and to what?")
     return result
 

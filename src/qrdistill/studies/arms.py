@@ -49,7 +49,13 @@ def baselines(config: Config) -> list[Arm]:
     arms = [Arm("zero-shot", "untrained students", "baseline", {"train.steps": 0, "train.rounds": 0})]
     plain: dict[str, Any] = {"train.rounds": 0, "mutual.weight": 0.0, "train.paths_per_step": paths}
     for style in styles:
-        only = {**plain, "router.kind": "best_style", "router.styles": dict.fromkeys(names, style)}
+        # a student of one style has nobody to vote with but its own answers in styles it was not taught
+        only = {
+            **plain,
+            "router.kind": "best_style",
+            "router.styles": dict.fromkeys(names, style),
+            "evaluate.vote": False,
+        }
         arms.append(Arm(f"only-{style}", f"one style: {style}", "baseline", only))
     routed = {**plain, "train.paths_per_step": wide}
     arms += [
@@ -94,10 +100,8 @@ def parts(config: Config) -> list[Arm]:
         Arm("learned", "learned routing", "part", learned),
         Arm("learned-unfiltered", "learned routing, no filter", "part", {**learned, "filter.answer": False, "filter.judges": []}),
         Arm("learned-mutual", "learned routing + mutual distillation", "part", {**learned, "mutual.weight": 0.1}),
-        Arm("learned-gated", "learned routing + mutual, towards the better peer only", "part", {**learned, "mutual.weight": 0.1, "mutual.gate": "better_peer"}),
         Arm("learned-blind", "learned routing without the learning state", "part", {**learned, "router.learning_state": False}),
         Arm("learned-unbalanced", "learned routing without the balance term", "part", {**learned, "router.balance": 0.0}),
-        Arm("learned-dense", "soft gates, every student on every path", "part", {**learned, "router.peer_loss": "dense"}),
     ]  # fmt: skip
 
 
@@ -105,14 +109,12 @@ def beyond(config: Config) -> list[Arm]:
     """What goes past the paper: further assignments, and the students' own verified paths."""
     wide = config.train.paths_per_step * len(config.students)
     routed: dict[str, Any] = {"train.rounds": 0, "mutual.weight": 0.0, "train.paths_per_step": wide}
-    own: dict[str, Any] = {**routed, "router.kind": "learned", "train.rounds": 2}
+    best: dict[str, Any] = {**routed, "router.kind": "best_style", "router.styles": {}}
     return [
         Arm("bandit", "routing by dev accuracy per style", "beyond", {**routed, "router.kind": "bandit", "train.eval_every": 30}),
         Arm("balanced", "balanced assignment by comparative loss", "beyond", {**routed, "router.kind": "balanced"}),
-        Arm("own", "learned routing, then own paths", "beyond", {**own, "own_paths.peers": "own"}),
-        Arm("own-fill", "learned routing, then own paths, a peer's where there is none", "beyond", {**own, "own_paths.peers": "fill"}),
-        Arm("peer", "learned routing, then peer paths only", "beyond", {**own, "own_paths.peers": "peer"}),
-        Arm("best-own", "each student's best style, then own paths", "beyond", {**own, "router.kind": "best_style", "router.styles": {}, "own_paths.peers": "fill"}),
+        Arm("learned-dense", "soft gates, every student on every path", "beyond", {**routed, "router.kind": "learned", "router.peer_loss": "dense"}),
+        Arm("best-own", "each student's best style, then own verified paths", "beyond", {**best, "train.rounds": 2}),
     ]  # fmt: skip
 
 

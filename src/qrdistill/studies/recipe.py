@@ -19,7 +19,7 @@ from qrdistill.studies.collect import Outcome, best_of, compare
 from qrdistill.studies.page import write_pages
 from qrdistill.studies.study import Setup, run_arms, scarce, variants
 
-RECIPES = ("learned", "own-fill", "best-own")
+RECIPES = ("learned", "best-own")
 
 
 def recipe(setup: Setup) -> dict[str, Any]:
@@ -34,10 +34,10 @@ def recipe(setup: Setup) -> dict[str, Any]:
     ]
     conditions = variants(setup.config)
     if setup.config.questions.task == "lab":
-        conditions = [*conditions, scarce(setup.config)]
+        conditions.insert(1, scarce(setup.config))
     arms = choose([*rivals, *candidates], setup.arms)
+    recipes = [arm.name for arm in arms if arm.name in RECIPES]
     titles: dict[str, tuple[str, str]] = {arm.name: (arm.title, arm.group) for arm in arms}
-    titles["best-single"] = ("best single style per student (chosen on dev)", "baseline")
     result: dict[str, Any] = {
         "study": "recipe", "seeds": list(setup.seeds), "tuned": setup.tune, "arms": titles, "conditions": {},
     }  # fmt: skip
@@ -46,13 +46,15 @@ def recipe(setup: Setup) -> dict[str, Any]:
         chosen = tuned_arms(setup, variant, arms)
         outcomes: dict[str, list[Outcome]] = dict(run_arms(setup, variant, arms, chosen))
         singles = [row for name, rows in outcomes.items() if name.startswith("only-") for row in rows]
-        outcomes["best-single"] = best_of("best-single", singles)
+        if singles:
+            outcomes["best-single"] = best_of("best-single", singles)
+            titles["best-single"] = ("best single style per student (chosen on dev)", "baseline")
         full = full or outcomes
-        names = [name for name in titles if name not in RECIPES]
-        rows = _against(RECIPES, names, outcomes, outcomes, "")
+        names = [name for name in titles if name not in recipes]
+        rows = _against(recipes, names, outcomes, outcomes, "")
         if variant.name.startswith("scarce"):
-            rows += _against(RECIPES, names, outcomes, full, " with paths for every question")
-        rows += _votes(outcomes)
+            rows += _against(recipes, names, outcomes, full, " with paths for every question")
+        rows += _votes(recipes, outcomes)
         result["conditions"][variant.name] = {
             "title": variant.title,
             "arms": {name: arm_figures(found, (chosen or {}).get(name, ("", None))[0]) for name, found in outcomes.items()},
@@ -77,10 +79,10 @@ def _against(
     return rows
 
 
-def _votes(outcomes: Mapping[str, list[Outcome]]) -> list[dict[str, Any]]:
+def _votes(recipes: Sequence[str], outcomes: Mapping[str, list[Outcome]]) -> list[dict[str, Any]]:
     """The weighted vote against self-consistency of the best pair, at equal decodes."""
     rows: list[dict[str, Any]] = []
-    for name in RECIPES:
+    for name in recipes:
         if found := compare(outcomes[name], outcomes[name], "vote", against="consistency"):
             question = f"Does the vote of {name} beat self-consistency at equal decodes?"
             rows.append({"question": question, **asdict(found), "claims": found.claims})

@@ -17,13 +17,13 @@ from qrdistill.studies.page import write_pages
 from qrdistill.studies.study import Setup, Variant, finite, needs_all_arms, run_arms
 
 SHARES = (1.0, 0.6, 0.3, 0.1)  # of questions.train; the full data first, since the others are held to it
-ARMS = ("zero-shot", "all", "learned", "own-fill")
+ARMS = ("zero-shot", "all", "learned", "best-own")
 BASELINE = "all"
 QUESTIONS = (
     ("all", "zero-shot", "Does training on everything help at all?"),
     ("learned", "all", "Does learned routing beat everything for everyone?"),
-    ("own-fill", "learned", "Do the students' own verified paths help?"),
-    ("own-fill", "all", "Does the recommended recipe beat everything for everyone?"),
+    ("best-own", "learned", "Does the recommended recipe beat learned routing?"),
+    ("best-own", "all", "Does the recommended recipe beat everything for everyone?"),
 )
 CAVEAT = (
     "'No loss shown' is no proof of equality: the interval says how large a loss is still possible. "
@@ -115,7 +115,7 @@ def findings(result: Mapping[str, Any]) -> list[str]:
     titles = {name: text for name, (text, _) in result["arms"].items()}
     reference = f"{titles[BASELINE]}, on all training questions"
     sentences: list[str] = []
-    for name in ("all", "learned", "own-fill"):
+    for name in ("all", "learned", "best-own"):
         rows = sorted(
             (entry for entry in result["against_full"] if entry["first"] == name),
             key=lambda row: -row["share"],

@@ -24,7 +24,7 @@ TUNING_SEEDS = (1000,)
 def candidates(
     config: Config, rates: Sequence[float] = RATES, steps: Sequence[float] = STEPS
 ) -> dict[str, dict[str, Any]]:
-    """What is tried, as changes to a config, by a short name."""
+    """What may be tried, as changes to a config, by a short name."""
     found: dict[str, dict[str, Any]] = {}
     for rate, factor in itertools.product(rates, steps):
         changes: dict[str, Any] = {"train.steps": int(config.train.steps * factor + 0.5)}
@@ -38,25 +38,41 @@ def tune(
     arms: Sequence[Arm], config: Config, folder: Path, label: str, *, variant: Mapping[str, Any], workers: int,
     progress: Progress, seeds: Sequence[int] = TUNING_SEEDS,
 ) -> dict[str, tuple[str, dict[str, Any]]]:  # fmt: skip
-    """Per arm the candidate with the best mean dev accuracy: its name and its changes."""
-    tried = candidates(config)
+    """Per arm the candidate with the best mean dev accuracy: its name and its changes.
+
+    One thing after the other: the rates at the configured steps, then the other steps at each arm's best rate.
+    """
     trainable = [arm for arm in arms if arm.changes.get("train.steps") != 0]
-    grid = {
-        f"{label}.{arm.name}.tune-{name}.s{seed}": arm.config(config, {**variant, **_with_zero_kept(arm, changes), "seed": seed, "evaluate.split": "dev"})
-        for arm in trainable
-        for name, changes in tried.items()
-        for seed in seeds
-    }  # fmt: skip
-    runs = run_grid(grid, folder, workers=workers, progress=progress, until="evaluate")
-    chosen: dict[str, tuple[str, dict[str, Any]]] = {}
-    for arm in trainable:
-        score = {
-            name: sum(_dev(runs[f"{label}.{arm.name}.tune-{name}.s{seed}"].folder) for seed in seeds)
-            for name in tried
+    tried: dict[str, dict[str, float]] = {arm.name: {} for arm in trainable}  # arm -> candidate -> dev
+
+    def run(wanted: Mapping[str, Sequence[str]]) -> None:
+        grid = {
+            f"{label}.{arm.name}.tune-{name}.s{seed}": arm.config(
+                config,
+                {**variant, **_with_zero_kept(arm, every[name]), "seed": seed, "evaluate.split": "dev"},
+            )
+            for arm in trainable
+            for name in wanted[arm.name]
+            for seed in seeds
         }
-        best = max(score, key=score.__getitem__)
-        chosen[arm.name] = (best, tried[best])
-    return chosen
+        runs = run_grid(grid, folder, workers=workers, progress=progress, until="evaluate")
+        for arm in trainable:
+            for name in wanted[arm.name]:
+                found = [runs[f"{label}.{arm.name}.tune-{name}.s{seed}"].folder for seed in seeds]
+                tried[arm.name][name] = sum(map(_dev, found))
+
+    def best(arm: str) -> str:
+        return max(tried[arm], key=tried[arm].__getitem__)
+
+    every = candidates(config)
+    run({arm.name: list(candidates(config, steps=STEPS[:1])) for arm in trainable})
+    further = {arm.name: [name for name in every if _rate(name) == _rate(best(arm.name)) and name not in tried[arm.name]] for arm in trainable}  # fmt: skip
+    run(further)
+    return {arm.name: (best(arm.name), every[best(arm.name)]) for arm in trainable}
+
+
+def _rate(candidate: str) -> str:
+    return candidate.partition("-")[0]
 
 
 def _with_zero_kept(arm: Arm, changes: Mapping[str, Any]) -> dict[str, Any]:
