@@ -114,6 +114,7 @@ class Lane:
 
     async def _once(self, request: ChatRequest) -> Reply | None:
         estimate = self._estimate(request) if self._tokens.limited else 0
+        client = self.client  # made first: loading it takes long, and the buckets would fill meanwhile
         await self._requests.take(1)
         await self._tokens.take(estimate)
         await self.gate.enter()
@@ -121,7 +122,7 @@ class Lane:
         try:
             if self._stop:
                 return None
-            reply = await self.client.complete(request)
+            reply = await client.complete(request)
             used, success = reply.prompt_tokens + reply.completion_tokens, True
             return reply
         finally:
