@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import sqlite3
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
+
+from pyarrow import parquet
 
 from qrdistill.paths.config import OpenAITeacher, PathsConfig, Price
 from qrdistill.paths.generate import GenerateWriters, Spending, generate
@@ -82,6 +87,25 @@ def run(
             seed=0,
             progress=progress,
         )
+
+
+def no_key_in(folder: Path, *texts: str) -> None:
+    """In no byte of a folder, nor in what its tables and its cache hold in compressed form, however spelled."""
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    assert files
+    found = {str(number): text for number, text in enumerate(texts)}
+    for file in files:
+        found[str(file)] = file.read_bytes().decode("latin-1")
+        if file.suffix == ".parquet":
+            found[f"{file}, read"] = str(parquet.read_table(file).to_pylist())
+        if file.suffix == ".sqlite":
+            with tempfile.TemporaryDirectory() as scratch, ReplyCache(file) as cache:
+                cache.export(Path(scratch) / "all.jsonl")
+                found[f"{file}, exported"] = (Path(scratch) / "all.jsonl").read_text()
+    for place, text in found.items():
+        unescaped = re.sub(r"\\+u([0-9a-f]{4})", lambda code: chr(int(code[1], 16)), text)
+        for spelled in (text, unescaped, unquote(text)):
+            assert KEY not in spelled, place
 
 
 def _child(folder: Path, cache: Path, url: str, number: int, *, timeout: float) -> int:

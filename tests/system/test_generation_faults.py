@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from fault_server import FaultServer, digest
-from generation_runner import DRIPPING, KEY, KEY_NAME, run, teacher
+from generation_runner import DRIPPING, KEY, KEY_NAME, no_key_in, run, teacher
 
 from qrdistill.errors import BoundaryError, BudgetError, ConfigError, Interrupted, TeacherError
 from qrdistill.paths.board import Board
@@ -34,13 +34,6 @@ def rows(folder: Path) -> tuple[list[PathRecord], list[Failure]]:
         list(read_table(folder / "paths.parquet", PathRecord)),
         list(read_table(folder / "failures.parquet", Failure)),
     )
-
-
-def no_key_in(folder: Path) -> None:
-    files = [file for file in folder.rglob("*") if file.is_file()]
-    assert files
-    for file in files:
-        assert KEY.encode() not in file.read_bytes(), file
 
 
 class Watching(Silent):
@@ -87,10 +80,11 @@ def test_every_slot_of_a_thousand_ends_as_one_path_or_one_failure(tmp_path: Path
     assert spending.paths == len(paths)
     assert spending.truncated == sum(path.finish_reason == "length" for path in paths) > 0
     assert spending.bought_usd == pytest.approx(sum(path.cost for path in paths))
+    assert any("went to faulty for replies that were empty" in warning for warning in progress.warnings)
     assert all(path.answer == "64" for path in paths)
     no_key_in(tmp_path)
     assert KEY not in "\n".join([*progress.seen, *progress.warnings])
-    assert any("<FAULT_API_KEY>" in row.reason for row in failures), "the echo was redacted, not lost"
+    assert all(row.reason.count("<FAULT_API_KEY>") == 3 for row in failures), "redacted, not lost"
 
 
 def test_a_second_run_asks_for_the_failures_only_and_needs_no_server_without_any(
@@ -195,6 +189,21 @@ def test_the_budget_overspends_by_the_requests_in_flight_at_most(tmp_path: Path,
         done = run(tmp_path, [asked], 100)
         assert done.cached == spent
         assert max(server.replied.values()) == 1
+
+
+@pytest.mark.parametrize("kind", ["empty", "filtered"])
+def test_the_budget_counts_what_was_charged_for_replies_that_hold_nothing(tmp_path: Path, kind: str):
+    with FaultServer(fault=lambda body, sight: kind) as server:
+        asked = teacher(server.url, concurrency=1, price=Price(input=0, output=10), max_attempts=3)
+        with pytest.raises(BudgetError, match=r"\$0\.00\d+ of budget_usd 0\.001 are spent; raise"):
+            run(tmp_path, [asked], 20, budget_usd=0.001)
+        assert 10 <= sum(server.seen.values()) <= 12, "ten at $0.0001, and the request in flight"
+
+
+def test_half_a_character_does_not_end_the_run(tmp_path: Path):
+    with FaultServer(text=lambda body: "cut \ud83d here. The answer is 1.") as server:
+        assert run(tmp_path, [teacher(server.url)], 1).paths == 4
+    assert {path.text for path in rows(tmp_path)[0]} == {"cut ? here. The answer is 1."}
 
 
 def server_tokens(folder: Path) -> float:

@@ -143,7 +143,11 @@ class _Run:
     def _lane(self, job: Job) -> Lane:
         # made when something must be asked: what is cached needs no key and no server
         make = partial(make_client, job.config, base_dir=self._base_dir)
-        return Lane(job.config, make, stop=self._stop, num_known=job.num_requests)
+        return Lane(job.config, make, stop=self._stop, waste=self._wasted, num_known=job.num_requests)
+
+    def _wasted(self, name: str, reply: Reply) -> None:
+        self._budget.spend(reply)
+        self.board.counts[name].wasted_usd += reply.cost
 
     def _work(self, lane: Lane) -> Iterator[Any]:
         job = next(job for job in self._jobs if job.config.name == lane.name)
@@ -282,11 +286,14 @@ class _Run:
         mend = ""
         if isinstance(reason, BudgetError):
             mend = f"raise the budget under `{self._budget.section}` and "
-        text = (
-            f"{reason}; {bought} replies (${usd:.4f}) were bought just now and are in {self._cache.path}: "
-            f"{mend}run the same command again to go on, nothing is asked twice"
+        kept = (
+            f"{bought} replies (${usd:.4f}) were bought just now and are in {self._cache.path}: "
+            if bought
+            else ""
         )
-        return type(reason)(text)
+        return type(reason)(
+            f"{reason}; {kept}{mend}run the same command again to go on, nothing is asked twice"
+        )
 
 
 async def _all_or_first_error(
