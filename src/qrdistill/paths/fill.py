@@ -29,7 +29,6 @@ from qrdistill.progress import Progress, Silent
 from qrdistill.replies import ChatRequest, Failed, Reply, ReplyCache
 
 _GROUP = 64  # requests looked up at once
-_SETTLED_AT_ONCE = 512  # replies in one commit at most
 _SIGN_OF_LIFE = 20.0  # seconds between two updates of the claims
 
 
@@ -41,6 +40,16 @@ class Job:
     config: ChatConfig
     requests: Iterable[ChatRequest]
     num_requests: int | None = None
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """What a worker hands over to be committed."""
+
+    lane: Lane
+    request: ChatRequest
+    outcome: Outcome
+    committed: asyncio.Future[None]
 
 
 def fill(
@@ -93,9 +102,7 @@ class _Run:
 
     async def all(self) -> None:
         self._stop = Stop()
-        self._settled: asyncio.Queue[tuple[Lane, ChatRequest, Outcome] | None] = asyncio.Queue(
-            _SETTLED_AT_ONCE
-        )
+        self._settled: asyncio.Queue[_Answered | None] = asyncio.Queue()  # holds one per worker at most
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="reply-cache")
         self._paid_before()
         lanes = [self._lane(job) for job in self._jobs]
@@ -201,7 +208,10 @@ class _Run:
             lane.again(more)
 
     async def _ask(self, lane: Lane) -> None:
-        """A worker: one request after the other, until the queue says that there are no more."""
+        """A worker: one request after the other, until the queue says that there are no more.
+
+        It waits until its reply is committed, so that a killed process loses as many as it has workers.
+        """
         while (request := await lane.next()) is not None:
             spent = self._budget.exceeded()
             if spent:
@@ -209,31 +219,35 @@ class _Run:
             outcome = None if self._stop else await lane.ask(request)
             if isinstance(outcome, Reply):
                 self._budget.spend(outcome)
-            await self._settled.put((lane, request, outcome))
+            committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            await self._settled.put(_Answered(lane, request, outcome, committed))
+            await committed
 
     async def _settle(self) -> None:
         """Commits outcomes in groups, then counts them; only now may anyone use them."""
         while (first := await self._settled.get()) is not None:
             group, last = [first], False
-            while len(group) < _SETTLED_AT_ONCE and not self._settled.empty():
+            while not self._settled.empty():
                 item = self._settled.get_nowait()
                 if item is None:
                     last = True
                     break
                 group.append(item)
-            outcomes = [(request, outcome) for _, request, outcome in group if outcome is not None]
-            unasked = [request.key for _, request, outcome in group if outcome is None]
+            outcomes = [(one.request, one.outcome) for one in group if one.outcome is not None]
+            unasked = [one.request.key for one in group if one.outcome is None]
             if outcomes:
                 await self._in_writer(self._cache.settle, outcomes)
             if unasked:
                 await self._in_writer(self._cache.release, unasked)
-            for lane, request, outcome in group:
-                if isinstance(outcome, Reply):
-                    self.board.bought(lane.name, request, outcome)
-                    self._again(lane, request, outcome)
-                elif isinstance(outcome, Failed):
-                    self.board.failed(lane.name, request, outcome)
-                lane.settled()
+            for one in group:
+                if isinstance(one.outcome, Reply):
+                    self.board.bought(one.lane.name, one.request, one.outcome)
+                    self._again(one.lane, one.request, one.outcome)
+                elif isinstance(one.outcome, Failed):
+                    self.board.failed(one.lane.name, one.request, one.outcome)
+                one.lane.settled()
+                if not one.committed.done():  # its worker may have been cancelled meanwhile
+                    one.committed.set_result(None)
             self.board.show(self._progress)
             if last:
                 break
