@@ -152,6 +152,9 @@ class _Trial:
         paths = self._paths(style, round)
         kept = self._keep(self.questions, paths) if paths else set[str]()
         self.paths[style.name], self.kept[style.name] = paths, kept
+        self._progress.log(
+            f"{style.name}: {len(kept)} of {len(self.questions)} questions have a path that passes"
+        )
         share = len(kept) / len(self.questions)
         distance = 1 - max((_similarity(paths, others) for others in known.values()), default=0.0)
         return Candidate(
