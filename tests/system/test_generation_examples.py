@@ -36,6 +36,8 @@ def test_an_example_plans_without_a_server(name: str, tmp_path: Path):
     [teacher] = planned.paths.teachers
     assert (teacher.calls, teacher.cached) == (36, 0)
     assert (teacher.usd > 0) == (name == "gemini")
+    assert ("at least 14 seconds by its limits" in planned.text()) == (name == "gemini")
+    assert ("time unknown" in planned.text()) == (name != "gemini")
     assert not (tmp_path / "runs").exists()
 
 

@@ -47,14 +47,14 @@ class Plan:
         for name, count in self.paths.ready.items():
             lines.append(f"paths          {name}: {count} ready, at no cost")
         for teacher in self.paths.teachers:
-            minutes = _minutes(teacher.minutes)
+            minutes = _minutes(teacher.minutes, by_limits=not teacher.cached)
             lines.append(
                 f"paths          {teacher.name} ({teacher.model}): {teacher.calls} calls to buy, {teacher.cached} cached; "
                 f"{teacher.prompt_tokens:,} tokens in ({teacher.prompt_basis}), {teacher.output_tokens:,} out "
                 f"({teacher.output_basis}): ${teacher.usd:.2f}, at most ${teacher.usd_at_most:.2f}{minutes}"
             )
         if len(self.paths.teachers) > 1:
-            lines.append(f"paths          in all: ${self.paths.usd:.2f}{_minutes(self.paths.minutes)}")
+            lines.append(f"paths          in all: ${self.paths.usd:.2f}")
         if self.paths.over_budget:
             lines.append(f"budget         {self.paths.over_budget}")
         for judge in self.judges:
@@ -70,10 +70,11 @@ class Plan:
         return "\n".join(lines)
 
 
-def _minutes(minutes: float | None) -> str:
+def _minutes(minutes: float | None, *, by_limits: bool) -> str:
     if minutes is None:
         return ", time unknown: no limit is set and no reply has told how long one takes"
-    return f", about {minutes:.0f} minutes" if minutes >= 1 else f", about {60 * minutes:.0f} seconds"
+    text = f"{minutes:.0f} minutes" if minutes >= 1 else f"{60 * minutes:.0f} seconds"
+    return f", at least {text} by its limits" if by_limits else f", about {text}"
 
 
 def dry_run(config: Path, run_dir: Path | None, overrides: Sequence[str], *, until: str = "report") -> Plan:
