@@ -1,7 +1,9 @@
 """Generation against its limits, in one run: python benchmarks/generation.py
 
 (a) requests per second at concurrency 64 against a local server with 50 ms latency, end to end (questions
-    to paths.parquet, replies committed), over what the bare openai SDK reaches in the same process;
+    to paths.parquet, replies committed), over what the bare openai SDK reaches in the same process, and,
+    where it is installed (pip install 'distilabel[openai]' requests), over a distilabel pipeline from
+    questions to a data set, start-up included but for imports;
 (b) replaying cached replies into paths.parquet: CPU seconds and peak memory, at two sizes, which shows
     that memory does not grow with the number of requests.
 
@@ -20,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from qrdistill.paths.config import OpenAITeacher, PathsConfig
@@ -94,6 +97,35 @@ async def bare(url: str, number: int) -> int:
         return characters
 
 
+def distilabel_here(url: str, number: int) -> None:
+    """The same questions and styles through distilabel, which asks a batch at a time; prints the seconds."""
+    from distilabel.models import OpenAILLM
+    from distilabel.pipeline import Pipeline
+    from distilabel.steps import LoadDataFromDicts
+    from distilabel.steps.tasks import TextGeneration
+
+    begun = time.perf_counter()
+    with tempfile.TemporaryDirectory() as name, ReplyCache(Path(name) / "c.sqlite") as cache:
+        styles = list(resolve_styles(CONFIG.styles).values())
+        source = ChatRequests(teacher(url), questions(number), styles, 1, cache=cache, base_dir=Path(name))
+        rows = [{"instruction": request.messages[-1][1]} for request in source]
+    with Pipeline(name="peer") as pipeline:
+        load = LoadDataFromDicts(data=rows, batch_size=CONCURRENCY)
+        settings = {"max_new_tokens": 300, "temperature": 0.8}
+        model = OpenAILLM(model="tiny", base_url=url, api_key="none", generation_kwargs=settings)
+        load >> TextGeneration(llm=model, input_batch_size=CONCURRENCY)
+    written = pipeline.run(use_cache=False)["default"]["train"]
+    assert sum(bool(text) for text in written["generation"]) == len(rows) == 6 * number
+    print(f"\nseconds {time.perf_counter() - begun}")
+
+
+def distilabel(url: str, number: int) -> float:
+    """Requests per second, in a process of its own: it starts further ones."""
+    command = [sys.executable, "-W", "ignore", __file__, "--distilabel", url, str(number)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return 6 * number / float(done.stdout.rpartition("seconds")[2])
+
+
 def rate(folder: Path, number: int, rounds: int) -> dict[str, float]:
     server = Path(__file__).parents[1] / "tests/system/fault_server.py"
     process = subprocess.Popen([sys.executable, str(server), str(LATENCY)], stdout=subprocess.PIPE, text=True)
@@ -101,6 +133,9 @@ def rate(folder: Path, number: int, rounds: int) -> dict[str, float]:
     url = process.stdout.readline().strip()
     found: dict[str, list[float]] = {"ours": [], "bare SDK": []}
     total = 6 * number
+    with_peer = find_spec("distilabel") is not None
+    if with_peer:
+        found["distilabel"] = []
     try:
         asyncio.run(bare(url, 20))  # imports and first connections belong to neither side
         for count in range(rounds):
@@ -111,12 +146,16 @@ def rate(folder: Path, number: int, rounds: int) -> dict[str, float]:
             spending = ours(folder / str(count), url, number)
             found["ours"].append(total / (time.perf_counter() - begun))
             assert (spending.paths, spending.cached) == (total, 0)
+            if with_peer:
+                found["distilabel"].append(distilabel(url, number))
     finally:
         process.kill()
         process.wait()
-    ratios = [mine / theirs for mine, theirs in zip(found["ours"], found["bare SDK"], strict=True)]
-    medians = {f"{name}, requests/s": statistics.median(values) for name, values in found.items()}
-    return {**medians, "share of the bare SDK": statistics.median(ratios)}
+    measured = {f"{name}, requests/s": statistics.median(values) for name, values in found.items()}
+    for peer in [name for name in found if name != "ours"]:
+        ratios = [mine / theirs for mine, theirs in zip(found["ours"], found[peer], strict=True)]
+        measured[f"ours over {peer}"] = statistics.median(ratios)
+    return measured
 
 
 def fill_cache(folder: Path, url: str, number: int) -> None:
@@ -164,7 +203,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--replies", type=int, default=100_000)
     parser.add_argument("--replay", nargs=2, metavar=("FOLDER", "QUESTIONS"), help=argparse.SUPPRESS)
+    parser.add_argument("--distilabel", nargs=2, metavar=("URL", "QUESTIONS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.distilabel:
+        distilabel_here(arguments.distilabel[0], int(arguments.distilabel[1]))
+        return
     if arguments.replay:
         replay_here(Path(arguments.replay[0]), int(arguments.replay[1]))
         return

@@ -150,7 +150,7 @@ class Plain:
             self._said = time.monotonic()
             of = f"/{self._total}" if self._total else ""
             left = ""
-            if self._total and self._count:
+            if self._total and self._count and "eta" not in facts:
                 seconds = (self._said - self._begun) / self._count * (self._total - self._count)
                 left = f", about {seconds:.0f} s left"
             self._say(f"{self._label}: {self._count}{of}{left}  {_facts(facts)}".rstrip())

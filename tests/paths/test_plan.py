@@ -54,6 +54,22 @@ def test_after_some_replies_they_are_the_measure(tmp_path: Path):
     assert one.prompt_tokens == pytest.approx(in_all * 28 / 40, rel=0.05)
     assert (done.calls, done.usd, done.minutes) == (0, 0, 0.0)
     assert done.usd_cached == pytest.approx(model["usd"])
+    # what was used counts, as it does when the run is stopped
+    used = model["prompt_tokens"] + model["completion_tokens"]
+    assert "budget_tokens" in plan(tmp_path, asked, 10, budget_tokens=used - 1).over_budget
+    assert not plan(tmp_path, asked, 10, budget_tokens=used).over_budget
+
+
+def test_replies_that_will_be_asked_for_again_are_planned(tmp_path: Path):
+    price = Price(input=0, output=1)
+    with FaultServer(fault=lambda body, sight: "length") as server:
+        run(tmp_path, [teacher(server.url, api_key_env=None)], 1)
+        again = teacher(server.url, api_key_env=None, retry_truncated=4000, price=price)
+        [one] = plan(tmp_path, again, 2).teachers
+        assert (one.calls, one.cached) == (8, 4)
+        assert one.usd_at_most == pytest.approx(8 * (1000 + 4000) / 1e6)
+        run(tmp_path, [again], 1)
+        assert plan(tmp_path, again, 1).teachers[0].calls == 0
 
 
 @pytest.mark.parametrize(

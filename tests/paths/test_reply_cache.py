@@ -136,17 +136,20 @@ def test_a_dead_process_holds_no_claim(tmp_path: Path):
 
 
 def test_a_claim_from_another_machine_ends_with_its_lease(tmp_path: Path):
-    with ReplyCache(tmp_path / "c.sqlite", lease=0.3) as cache:
-        with sqlite3.connect(tmp_path / "c.sqlite") as other:
-            for key, age in (("old", 1.0), ("new", 0.0)):
-                other.execute(
-                    "INSERT INTO claims VALUES (?, 'x', 'elsewhere', ?, '1', ?)",
-                    (key, os.getpid(), time.time() - age),
-                )
+    file = tmp_path / "c.sqlite"
+
+    def held_since(key: str, age: float) -> None:
+        with sqlite3.connect(file) as other:
+            values = (key, os.getpid(), time.time() - age)
+            other.execute("INSERT OR REPLACE INTO claims VALUES (?, 'x', 'elsewhere', ?, '1', ?)", values)
         other.close()
+
+    with ReplyCache(file, lease=60) as cache:
+        held_since("old", 90)
+        held_since("new", 0)
         assert cache.claim(["old", "new"]) == {"old"}
-        time.sleep(0.35)
-        cache.keep_claims()
+        held_since("new", 90)
+        cache.keep_claims()  # its own: no sign of life for the other machine's
         assert cache.claim(["new"]) == {"new"}
 
 

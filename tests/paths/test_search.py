@@ -74,7 +74,8 @@ def test_the_best_new_style_is_added_and_everything_recorded(tmp_path: Path):
     assert by_name["plain"].distance == 0, "the same words by another name"
     assert by_name["guess"].score == 0
     assert "name" in by_name["Not a name"].reason
-    assert by_name["by_analogy"].usd > 0
+    with ReplyCache(tmp_path / "replies.sqlite") as cache:
+        assert sum(one.usd for one in found) == pytest.approx(cache.stats()["usd"]), "every cent is recorded"
     assert list(read_table(tmp_path / "search/candidates.parquet", Candidate)) == found
     [style] = yaml.safe_load((tmp_path / "search/styles.yaml").read_text())
     assert resolve_styles([StyleConfig(**style)])["by_analogy"].hint == GOOD["hint"]

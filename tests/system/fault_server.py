@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 KINDS = (
     "busy",  # 429 with Retry-After
@@ -26,7 +27,7 @@ KINDS = (
     "drip",  # one byte now and then, never an end
     "late",  # three times the latency
     "refuse",  # 400, and the body echoes the key it was sent
-)
+)  # and, when asked for by name: "filtered", a content filter
 LASTING = frozenset({"many", "length", "refuse", "late"})  # the same on every sight
 
 
@@ -153,11 +154,10 @@ class FaultServer:
         key = headers.get("authorization", "").removeprefix("Bearer ")
         if self._status or kind in ("error", "busy", "refuse"):
             status = self._status or {"error": 500, "busy": 429, "refuse": 400}[str(kind)]
-            message = f"no: {kind}, your key is {key}, or ESCAPED"
+            message = f"no: {kind}, your key is {key}, or ESCAPED, or ?key=QUOTED"
             content = _escaped({"error": {"message": message, "code": kind}}, key)
-            return await _send(
-                writer, status, content, retry_after=self._retry_after if status == 429 else None
-            )
+            more = f"x-echo: {key}\r\n" + (f"retry-after: {self._retry_after}\r\n" if status == 429 else "")
+            return await _send(writer, status, content, more)
         completion = self._completion(kind, body, key)
         content = _escaped(completion, key)
         if kind == "malformed":
@@ -183,27 +183,31 @@ class FaultServer:
         finish = "length" if kind == "length" and body.get("max_tokens", 0) < 2000 else "stop"
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish}
         other = {"index": 1, "message": {"role": "assistant", "content": "unasked"}, "finish_reason": "stop"}
+        if kind == "filtered":
+            choice |= {"message": {"role": "assistant", "content": None}, "finish_reason": "content_filter"}
         choices = [] if kind == "empty" else [choice, other] if kind == "many" else [choice]
         prompt = sum(len(message["content"].split()) for message in body["messages"])
         usage = {"prompt_tokens": prompt, "completion_tokens": 10, "total_tokens": prompt + 10}
-        return {"id": f"echo {key} ESCAPED", "object": "chat.completion", "choices": choices, "usage": usage}
+        return {
+            "id": f"echo {key} ESCAPED QUOTED",
+            "object": "chat.completion",
+            "choices": choices,
+            "usage": usage,
+        }
 
 
 def _escaped(value: object, key: str) -> bytes:
-    """JSON in which ESCAPED stands for the key, one letter of it spelled as a JSON escape."""
+    """JSON in which ESCAPED stands for the key with one letter as a JSON escape, QUOTED for it in a URL."""
     spelled = key[:3] + f"\\u{ord(key[3]):04x}" + key[4:] if len(key) > 3 else key
-    return json.dumps(value).replace("ESCAPED", spelled).encode()
+    return json.dumps(value).replace("ESCAPED", spelled).replace("QUOTED", quote(key, safe="")).encode()
 
 
-def _head(status: int, length: int, retry_after: str | None = None) -> bytes:
-    wait = f"retry-after: {retry_after}\r\n" if retry_after else ""
-    return f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n{wait}content-length: {length}\r\n\r\n".encode()
+def _head(status: int, length: int, more: str = "") -> bytes:
+    return f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n{more}content-length: {length}\r\n\r\n".encode()
 
 
-async def _send(
-    writer: asyncio.StreamWriter, status: int, content: bytes, *, retry_after: str | None = None
-) -> bool:
-    writer.write(_head(status, len(content), retry_after) + content)
+async def _send(writer: asyncio.StreamWriter, status: int, content: bytes, more: str = "") -> bool:
+    writer.write(_head(status, len(content), more) + content)
     await writer.drain()
     return True
 

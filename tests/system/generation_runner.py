@@ -1,20 +1,26 @@
 """Runs `generate` against a server; as a script it does so in forked children that it kills at random.
 
-    python generation_runner.py FOLDER URL NUM_QUESTIONS kill|pair SEED
+    python generation_runner.py FOLDER URL NUM_QUESTIONS PROCESSES KILLS SEED
 
-kill: twenty children one after the other, each killed with SIGKILL, then one that may finish.
-pair: two children at the same time on one cache, writing to different folders.
+So many processes at a time share one cache and write to folders of their own, 0, 1, ... Each is killed
+with SIGKILL at a random moment and started anew, until there were KILLS kills; then all may finish.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import re
 import signal
+import sqlite3
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
+
+from pyarrow import parquet
 
 from qrdistill.paths.config import OpenAITeacher, PathsConfig, Price
 from qrdistill.paths.generate import GenerateWriters, Spending, generate
@@ -25,7 +31,8 @@ from qrdistill.replies import ReplyCache
 from qrdistill.store import TableWriter
 
 DRIPPING = 2.0  # seconds that a server which drips is borne with
-KEY_NAME, KEY = "FAULT_API_KEY", "sk-never-to-be-seen-0123456789"
+# with characters that URLs escape
+KEY_NAME, KEY = "FAULT_API_KEY", "sk-never/to+be=seen-0123456789"
 
 
 def questions(number: int) -> list[Question]:
@@ -82,6 +89,25 @@ def run(
         )
 
 
+def no_key_in(folder: Path, *texts: str) -> None:
+    """In no byte of a folder, nor in what its tables and its cache hold in compressed form, however spelled."""
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    assert files
+    found = {str(number): text for number, text in enumerate(texts)}
+    for file in files:
+        found[str(file)] = file.read_bytes().decode("latin-1")
+        if file.suffix == ".parquet":
+            found[f"{file}, read"] = str(parquet.read_table(file).to_pylist())
+        if file.suffix == ".sqlite":
+            with tempfile.TemporaryDirectory() as scratch, ReplyCache(file) as cache:
+                cache.export(Path(scratch) / "all.jsonl")
+                found[f"{file}, exported"] = (Path(scratch) / "all.jsonl").read_text()
+    for place, text in found.items():
+        unescaped = re.sub(r"\\+u([0-9a-f]{4})", lambda code: chr(int(code[1], 16)), text)
+        for spelled in (text, unescaped, unquote(text)):
+            assert KEY not in spelled, place
+
+
 def _child(folder: Path, cache: Path, url: str, number: int, *, timeout: float) -> int:
     pid = os.fork()
     if pid == 0:
@@ -95,23 +121,41 @@ def _child(folder: Path, cache: Path, url: str, number: int, *, timeout: float) 
     return pid
 
 
-def _main(folder: Path, url: str, number: int, what: str, seed: int) -> int:
+def _committed(cache: Path) -> int:
+    try:
+        with sqlite3.connect(f"file:{cache}?mode=ro", uri=True) as connection:
+            count = connection.execute("SELECT COUNT(*) FROM replies").fetchone()[0]
+        connection.close()
+    except sqlite3.OperationalError:  # no child has come so far yet
+        return 0
+    return count
+
+
+def _main(folder: Path, url: str, number: int, processes: int, kills: int, seed: int) -> int:
     import openai  # noqa: F401 - imported once here, not once per child
 
     cache = folder / "replies.sqlite"
-    if what == "pair":
-        children = [_child(folder / name, cache, url, number, timeout=60) for name in ("one", "two")]
-        return max(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children)
     chance = random.Random(seed)
+    # moments of the run, not of the clock: a fast machine must not be done before the last kill
+    moments = sorted(chance.uniform(0, 0.8 * 4 * number) for _ in range(kills))
+    timeout = DRIPPING if kills else 60
+
+    def start(name: int) -> int:
+        return _child(folder / str(name), cache, url, number, timeout=timeout)
+
+    children = {name: start(name) for name in range(processes)}
     killed = 0
-    for _ in range(20):
-        pid = _child(folder, cache, url, number, timeout=DRIPPING)
-        time.sleep(chance.uniform(0.05, 0.5))
-        os.kill(pid, signal.SIGKILL)
-        killed += os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    for moment in moments:
+        while _committed(cache) < moment:
+            time.sleep(0.005)
+        time.sleep(chance.uniform(0, 0.2))
+        name = chance.randrange(processes)
+        os.kill(children[name], signal.SIGKILL)
+        killed += os.waitstatus_to_exitcode(os.waitpid(children[name], 0)[1]) == -signal.SIGKILL
+        children[name] = start(name)
     print(f"killed {killed}", flush=True)
-    return os.waitstatus_to_exitcode(os.waitpid(_child(folder, cache, url, number, timeout=DRIPPING), 0)[1])
+    return max(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children.values())
 
 
 if __name__ == "__main__":
-    sys.exit(_main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4], int(sys.argv[5])))
+    sys.exit(_main(Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:7])))

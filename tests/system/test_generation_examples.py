@@ -10,6 +10,7 @@ from fault_server import FaultServer
 
 from qrdistill.commands.dryrun import dry_run
 from qrdistill.config import load_config
+from qrdistill.errors import ConfigError
 from qrdistill.paths.config import OpenAITeacher
 from qrdistill.pipeline import run
 from qrdistill.records import Path as PathRecord
@@ -35,6 +36,8 @@ def test_an_example_plans_without_a_server(name: str, tmp_path: Path):
     [teacher] = planned.paths.teachers
     assert (teacher.calls, teacher.cached) == (36, 0)
     assert (teacher.usd > 0) == (name == "gemini")
+    assert ("at least 14 seconds by its limits" in planned.text()) == (name == "gemini")
+    assert ("time unknown" in planned.text()) == (name != "gemini")
     assert not (tmp_path / "runs").exists()
 
 
@@ -58,6 +61,15 @@ def test_the_examples_differ_in_their_endpoint_only():
         for field in ENDPOINT:
             config["teachers"][0].pop(field)
     assert written[0] == written[1] == written[2]
+
+
+@pytest.mark.parametrize(
+    "url", ["https://me:sk-in-a-url@api.example/v1", "https://api.example/v1?key=sk-in-a-url"]
+)
+def test_a_key_in_the_address_is_refused_unquoted(url: str):
+    with pytest.raises(ConfigError, match=r"teachers\.0.*base_url holds a user name or a query") as caught:
+        load_config(EXAMPLES / "vllm.yaml", [f"teachers.0.base_url={url}"])
+    assert "sk-in-a-url" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from fault_server import FaultServer, digest
-from generation_runner import DRIPPING, KEY, KEY_NAME, run, teacher
+from generation_runner import DRIPPING, KEY, KEY_NAME, no_key_in, run, teacher
 
 from qrdistill.errors import BoundaryError, BudgetError, ConfigError, Interrupted, TeacherError
 from qrdistill.paths.board import Board
@@ -34,13 +34,6 @@ def rows(folder: Path) -> tuple[list[PathRecord], list[Failure]]:
         list(read_table(folder / "paths.parquet", PathRecord)),
         list(read_table(folder / "failures.parquet", Failure)),
     )
-
-
-def no_key_in(folder: Path) -> None:
-    files = [file for file in folder.rglob("*") if file.is_file()]
-    assert files
-    for file in files:
-        assert KEY.encode() not in file.read_bytes(), file
 
 
 class Watching(Silent):
@@ -87,10 +80,11 @@ def test_every_slot_of_a_thousand_ends_as_one_path_or_one_failure(tmp_path: Path
     assert spending.paths == len(paths)
     assert spending.truncated == sum(path.finish_reason == "length" for path in paths) > 0
     assert spending.bought_usd == pytest.approx(sum(path.cost for path in paths))
+    assert any("went to faulty for replies that were empty" in warning for warning in progress.warnings)
     assert all(path.answer == "64" for path in paths)
     no_key_in(tmp_path)
     assert KEY not in "\n".join([*progress.seen, *progress.warnings])
-    assert any("<FAULT_API_KEY>" in row.reason for row in failures), "the echo was redacted, not lost"
+    assert all(row.reason.count("<FAULT_API_KEY>") == 3 for row in failures), "redacted, not lost"
 
 
 def test_a_second_run_asks_for_the_failures_only_and_needs_no_server_without_any(
@@ -127,10 +121,10 @@ def test_retry_after_holds_the_whole_teacher_back(tmp_path: Path):
         first.append(1)
         return "busy" if len(first) == 1 else None
 
-    with FaultServer(fault=busy_once, retry_after="0.8", latency=0.05) as server:
+    with FaultServer(fault=busy_once, retry_after="1.5", latency=0.05) as server:
         run(tmp_path, [teacher(server.url, concurrency=4)], 5)
         gaps = [later - earlier for earlier, later in itertools.pairwise(server.times)]
-    assert max(gaps) > 0.6
+    assert max(gaps) > 0.75
     assert not rows(tmp_path)[1]
 
 
@@ -197,6 +191,21 @@ def test_the_budget_overspends_by_the_requests_in_flight_at_most(tmp_path: Path,
         assert max(server.replied.values()) == 1
 
 
+@pytest.mark.parametrize("kind", ["empty", "filtered"])
+def test_the_budget_counts_what_was_charged_for_replies_that_hold_nothing(tmp_path: Path, kind: str):
+    with FaultServer(fault=lambda body, sight: kind) as server:
+        asked = teacher(server.url, concurrency=1, price=Price(input=0, output=10), max_attempts=3)
+        with pytest.raises(BudgetError, match=r"\$0\.00\d+ of budget_usd 0\.001 are spent; raise"):
+            run(tmp_path, [asked], 20, budget_usd=0.001)
+        assert 10 <= sum(server.seen.values()) <= 12, "ten at $0.0001, and the request in flight"
+
+
+def test_half_a_character_does_not_end_the_run(tmp_path: Path):
+    with FaultServer(text=lambda body: "cut \ud83d here. The answer is 1.") as server:
+        assert run(tmp_path, [teacher(server.url)], 1).paths == 4
+    assert {path.text for path in rows(tmp_path)[0]} == {"cut ? here. The answer is 1."}
+
+
 def server_tokens(folder: Path) -> float:
     with ReplyCache(folder / "replies.sqlite") as cache:
         stats = cache.stats()
@@ -222,26 +231,28 @@ def test_a_truncated_reply_is_asked_for_once_more_with_more_tokens(tmp_path: Pat
 
 
 def test_two_teachers_are_filled_side_by_side_within_their_own_limits(tmp_path: Path):
-    with FaultServer(latency=0.01) as fast, FaultServer(latency=0.05) as slow:
+    with FaultServer(latency=0.1) as fast, FaultServer(latency=0.4) as slow:
         begun = time.monotonic()
         spending = run(
             tmp_path,
             [teacher(slow.url, name="slow", concurrency=2), teacher(fast.url, name="fast", concurrency=8)],
-            10,
+            4,
         )
         seconds = time.monotonic() - begun
-        assert (slow.most_in_flight, fast.most_in_flight) == (2, 8)
+        assert slow.most_in_flight == 2
+        assert 2 < fast.most_in_flight <= 8
         assert fast.times[-1] < slow.times[-1], "the slow one did not hold the fast one up"
-        assert seconds > 40 * 0.05 / 2
-    assert {name: one.paths for name, one in spending.teachers.items()} == {"slow": 40, "fast": 40}
+        assert seconds > 16 * 0.4 / 2
+    assert {name: one.paths for name, one in spending.teachers.items()} == {"slow": 16, "fast": 16}
     assert [path.teacher for path in rows(tmp_path)[0][:8]] == ["slow"] * 4 + ["fast"] * 4
 
 
 def test_requests_per_minute_are_kept(tmp_path: Path):
     with FaultServer() as server:
+        begun = time.monotonic()
         run(tmp_path, [teacher(server.url, requests_per_minute=1200)], 15)
         # 60 requests at 20 a second, of which a second's worth may pass at once
-        assert server.times[-1] - server.times[0] > 60 / 20 - 1 - 0.3
+        assert server.times[-1] - begun > 60 / 20 - 1
 
 
 def interrupt_at(requests: dict[int, float]) -> Callable[[object, int], None]:
@@ -272,7 +283,7 @@ def test_ctrl_c_finishes_what_is_in_flight_and_resumes(tmp_path: Path):
 
 
 def test_a_second_ctrl_c_stops_now(tmp_path: Path):
-    with FaultServer(latency=60, fault=interrupt_at({1: 0.0, 2: 0.3})) as server:
+    with FaultServer(latency=60, fault=interrupt_at({1: 0.0, 2: 1.5})) as server:
         begun = time.monotonic()
         with pytest.raises(Interrupted):
             run(tmp_path, [teacher(server.url, timeout=100)], 5)
@@ -304,8 +315,9 @@ def test_extra_body_adds_and_removes_fields(tmp_path: Path):
 def test_tokens_per_minute_are_kept_once_replies_tell_how_long_they_are(tmp_path: Path):
     with FaultServer(latency=0.02) as server:
         # 30 tokens or so a request where 1,000 are allowed: 60 requests are about 1,900 tokens
+        begun = time.monotonic()
         run(tmp_path, [teacher(server.url, tokens_per_minute=60_000, concurrency=4)], 15)
-        seconds = server.times[-1] - server.times[0]
+        seconds = server.times[-1] - begun
     assert seconds > 1900 / 1000 - 1 - 0.2, (
         "a thousand tokens a second, of which one second's may pass at once"
     )

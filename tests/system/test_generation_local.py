@@ -45,8 +45,8 @@ def served(tiny_student_folder: Callable[..., Path], tmp_path: Path) -> Iterator
             _until_healthy(process, f"http://127.0.0.1:{port}/health", log)
             yield f"http://127.0.0.1:{port}/v1", folder
         finally:
-            process.terminate()
-            process.wait(20)
+            process.kill()
+            process.wait()
 
 
 def _until_healthy(process: subprocess.Popen[bytes], url: str, log: Path) -> None:

@@ -25,13 +25,14 @@ def stats(file: Path, *, as_json: bool = False) -> None:
     if as_json:
         print(json.dumps(facts))
         return
-    columns = ("host", "model", "replies", "truncated", "prompt_tokens", "completion_tokens", "usd")
+    columns = {"host": "host", "model": "model", "replies": "replies", "truncated": "cut",
+               "prompt_tokens": "tokens in", "completion_tokens": "tokens out", "usd": "$"}  # fmt: skip
     table = Table(
         title=f"{file}: {facts['replies']} replies, ${facts['usd']:.2f}, {facts['bytes'] / 2**20:.1f} MiB",
         title_justify="left",
     )
-    for column in columns:
-        table.add_column(column)
+    for title in columns.values():
+        table.add_column(title, overflow="fold")  # a host cut short is no host
     for row in facts["models"]:
         table.add_row(*(clean(row[column]) for column in columns))
     Console().print(table)

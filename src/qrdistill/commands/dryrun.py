@@ -47,12 +47,14 @@ class Plan:
         for name, count in self.paths.ready.items():
             lines.append(f"paths          {name}: {count} ready, at no cost")
         for teacher in self.paths.teachers:
-            minutes = f", about {teacher.minutes:.0f} minutes" if teacher.minutes is not None else ""
+            minutes = _minutes(teacher.minutes, by_limits=not teacher.cached)
             lines.append(
                 f"paths          {teacher.name} ({teacher.model}): {teacher.calls} calls to buy, {teacher.cached} cached; "
                 f"{teacher.prompt_tokens:,} tokens in ({teacher.prompt_basis}), {teacher.output_tokens:,} out "
                 f"({teacher.output_basis}): ${teacher.usd:.2f}, at most ${teacher.usd_at_most:.2f}{minutes}"
             )
+        if len(self.paths.teachers) > 1:
+            lines.append(f"paths          in all: ${self.paths.usd:.2f}")
         if self.paths.over_budget:
             lines.append(f"budget         {self.paths.over_budget}")
         for judge in self.judges:
@@ -66,6 +68,13 @@ class Plan:
             for row in self.training
         ]
         return "\n".join(lines)
+
+
+def _minutes(minutes: float | None, *, by_limits: bool) -> str:
+    if minutes is None:
+        return ", time unknown: no limit is set and no reply has told how long one takes"
+    text = f"{minutes:.0f} minutes" if minutes >= 1 else f"{60 * minutes:.0f} seconds"
+    return f", at least {text} by its limits" if by_limits else f", about {text}"
 
 
 def dry_run(config: Path, run_dir: Path | None, overrides: Sequence[str], *, until: str = "report") -> Plan:

@@ -62,20 +62,14 @@ def search(
             base_dir=base, seed=resolved.seed, rounds=rounds, num_candidates=candidates, num_questions=questions,
             progress=progress,
         )  # fmt: skip
-    table = Table("round", "style", "kept", "distance", "score", "$", "accepted", "instruction")
+    table = Table("round", "style", "kept", "distance", "score", "$", "result")
     for row in found:
-        cells = (
-            row.round,
-            row.name,
-            f"{row.kept}/{row.generated}",
-            row.distance,
-            row.score,
-            row.usd,
-            row.accepted,
-            row.instruction,
-        )
+        result = "there before" if not row.round else "accepted" if row.accepted else row.reason
+        kept = f"{row.kept}/{row.generated}"
+        cells = (row.round, row.name, kept, row.distance, row.score, row.usd, result)
         table.add_row(*(Text(clean(cell)) for cell in cells))
     Console().print(table)
+    print(f"every candidate with its instruction: {folder / 'candidates.parquet'}")
     print(f"accepted styles, ready for paths.styles: {folder / 'styles.yaml'}")
 
 

@@ -24,6 +24,7 @@ class Counts:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     usd: float = 0.0
+    wasted_usd: float = 0.0  # paid for replies that were empty or withheld
     reasons: Counter[str] = field(default_factory=Counter)  # of the failures, shortened
 
     @property
@@ -33,7 +34,9 @@ class Counts:
     def warn(self, name: str, progress: Progress) -> None:
         if self.failed:
             most = "; ".join(f"{count} x {reason}" for reason, count in self.reasons.most_common(3))
-            progress.warn(f"{self.failed} requests to {name} failed and will be asked again: {most}")
+            progress.warn(f"{self.failed} requests to {name} failed (--retry-failed asks again): {most}")
+        if self.wasted_usd:
+            progress.warn(f"${self.wasted_usd:.4f} went to {name} for replies that were empty or withheld")
         if self.truncated:
             progress.warn(
                 f"{self.truncated} replies of {name} were cut at max_tokens; raise it, or set retry_truncated"
@@ -156,7 +159,7 @@ class Board:
             self._unshown = 0
 
     def _facts(self) -> dict[str, object]:
-        usd = sum(counts.usd for counts in self.counts.values())
+        usd = sum(counts.usd + counts.wasted_usd for counts in self.counts.values())
         tokens = sum(counts.completion_tokens for counts in self.counts.values())
         facts: dict[str, object] = {"teachers": self}
         if tokens:

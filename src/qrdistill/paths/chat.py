@@ -24,7 +24,10 @@ OPENAI_URL = "https://api.openai.com/v1"
 
 
 class Transient(Exception):
-    """Asking again can help: 408, 409, 429, 5xx, a broken connection, a reply that makes no sense."""
+    """Asking again can help: 408, 409, 429, 5xx, a broken connection, a reply that makes no sense.
+
+    `wasted` is what came instead of a usable reply, where the server counted (and charges) tokens for it.
+    """
 
     def __init__(
         self,
@@ -33,22 +36,21 @@ class Transient(Exception):
         status: int | None = None,
         retry_after: float | None = None,
         unreachable: bool = False,
+        wasted: Reply | None = None,
     ) -> None:
         super().__init__(reason)
-        self.reason, self.status, self.retry_after, self.unreachable = (
-            reason,
-            status,
-            retry_after,
-            unreachable,
-        )
+        self.reason, self.status, self.retry_after = reason, status, retry_after
+        self.unreachable, self.wasted = unreachable, wasted
 
 
 class Refused(Exception):
     """Asking again cannot help. `everything`: nor can any other request (no credit left, a bad key)."""
 
-    def __init__(self, reason: str, *, status: int | None = None, everything: bool = False) -> None:
+    def __init__(
+        self, reason: str, *, status: int | None = None, everything: bool = False, wasted: Reply | None = None
+    ) -> None:
         super().__init__(reason)
-        self.reason, self.status, self.everything = reason, status, everything
+        self.reason, self.status, self.everything, self.wasted = reason, status, everything, wasted
 
 
 class ChatClient(Protocol):

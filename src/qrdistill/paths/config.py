@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from qrdistill.settings import Settings
 
@@ -64,6 +65,17 @@ class OpenAITeacher(Sampling):
     max_attempts: int = Field(default=6, gt=0)
     retry_truncated: int | None = None  # ask once more with this max_tokens where a reply was cut
     price: Price = Field(default_factory=lambda: Price(input=0.0, output=0.0))
+
+    @model_validator(mode="after")
+    def _no_key_in_the_address(self) -> OpenAITeacher:
+        """The config is kept in the run directory; of the section, not the field, so that no message quotes it."""
+        parts = urlsplit(self.base_url or "")
+        if "@" in parts.netloc or parts.query:
+            raise ValueError(
+                "base_url holds a user name or a query, where keys stand; give the address alone, and the NAME "
+                "of the variable that holds the key as api_key_env"
+            )
+        return self
 
 
 class TransformersTeacher(Sampling):

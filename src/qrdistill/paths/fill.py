@@ -29,7 +29,6 @@ from qrdistill.progress import Progress, Silent
 from qrdistill.replies import ChatRequest, Failed, Reply, ReplyCache
 
 _GROUP = 64  # requests looked up at once
-_SETTLED_AT_ONCE = 512  # replies in one commit at most
 _SIGN_OF_LIFE = 20.0  # seconds between two updates of the claims
 
 
@@ -41,6 +40,16 @@ class Job:
     config: ChatConfig
     requests: Iterable[ChatRequest]
     num_requests: int | None = None
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """What a worker hands over to be committed."""
+
+    lane: Lane
+    request: ChatRequest
+    outcome: Outcome
+    committed: asyncio.Future[None]
 
 
 def fill(
@@ -93,9 +102,7 @@ class _Run:
 
     async def all(self) -> None:
         self._stop = Stop()
-        self._settled: asyncio.Queue[tuple[Lane, ChatRequest, Outcome] | None] = asyncio.Queue(
-            _SETTLED_AT_ONCE
-        )
+        self._settled: asyncio.Queue[_Answered | None] = asyncio.Queue()  # holds one per worker at most
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="reply-cache")
         self._paid_before()
         lanes = [self._lane(job) for job in self._jobs]
@@ -143,7 +150,11 @@ class _Run:
     def _lane(self, job: Job) -> Lane:
         # made when something must be asked: what is cached needs no key and no server
         make = partial(make_client, job.config, base_dir=self._base_dir)
-        return Lane(job.config, make, stop=self._stop, num_known=job.num_requests)
+        return Lane(job.config, make, stop=self._stop, waste=self._wasted, num_known=job.num_requests)
+
+    def _wasted(self, name: str, reply: Reply) -> None:
+        self._budget.spend(reply)
+        self.board.counts[name].wasted_usd += reply.cost
 
     def _work(self, lane: Lane) -> Iterator[Any]:
         job = next(job for job in self._jobs if job.config.name == lane.name)
@@ -197,7 +208,10 @@ class _Run:
             lane.again(more)
 
     async def _ask(self, lane: Lane) -> None:
-        """A worker: one request after the other, until the queue says that there are no more."""
+        """A worker: one request after the other, until the queue says that there are no more.
+
+        It waits until its reply is committed, so that a killed process loses as many as it has workers.
+        """
         while (request := await lane.next()) is not None:
             spent = self._budget.exceeded()
             if spent:
@@ -205,31 +219,35 @@ class _Run:
             outcome = None if self._stop else await lane.ask(request)
             if isinstance(outcome, Reply):
                 self._budget.spend(outcome)
-            await self._settled.put((lane, request, outcome))
+            committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            await self._settled.put(_Answered(lane, request, outcome, committed))
+            await committed
 
     async def _settle(self) -> None:
         """Commits outcomes in groups, then counts them; only now may anyone use them."""
         while (first := await self._settled.get()) is not None:
             group, last = [first], False
-            while len(group) < _SETTLED_AT_ONCE and not self._settled.empty():
+            while not self._settled.empty():
                 item = self._settled.get_nowait()
                 if item is None:
                     last = True
                     break
                 group.append(item)
-            outcomes = [(request, outcome) for _, request, outcome in group if outcome is not None]
-            unasked = [request.key for _, request, outcome in group if outcome is None]
+            outcomes = [(one.request, one.outcome) for one in group if one.outcome is not None]
+            unasked = [one.request.key for one in group if one.outcome is None]
             if outcomes:
                 await self._in_writer(self._cache.settle, outcomes)
             if unasked:
                 await self._in_writer(self._cache.release, unasked)
-            for lane, request, outcome in group:
-                if isinstance(outcome, Reply):
-                    self.board.bought(lane.name, request, outcome)
-                    self._again(lane, request, outcome)
-                elif isinstance(outcome, Failed):
-                    self.board.failed(lane.name, request, outcome)
-                lane.settled()
+            for one in group:
+                if isinstance(one.outcome, Reply):
+                    self.board.bought(one.lane.name, one.request, one.outcome)
+                    self._again(one.lane, one.request, one.outcome)
+                elif isinstance(one.outcome, Failed):
+                    self.board.failed(one.lane.name, one.request, one.outcome)
+                one.lane.settled()
+                if not one.committed.done():  # its worker may have been cancelled meanwhile
+                    one.committed.set_result(None)
             self.board.show(self._progress)
             if last:
                 break
@@ -282,11 +300,14 @@ class _Run:
         mend = ""
         if isinstance(reason, BudgetError):
             mend = f"raise the budget under `{self._budget.section}` and "
-        text = (
-            f"{reason}; {bought} replies (${usd:.4f}) were bought just now and are in {self._cache.path}: "
-            f"{mend}run the same command again to go on, nothing is asked twice"
+        kept = (
+            f"{bought} replies (${usd:.4f}) were bought just now and are in {self._cache.path}: "
+            if bought
+            else ""
         )
-        return type(reason)(text)
+        return type(reason)(
+            f"{reason}; {kept}{mend}run the same command again to go on, nothing is asked twice"
+        )
 
 
 async def _all_or_first_error(

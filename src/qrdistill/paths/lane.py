@@ -34,9 +34,10 @@ class Lane:
         make_client: Callable[[], ChatClient],
         *,
         stop: Stop,
+        waste: Callable[[str, Reply], None] = lambda name, reply: None,
         num_known: int | None = None,
     ) -> None:
-        self.config, self.name = config, config.name
+        self.config, self.name, self._waste = config, config.name, waste
         self._make_client = make_client
         if isinstance(config, OpenAITeacher):
             most, self._attempts = config.concurrency, config.max_attempts
@@ -95,9 +96,11 @@ class Lane:
             try:
                 reply = await self._once(request)
             except Refused as refusal:
+                self._count_wasted(refusal.wasted)
                 self._refused(refusal)
                 return Failed(refusal.reason, refusal.status, attempts)
             except Transient as fault:
+                self._count_wasted(fault.wasted)
                 busy += fault.status == 429
                 if attempts - busy >= self._attempts or busy >= _BUSY_ATTEMPTS * self._attempts:
                     self._gave_up(fault)
@@ -112,8 +115,13 @@ class Lane:
             if self._stop:
                 return None
 
+    def _count_wasted(self, reply: Reply | None) -> None:
+        if reply is not None:
+            self._waste(self.name, reply)
+
     async def _once(self, request: ChatRequest) -> Reply | None:
         estimate = self._estimate(request) if self._tokens.limited else 0
+        client = self.client  # made first: loading it takes long, and the buckets would fill meanwhile
         await self._requests.take(1)
         await self._tokens.take(estimate)
         await self.gate.enter()
@@ -121,7 +129,7 @@ class Lane:
         try:
             if self._stop:
                 return None
-            reply = await self.client.complete(request)
+            reply = await client.complete(request)
             used, success = reply.prompt_tokens + reply.completion_tokens, True
             return reply
         finally:

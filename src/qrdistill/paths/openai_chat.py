@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import time
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path as FilePath
 from typing import Any
@@ -25,6 +27,7 @@ from qrdistill.store import redact
 _RETRY = frozenset({408, 409, 425, 429})  # beside every 5xx
 _NO_CREDIT = ("insufficient_quota", "insufficient_balance", "billing_hard_limit_reached")
 _SHOWN = 300  # characters of a server's message that are kept
+_ESCAPES = ("\\u", "\\/", "%", "&#")  # a text without any of these spells nothing in another way
 
 
 class OpenAIChat:
@@ -37,7 +40,15 @@ class OpenAIChat:
         except ImportError as error:
             raise InputError("teachers of kind openai need the SDK: pip install 'qrdistill[api]'") from error
         self._config = config
-        self._secrets = {name: value for name, value in os.environ.items() if _is_secret(name, config)}
+        # longest first: a secret may be the beginning of another
+        self._secrets = sorted(
+            (
+                (value.strip(), f"<{name}>", _spelled(value.strip()))
+                for name, value in os.environ.items()
+                if _is_secret(name, config)
+            ),
+            key=lambda secret: -len(secret[0]),
+        )
         self._raw = httpx2.Response
         self._client = AsyncOpenAI(
             api_key=api_key(config),
@@ -92,41 +103,52 @@ class OpenAIChat:
             if code in _NO_CREDIT:
                 raise Refused(shown, everything=True) from None
             raise Transient(f"not a chat completion: {shown!r}") from None
+        usage = body.get("usage") if isinstance(body.get("usage"), dict) else {}
+        # charged for, though it may hold nothing: a server that counts no tokens is taken to charge none
+        wasted = self._priced(
+            _count(usage.get("prompt_tokens"), int), _count(usage.get("completion_tokens"), int)
+        )
         if not isinstance(choices, list) or not choices:
-            raise Transient("the reply has no choices")
+            raise Transient("the reply has no choices", wasted=wasted)
         choice = choices[0]  # a server that sends more than was asked for: the first one counts
         message = choice.get("message") if isinstance(choice, dict) else None
         if not isinstance(message, dict):
-            raise Transient("the reply has no message")
+            raise Transient("the reply has no message", wasted=wasted)
         content, finish = message.get("content"), str(choice.get("finish_reason") or "stop")
         if isinstance(content, list):  # some servers send parts
             content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
         if finish == "content_filter" or message.get("refusal"):
             said = self._redact(str(message.get("refusal") or content or ""))
-            raise Refused(f"content filter: {said[:_SHOWN]}")
+            raise Refused(f"content filter: {said[:_SHOWN]}", wasted=wasted)
         if not isinstance(content, str) or not content.strip():
             if finish != "length":
-                raise Transient("the reply is empty")
+                raise Transient("the reply is empty", wasted=wasted)
             content = ""  # a reasoning model that used up its tokens before it said anything
-        usage = body.get("usage") if isinstance(body.get("usage"), dict) else {}
         prompt = _count(usage.get("prompt_tokens"), lambda: prompt_estimate(request))
         completion = _count(usage.get("completion_tokens"), lambda: estimate_tokens(content))
-        price = self._config.price
-        return Reply(
+        return replace(
+            self._priced(prompt, completion),
             text=self._redact(content),
             finish_reason="length" if finish == "length" else "stop",
-            prompt_tokens=prompt,
-            completion_tokens=completion,
-            cost=(prompt * price.input + completion * price.output) / 1e6,
             latency=latency,
             # dumped anew: a body may spell a key with JSON escapes, which no search would find
             response=self._redact(json.dumps(body, ensure_ascii=False)),
         )
 
+    def _priced(self, prompt: int, completion: int) -> Reply:
+        price = self._config.price
+        cost = (prompt * price.input + completion * price.output) / 1e6
+        return Reply("", prompt_tokens=prompt, completion_tokens=completion, cost=cost)
+
     def _redact(self, text: str) -> str:
-        for name, value in self._secrets.items():
+        """What came from outside, without secrets, and without half characters that no file could hold."""
+        text = text.encode(errors="replace").decode()
+        escaped = any(mark in text for mark in _ESCAPES)
+        for value, shown, spelled in self._secrets:
             if value in text:
-                text = text.replace(value, f"<{name}>")
+                text = text.replace(value, shown)
+            if escaped:
+                text = spelled.sub(shown, text)
         return text
 
 
@@ -157,8 +179,18 @@ def api_key(config: OpenAITeacher) -> str:
 
 
 def _is_secret(name: str, config: OpenAITeacher) -> bool:
+    value = os.environ[name].strip()
     named = any(word in name.upper() for word in ("KEY", "TOKEN", "SECRET", "PASSWORD"))
-    return (named and len(os.environ[name]) >= 8) or name == config.api_key_env
+    return (named and len(value) >= 8) or (name == config.api_key_env and bool(value))
+
+
+def _spelled(value: str) -> re.Pattern[str]:
+    """Finds a secret also where characters of it are escaped as JSON, URLs or HTML do."""
+    letters = (
+        rf"(?:\\*{re.escape(letter)}|\\+u{ord(letter):04x}|%{ord(letter):02x}|&#(?:0*{ord(letter)}|x0*{ord(letter):x});)"
+        for letter in value
+    )
+    return re.compile("".join(letters), re.IGNORECASE)
 
 
 def _error_message(text: str) -> tuple[str, str]:
@@ -193,4 +225,6 @@ def _retry_after(headers: Any) -> float | None:
 
 
 def _count(value: Any, estimate: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else estimate()
+    return (
+        value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1e9 else estimate()
+    )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
-from qrdistill.paths.chat import grouped, prompt_estimate
+from qrdistill.paths.chat import grouped, longer, prompt_estimate
 from qrdistill.paths.config import OpenAITeacher, PathsConfig, TeacherConfig
 from qrdistill.paths.generate import check_teachers
 from qrdistill.paths.slots import ChatRequests, slot_source
@@ -28,11 +28,12 @@ class TeacherPlan:
     prompt_tokens: int
     output_tokens: int
     usd: float
-    usd_at_most: float  # if every reply used all its max_tokens
+    usd_at_most: float  # if every reply used all its max_tokens, and was asked for again where that is set
     minutes: float | None  # None: no limit is set and no latency is known
     prompt_basis: str  # how prompt_tokens was found
     output_basis: str
     usd_cached: float = 0.0  # what the cached ones cost when they were bought
+    tokens_cached: int = 0  # in and out
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,11 @@ def _teacher_plan(source: ChatRequests, cache: ReplyCache) -> TeacherPlan:
         found = cache.get_many([request.key for request in group])
         for request in group:
             reply = found.get(request.key)
-            if reply is None:
+            more = longer(config, request, reply) if reply else None
+            if reply is None or (more and cache.get(more.key) is None):
                 calls += 1
                 estimated += prompt_estimate(request)
-            else:
+            if reply is not None:
                 cached += 1
                 cached_estimated += prompt_estimate(request)
                 cached_prompt += reply.prompt_tokens
@@ -109,9 +111,14 @@ def _teacher_plan(source: ChatRequests, cache: ReplyCache) -> TeacherPlan:
     else:
         output_tokens, output_basis = calls * config.max_tokens, "max_tokens of every call; no reply yet"
     price = config.price if isinstance(config, OpenAITeacher) else None
+    again = (config.retry_truncated or 0) if isinstance(config, OpenAITeacher) else 0
+    tries = 2 if again > config.max_tokens else 1  # at most: every reply cut, and asked for once more
     usd, most = (
-        (prompt_tokens * price.input + tokens * price.output) / 1e6 if price else 0.0
-        for tokens in (output_tokens, calls * config.max_tokens)
+        (prompts * price.input + tokens * price.output) / 1e6 if price else 0.0
+        for prompts, tokens in (
+            (prompt_tokens, output_tokens),
+            (tries * prompt_tokens, calls * (config.max_tokens + (again if tries == 2 else 0))),
+        )
     )
     return TeacherPlan(
         name=config.name,
@@ -127,6 +134,7 @@ def _teacher_plan(source: ChatRequests, cache: ReplyCache) -> TeacherPlan:
         prompt_basis=prompt_basis,
         output_basis=output_basis,
         usd_cached=usd_cached,
+        tokens_cached=cached_prompt + cached_output,
     )
 
 
@@ -150,7 +158,7 @@ def _over_budget(plans: Sequence[TeacherPlan], config: PathsConfig) -> str:
     usd = sum(plan.usd + plan.usd_cached for plan in plans)
     if config.budget_usd is not None and usd > config.budget_usd:
         return f"about ${usd:.2f} are needed in all, budget_usd is {config.budget_usd:g}"
-    tokens = sum(plan.prompt_tokens + plan.output_tokens for plan in plans)
+    tokens = sum(plan.prompt_tokens + plan.output_tokens + plan.tokens_cached for plan in plans)
     if config.budget_tokens is not None and tokens > config.budget_tokens:
-        return f"about {tokens} more tokens are needed, budget_tokens is {config.budget_tokens}"
+        return f"about {tokens} tokens are needed in all, budget_tokens is {config.budget_tokens}"
     return ""

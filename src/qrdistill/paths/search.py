@@ -34,7 +34,7 @@ from qrdistill.paths.styles import Style, resolve_styles
 from qrdistill.paths.teachers import Draft
 from qrdistill.progress import Progress, Silent
 from qrdistill.records import Path, Question, Record, path_id
-from qrdistill.replies import ReplyCache
+from qrdistill.replies import Reply, ReplyCache
 from qrdistill.store import write_table, write_text
 
 # paths in, the ids of those that pass: the pipeline's own filter, handed in because it stands above
@@ -54,7 +54,7 @@ class Candidate(Record):
     share_kept: float = 0.0
     distance: float = 1.0
     score: float = 0.0
-    usd: float = 0.0
+    usd: float = 0.0  # its paths, and its share of what the round's proposals cost
     accepted: bool = False
     reason: str = ""  # why it was not
 
@@ -95,7 +95,8 @@ def search_styles(
     candidates = [trial.score(style, 0, {}) for style in styles.values()]
     known = {name: trial.paths[name] for name in styles}
     for number in range(1, rounds + 1):
-        proposed = _propose(number, num_candidates, styles, trial, teacher)
+        proposed, usd = _propose(number, num_candidates, styles, trial, teacher)
+        share = usd / max(1, len(proposed))
         scored: list[Candidate] = []
         for proposal in proposed:
             problem = style_of(proposal, {*styles, *(candidate.name for candidate in scored)})
@@ -107,7 +108,8 @@ def search_styles(
         for candidate in scored:
             accepted = candidate in best and candidate.score >= lowest_score
             reason = candidate.reason or ("" if accepted else "others scored higher, or it scored too low")
-            candidates.append(candidate.model_copy(update={"accepted": accepted, "reason": reason}))
+            changes = {"accepted": accepted, "reason": reason, "usd": candidate.usd + share}
+            candidates.append(candidate.model_copy(update=changes))
             if accepted:
                 name = candidate.name
                 styles[name] = Style(name, candidate.instruction, candidate.hint, candidate.description)
@@ -150,6 +152,9 @@ class _Trial:
         paths = self._paths(style, round)
         kept = self._keep(self.questions, paths) if paths else set[str]()
         self.paths[style.name], self.kept[style.name] = paths, kept
+        self._progress.log(
+            f"{style.name}: {len(kept)} of {len(self.questions)} questions have a path that passes"
+        )
         share = len(kept) / len(self.questions)
         distance = 1 - max((_similarity(paths, others) for others in known.values()), default=0.0)
         return Candidate(
@@ -205,13 +210,12 @@ class _Trial:
             self._budget.spent_usd += left.spent_usd
             self._budget.spent_tokens += left.spent_tokens
 
-    def ask(self, prompt: str, *, sample: int) -> str | None:
+    def ask(self, prompt: str, *, sample: int) -> Reply | None:
         request = Requests(self.teacher, base_dir=self._base_dir)(
             [("user", prompt)], sample=sample, label="propose"
         )
         self.fill(Job(self.teacher, [request], 1))
-        reply = self._cache.get(request.key)
-        return reply.text if reply else None
+        return self._cache.get(request.key)
 
 
 class _Aside(Silent):
@@ -238,15 +242,17 @@ def _similarity(paths: Sequence[Path], others: Sequence[Path]) -> float:
 
 def _propose(
     number: int, count: int, styles: Mapping[str, Style], trial: _Trial, teacher: ChatConfig
-) -> list[object]:
-    """What the teacher proposes, unchecked; asked a second time if the first reply cannot be read."""
+) -> tuple[list[object], float]:
+    """What the teacher proposes, unchecked, and its cost; asked twice if the first reply cannot be read."""
     prompt = proposal_prompt(count, styles, trial.paths, trial.kept, trial.questions)
+    usd = 0.0
     for attempt in range(2):
-        text = trial.ask(prompt, sample=2 * number + attempt)
-        found = read_proposals(text or "")
+        reply = trial.ask(prompt, sample=2 * number + attempt)
+        usd += reply.cost if reply else 0.0
+        found = read_proposals(reply.text if reply else "")
         if found:
-            return found[:count]
-    return []
+            return found[:count], usd
+    return [], usd
 
 
 def _unusable(number: int, proposal: object, reason: str) -> Candidate:
