@@ -11,7 +11,9 @@ class QuestionsConfig(Settings):
     """Which questions are asked. `task` names an entry of `questions.TASKS`."""
 
     task: str = "lab"
-    train: int | None = Field(default=None, ge=0)  # questions per split; None: all there are, or the task's own size
+    train: int | None = Field(
+        default=None, ge=0
+    )  # questions per split; None: all there are, or the task's own size
     dev: int | None = Field(default=None, ge=0)
     test: int | None = Field(default=None, ge=0)
     # tasks over the user's own data (`jsonl`, `hub`); paths are relative to the config file
