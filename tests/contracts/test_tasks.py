@@ -3,6 +3,7 @@ near misses; what it renders it reads back; no text makes it raise or hang."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -203,17 +204,19 @@ TEXTS = st.one_of(
 BY_KIND = {question.kind: question for question in QUESTIONS}
 
 
-@settings(max_examples=10_000 // len(BY_KIND) + 1, deadline=2000, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10_000, suppress_health_check=list(HealthCheck))
 @given(completion=TEXTS)
-@pytest.mark.parametrize("kind", sorted(BY_KIND))
-def test_no_text_makes_an_extractor_raise_or_hang(kind: str, completion: str) -> None:
-    question = BY_KIND[kind]
-    extracted = extract(question, completion)
-    if extracted.answer is None:
-        assert extracted.reason
-    else:
-        assert extracted.answer.strip()
-        canonical(question, extracted.answer)
+def test_no_text_makes_an_extractor_raise_or_hang(completion: str) -> None:
+    """10,000 strings, each through every extractor."""
+    for question in BY_KIND.values():
+        started = time.process_time()
+        extracted = extract(question, completion)
+        assert time.process_time() - started < 2.0  # of processor time, some thousand times the cost
+        if extracted.answer is None:
+            assert extracted.reason
+        else:
+            assert extracted.answer.strip()
+            canonical(question, extracted.answer)
 
 
 @pytest.mark.parametrize("kind", sorted(BY_KIND))
@@ -247,8 +250,6 @@ def test_no_text_makes_an_extractor_raise_or_hang(kind: str, completion: str) ->
 )
 def test_long_repetitions_stay_fast(kind: str, unit: str) -> None:
     """Twice the length costs about twice the time: no pattern explodes (bound far above the cost)."""
-    import time
-
     question = BY_KIND[kind]
     started = time.process_time()
     extract(question, unit * (20_000 // len(unit)))

@@ -57,6 +57,13 @@ def test_each_vote_is_on_record(ask) -> None:
     assert panel.agreement() == {"judge0": 0.0}
 
 
+@pytest.mark.parametrize(("rule", "expected"), [("any", {}), ("all", {}), ("majority", {"judge0": 0.0})])
+def test_agreement_is_measured_where_every_path_gets_a_second_vote(ask, rule, expected) -> None:
+    """`any` asks again only after a first "spurious": of those few, most are errors that differ."""
+    _, panel = ask(Scripted([SPURIOUS, SOUND, SPURIOUS]), rule=rule)
+    assert panel.agreement() == expected
+
+
 def test_votes_that_cannot_matter_are_not_asked(ask) -> None:
     judge = Scripted([SOUND, SOUND, SPURIOUS])
     finding, _ = ask(judge)

@@ -80,10 +80,12 @@ def extract(question: Question, completion: str) -> Extracted:
     stated = statements(completion)
     for statement in reversed(stated):
         reading = kind.read(question, statement)
-        if reading.answer is not None or reading.final:
+        if reading.answer or reading.final:
             return Extracted(reading.answer, reading.reason)
     reading = kind.read_closing(question, closing(completion))
-    return Extracted(reading.answer, reading.reason)
+    return Extracted(
+        reading.answer or None, reading.reason or ("" if reading.answer else "no answer is stated")
+    )
 
 
 def read_gold(question: Question) -> Extracted:

@@ -16,11 +16,18 @@ _LETTER = re.compile(
     r"[\s).:,;\]–—=-]*(?P<rest>.*)$",
     re.DOTALL,
 )
-_SECOND = re.compile(r"^(?:and|or|&|/|,)\s*(?:option\s+)?[(\[]?([A-Z])\b(?!')")
+_SECOND = re.compile(
+    r"[\s).\]]*(?:(?:and|or|&|/)\s*(?:option\s+)?[(\[]?([A-Z])\b(?!')|,\s*[(\[]?([A-Z])(?=\s*(?:$|[).,;\]])))"
+)
 _NEGATED = re.compile(
     r"\b(?:not|isn't|cannot|can't|except|neither|nor|none|rather than|instead of|wrong)\b", re.IGNORECASE
 )
 _PARENTHESISED = re.compile(r"\(([A-Z])\)|\b(?:option|choice|answer)\s+([A-Z])\b", re.IGNORECASE)
+_JOINING = (
+    " is are was were be would will can may has have does do and or but in on at of for to by from with as than that "
+    "this it they he she you we so if when where while who whose because since due during after before through into "
+    "instead rather the a an option answer choice "
+)  # words that may follow an option's text without making it another thing ("heart disease")
 _REASON = re.compile(r"\s*(?:,?\s*\b(?:because|since|as it|as they|which|given that)\b|;)")
 
 
@@ -42,14 +49,15 @@ def read(question: Question, statement: Statement) -> Reading:
             return Reading(
                 None, f"option {letter} does not exist; there are {', '.join(options) or 'none'}", final=True
             )
+        second = _SECOND.match(text, match.end("in") if match["in"] else match.end("bare"))
+        other = second and (second[1] or second[2])
+        if other and other != letter and other in options:
+            return Reading(None, f"two options are named: {letter} and {other}", final=True)
         return _by_letter(letter, rest, options)
     return _by_text(_REASON.split(text, maxsplit=1)[0], options)
 
 
 def _by_letter(letter: str, rest: str, options: dict[str, str]) -> Reading:
-    second = _SECOND.match(rest)
-    if second and second[1] != letter and second[1] in options:
-        return Reading(None, f"two options are named: {letter} and {second[1]}", final=True)
     if letter not in options:
         return Reading(None, f"option {letter} does not exist; there are {', '.join(options)}", final=True)
     if rest:
@@ -87,20 +95,47 @@ def _by_text(text: str, options: dict[str, str]) -> Reading:
         return Reading(None, f"several options are named: {', '.join(held)}", final=True)
     if _NEGATED.search(text):
         return Reading(None, f"the option is not asserted: {text[:60]!r}", final=True)
-    return Reading(next(iter(held)))
+    letter, option = next(iter(held.items()))
+    following = re.search(
+        r"\b" + r"[\W_]+".join(map(re.escape, option.split())) + r"\s+(\w+)", text.casefold()
+    )
+    if following and f" {following[1]} " not in _JOINING:
+        return Reading(None, f"the option stands among other words: {text[:60]!r}", final=True)
+    return Reading(letter)
+
+
+_SAYS = re.compile(r"\s*[\]).:,]*\s*(?:is|are|was|would|seems|can|does|has)\b", re.IGNORECASE)
 
 
 def read_closing(question: Question, end: Closing) -> Reading:
-    """The last line or its bold words, else a last sentence that names exactly one option."""
+    """The last line or its bold words, else a last sentence that names exactly one option; where the
+    first line is an option by itself and the end says another, undecided."""
+    last, first = _last(question, end), _alone(question, end.opening)
+    if first is None or first.answer is None:
+        return last
+    if last.answer not in (None, first.answer):
+        return Reading(None, f"option {first.answer} is stated first and {last.answer} last")
+    return first if last.answer is None else last
+
+
+def _alone(question: Question, text: str) -> Reading | None:
+    """A line that is an option by itself: "B", "(B) the heart", "the heart"; None for any other."""
+    options: dict[str, str] = question.metadata.get("options", {})
+    stripped = bare(text)
+    if re.fullmatch(r"[(\[]?[A-Za-z][)\]]?", stripped) or any(
+        folded(o) == folded(stripped) for o in options.values()
+    ):
+        return read(question, Statement(stripped, "line", 0, 0))
+    if (match := re.match(r"\(?[A-Z][).:]\s", stripped)) and not _SAYS.match(stripped, match.end() - 1):
+        return read(question, Statement(stripped, "line", 0, 0))
+    return None
+
+
+def _last(question: Question, end: Closing) -> Reading:
     options: dict[str, str] = question.metadata.get("options", {})
     for text in (end.line, end.bold or ""):
-        stripped = bare(text)
-        if re.fullmatch(r"\(?[A-Za-z]\)?", stripped) or any(
-            folded(o) == folded(stripped) for o in options.values()
-        ):
-            return read(question, Statement(stripped, "line", 0, 0))
-        if re.match(r"\(?[A-Z][).:]\s", stripped):
-            return read(question, Statement(stripped, "line", 0, 0))
+        if (reading := _alone(question, text)) is not None:
+            return reading
     if end.sentence.endswith("?"):
         return Reading(None, "the completion ends in a question")
     letters = {

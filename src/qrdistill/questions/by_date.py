@@ -87,6 +87,8 @@ def read(question: Question, statement: Statement) -> Reading:
 
 
 def read_closing(question: Question, end: Closing) -> Reading:
+    if end.sentence.endswith("?"):
+        return Reading(None, "the completion ends in a question")
     for text in (end.bold or "", end.sentence):
         reading = _one(question, text)
         if reading.answer is not None or reading.final:

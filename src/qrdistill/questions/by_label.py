@@ -100,8 +100,12 @@ _NEITHER = re.compile(
     r"\bneither\b.*\bnor\b|\bneither\b[^.]*\bentail\w*\s+or\s+contradict", re.IGNORECASE | re.DOTALL
 )
 _NEGATION = re.compile(
-    r"\b(?:not|n't|no|cannot|isn't|doesn't|never|without|rather than|instead of)\b", re.IGNORECASE
+    r"\b(?:not|no|non|cannot|never|without|rather than|instead of|fails?|failed|unable|hardly)\b|n't\b",
+    re.IGNORECASE,
 )
+
+
+_TURNED = re.compile(r"\b(?:opposite|negation|contrary)\b", re.IGNORECASE)
 
 
 def read_nli(question: Question, statement: Statement) -> Reading:
@@ -118,6 +122,8 @@ def _nli(text: str) -> Reading:
     named = {label: match for label, pattern in _LABELS.items() if (match := pattern.search(text))}
     if not named:
         return NOTHING
+    if _TURNED.search(text):
+        return Reading(None, f"the label is turned around: {text[:60]!r}", final=True)
     if len(named) > 1:
         return Reading(None, f"several labels are named: {', '.join(named)}", final=True)
     label, match = next(iter(named.items()))
@@ -127,6 +133,17 @@ def _nli(text: str) -> Reading:
 
 
 def close_nli(question: Question, end: Closing) -> Reading:
+    """The end, or a first line that is a label by itself; where they differ, undecided."""
+    last = _last_label(end)
+    if bare(end.opening).casefold() not in (*_LABELS, *_WHOLE):
+        return last
+    first = _nli(end.opening)
+    if last.answer not in (None, first.answer):
+        return Reading(None, f"{first.answer} is stated first and {last.answer} last")
+    return first if last.answer is None and not last.final else last
+
+
+def _last_label(end: Closing) -> Reading:
     for text in (end.line, end.bold or ""):
         if bare(text).casefold() in (*_LABELS, *_WHOLE):
             return _nli(text)

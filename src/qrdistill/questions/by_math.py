@@ -119,9 +119,29 @@ _NOISE = re.compile(
 _UNIT = re.compile(
     r"(?<=[\d\w}\])])\s*\\(?:text|mbox|textnormal|mathrm|textbf|textrm)\s*\{\s*([A-Za-z][A-Za-z./ ]*)\s*\}(?:\s*\^\s*\{?[23]\}?)?\s*$"
 )
+_PLAIN_UNIT = re.compile(
+    r"(?<=[\d}])\s*(?:square\s+|cubic\s+|sq\.?\s+)?(?:units?|cm|mm|km|kg|ft|feet|inch(?:es)?|met(?:er|re)s?|miles?|mph|dollars|"
+    r"cents|degrees|hours?|minutes?|seconds?|days?|years?|pounds?|lbs?)(?:\s*\^\s*\{?[23]\}?)?\s*$"
+)
 _DEGREES = re.compile(r"\s*(?:\^\s*\{?\s*\\circ\s*\}?|°|\\degree\b|\\text\{\s*degrees?\s*\})")
 _SHORT_FRACTION = re.compile(r"\\frac\s*(\d)\s*(\d)(?!\d)|\\frac\s*(\d)\s*(?=\{)")
+_PLAIN_SYMBOLS = str.maketrans(
+    {"−": "-", "π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "∪": r"\cup ", "×": r"\times ", "·": r"\cdot ",
+     "∅": r"\emptyset ", "θ": r"\theta ", "²": "^2", "³": "^3", "±": r"\pm "}
+)  # fmt: skip
+_PLAIN_SIGN = re.compile(r"√\s*(?:\(([^()]*)\)|(\d+|[a-z]))")
+_NO_ELEMENTS = re.compile(r"\\varnothing(?![A-Za-z])|\\\{\s*\\\}")
+_BASED = re.compile(r"(?P<digits>-?[0-9A-F]+)(?:_\{?(?P<base>\d{1,2})\}?)?")
 _WORD_UNITS = {"and", "or", "to", "is", "base", "mod"}
+
+
+def plain_symbols(text: str) -> str:
+    r"""Symbols typed outside LaTeX as LaTeX.
+
+    >>> plain_symbols("2√3 − √(x)")
+    '2\\sqrt{3} - \\sqrt{x}'
+    """
+    return _PLAIN_SIGN.sub(lambda m: rf"\sqrt{{{m[1] or m[2]}}}", text).translate(_PLAIN_SYMBOLS)
 
 
 def tidied(text: str) -> str:
@@ -130,15 +150,14 @@ def tidied(text: str) -> str:
     >>> tidied(r"\left( \dfrac12 \text{ cm}^2 \right)"), tidied(r"90^\circ")
     ('( \\frac{1}{2} \\text{ cm}^2 )', '90')
     """
-    text = _unwrapped(text)
-    text = (
-        text.replace("{,}", ",").replace("\\$", "").replace("\\%", "%").replace("−", "-").replace("\n", " ")
-    )
+    text = plain_symbols(_unwrapped(text))
+    text = text.replace("{,}", ",").replace("\\$", "").replace("\\%", "%").replace("\n", " ")
+    text = _NO_ELEMENTS.sub(r"\\emptyset", text)
     text = re.sub(r"\\[dtc]frac", r"\\frac", text)
     text = _EMPTY_SIDE.sub("", re.sub(r"\\!\s*", "", text))
     text = _NOISE.sub(" ", text)
     text = _SHORT_FRACTION.sub(lambda m: rf"\frac{{{m[1]}}}{{{m[2]}}}" if m[1] else rf"\frac{{{m[3]}}}", text)
-    text = _DEGREES.sub("", text)
+    text = _PLAIN_UNIT.sub("", _DEGREES.sub("", text))
     unit = _UNIT.search(text)
     if unit and unit[1].strip().lower() not in _WORD_UNITS:
         text = text[: unit.start()]
@@ -209,28 +228,73 @@ def quick(question: Question, gold: str, answer: str) -> Same | None:
         return None
     if re.sub(r"\s", "", left) == re.sub(r"\s", "", right):
         return Same("correct")
+    if (based := _bases(question, left, right)) is not None:
+        return based
+    if (worded := _worded(question, left, right)) is not None:
+        return worded
     number, other = strict_number(left), strict_number(right)
     if number is not None and other is not None:
         return by_number.same(question, number.text, other.text)
+    left, right = _mixed(left, number), _mixed(right, other)
     if (number or other) and any(_equal(_comma_decimal(a), b) for a, b in ((left, other), (right, number))):
         return Same("correct")
     first, second = _list(left), _list(right)
     if (first and (second or other)) or (second and number):
         return _lists(first or number, second or other, left, right)  # type: ignore[arg-type]
-    if _is_words(left) and _is_words(right):
-        return by_text.same(question, gold, answer)
     return _algebra(left, right)
 
 
+def _bases(question: Question, gold: str, answer: str) -> Same | None:
+    """Numerals with a base, "4210_7": the same number in the same base. Where one side names none, the
+    same digits count if the question asks for a base."""
+    left, right = (_BASED.fullmatch(re.sub(r"\s|(?<=\d),(?=\d{3})", "", side)) for side in (gold, answer))
+    if not left or not right or not (left["base"] or right["base"]):
+        return None
+    if left["digits"] == right["digits"]:
+        if left["base"] == right["base"]:
+            return Same("correct")
+        if not (left["base"] and right["base"]):
+            asked = re.search(r"\b(?:base|binary|octal|hexadecimal)\b", question.question)
+            return Same("correct") if asked else Same("undecided", f"{answer} against {gold}: in which base?")
+    elif left["base"] != right["base"]:
+        return Same("undecided", f"{answer} against {gold}: numerals in different bases")
+    return Same("wrong", f"{answer} is not {gold}")
+
+
+def _worded(question: Question, gold: str, answer: str) -> Same | None:
+    """Words as words: names, "even", "June 20", "five"; never letters that are multiplied out."""
+    if _is_words(gold) and _is_words(answer):
+        return by_text.same(question, gold, answer)
+    if "\\text" not in gold + answer:
+        return None
+    flat = [re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", side) for side in (gold, answer)]
+    if "".join(flat[0].casefold().split()) == "".join(flat[1].casefold().split()):
+        return Same("correct")
+    if all(re.fullmatch(r"[A-Za-z][A-Za-z' -]*[A-Za-z]", side.strip()) for side in flat):
+        return by_text.same(question, *flat)
+    numbers = [parse_number(side) for side in flat]
+    if numbers[0] and numbers[1]:
+        return by_number.same(question, numbers[0].text, numbers[1].text)
+    if _is_words(gold) != _is_words(answer):
+        return Same("undecided", f"words against mathematics: {answer[:60]!r} against {gold[:60]!r}")
+    return None
+
+
+def _mixed(text: str, number: Number | None) -> str:
+    """A mixed number as a fraction: to algebra, side by side means times."""
+    return text if number is None or " " not in number.text else str(number.value)
+
+
 def _algebra(gold: str, answer: str) -> Same | None:
-    """Exact equality of polynomials and roots. Where a decimal is involved and they differ, rounding may
-    make them equal: not decided here."""
+    """Exact equality of polynomials and roots. Where a decimal or i is involved and they differ, rounding
+    or i^2 = -1 may make them equal: not decided here."""
     expected, given = normal_form(gold), normal_form(answer)
     if expected is None or given is None:
         return None
     if expected == given:
         return Same("correct")
-    return None if re.search(r"\.\d", gold + answer) else Same("wrong", f"{answer[:60]} is not {gold[:60]}")
+    open_ = re.search(r"\.\d|(?<![A-Za-z\\])i(?![A-Za-z])|sqrt\s*\{\s*-", f"{gold} {answer}")
+    return None if open_ else Same("wrong", f"{answer[:60]} is not {gold[:60]}")
 
 
 def _comma_decimal(text: str) -> Number | None:
@@ -296,7 +360,7 @@ _PLAIN_NAME = re.compile(r"(?<![\\A-Za-z])(pi|infinity|infty|oo)(?![A-Za-z])")
 
 def for_sympy(text: str) -> str:
     r"""The text as LaTeX: plain `sqrt(3)`, `pi` and `*` written the LaTeX way."""
-    text = _EMPTY_SIDE.sub("", _unwrapped(text))
+    text = _EMPTY_SIDE.sub("", plain_symbols(_unwrapped(text)))
     text = re.sub(r"\\text\s*\{\s*,?\s*(?:and|or)\s*\}|\s,?\band\s|,\s*\band\s", " , ", text)
     text = re.sub(r",(?:\s*,)+", ",", text)
     text = re.sub(r"\\(?:mathrm|text|mathit)\s*\{\s*([ei])\s*\}", r"\1", text)

@@ -5,24 +5,33 @@ from __future__ import annotations
 import re
 
 from qrdistill.questions.comparer import NOTHING, Comparer, Reading, Same
-from qrdistill.questions.numbers import Number, close_values, find_numbers, parse_number, rounded
+from qrdistill.questions.numbers import Number, close_values, find_numbers, is_part, parse_number, rounded
 from qrdistill.questions.statements import Closing, Statement
 from qrdistill.records import Question
 
-_ASIDE = re.compile(r"\s*(?:\(|,?\s*\b(?:because|since|which|where|given that|assuming|after|if)\b|;)")
+_ASIDE = re.compile(
+    r"\s*(?:\(|,?\s*\b(?:because|since|which|where|given that|assuming|after|if)\b|,\s*(?:and\s+)?not\b|\s(?:rather than|instead of)\b|;)"
+)
 _REASON = re.compile(r"\s*,?\s*\b(?:because|since)\b")
 _EQUALS = re.compile(r"(?<![<>!])=|≈|\\approx|\\equiv|\bequals\b")
 _UNSURE = re.compile(
-    r"\b(?:not|cannot|can't|isn't|unknown|undefined|undetermined|unclear|impossible|never|neither|either)\b",
+    r"\b(?:not|cannot|can't|isn't|unknown|undefined|undetermined|unclear|impossible|never|neither|either|none|is wrong|is incorrect)\b|n't\b",
     re.IGNORECASE,
 )
 _LABEL = re.compile(
     r"\b(?:step|option|question|part|line|example|case|equation|problem|method|approach|figure)\s*#?$",
     re.IGNORECASE,
 )
-_OPERATOR_BEFORE = re.compile(r"[-+*/^×·÷]\s*$|\\(?:times|cdot|div|sqrt|pm)\s*\{?\s*$")
+_OPERATOR_BEFORE = re.compile(r"[-+*/^×·÷√]\s*$|\\(?:times|cdot|div|sqrt|pm)\s*\{?\s*$")
 _OPERATOR_AFTER = re.compile(r"\s*(?:[-+*/^×·÷]\s*[\w(\\]|\\(?:times|cdot|div|pi|sqrt|pm)|\^|!|\()")
-_VARIABLE_AFTER = re.compile(r"[xyzabnk](?![A-Za-z])")
+_BOUND_BEFORE = re.compile(
+    r"\b(?:more|less|greater|fewer|higher|lower|larger|smaller|bigger|other) than\s*[$€£]?$|(?:<|(?<![-=>])>|[≤≥≠])\s*$"
+    r"|\b(?:half|double|twice|triple|root|square|cube|reciprocal|inverse|negative|opposite)(?:\s+of)?\s*$",
+    re.IGNORECASE,
+)
+_DASH = re.compile(r"\w\s+[-–—−]\s$")
+_ASSIGNED = r"\b([A-Za-z])\s*=\s*[^=,;]*"
+_TWO_NAMES = re.compile(rf"{_ASSIGNED}(?:[,;]|\band\b)(?:\s*and\b)?\s*(?!\1){_ASSIGNED}")
 _BESIDE = 40  # characters beside a number that are looked at
 _PERCENT = re.compile(r"%|\bper\s?cent|percentage", re.IGNORECASE)
 
@@ -34,6 +43,8 @@ def read(question: Question, statement: Statement) -> Reading:
             return Reading(number.text)
         if statement.how == "hashes":
             return NOTHING  # a heading
+    if statement.how == "boxed":
+        return read_clause(statement.text, marked=False)  # what a box holds is the answer, all of it
     return read_clause(statement.text)
 
 
@@ -49,6 +60,8 @@ def read_clause(text: str, *, marked: bool = True) -> Reading:
     number = parse_number(text)
     if number is not None:
         return Reading(number.text)
+    if _TWO_NAMES.search(text):
+        return Reading(None, f"several values are stated: {text[:60]!r}", final=True)
     aside = (_ASIDE if marked else _REASON).search(text, 1)  # what an unmarked sentence adds counts
     part = _last_side(text[: aside.start()] if aside else text)
     numbers = _spoken(part)
@@ -64,6 +77,8 @@ def read_clause(text: str, *, marked: bool = True) -> Reading:
             None, f"several numbers are stated: {', '.join(n.text for n in numbers[:4])}", final=True
         )
     number = numbers[-1]
+    if any(_BOUND_BEFORE.search(part[max(0, n.start - _BESIDE) : n.start]) for n in numbers):
+        return Reading(None, f"a bound, not a number: {part[:60]!r}", final=True)
     if any(_in_expression(part, n) for n in numbers):
         return Reading(None, f"an expression, not a number: {part[:60]!r}", final=True)
     return Reading(number.text)
@@ -89,9 +104,9 @@ def _in_expression(text: str, number: Number) -> bool:
     """Whether an operator or a variable stands beside a number: "x + 3", "2x"."""
     before = text[max(0, number.start - _BESIDE) : number.start]
     after = text[number.end : number.end + _BESIDE]
-    return bool(
-        _OPERATOR_BEFORE.search(before) or _OPERATOR_AFTER.match(after) or _VARIABLE_AFTER.match(after)
-    )
+    if _DASH.search(text[max(0, number.start - _BESIDE) : number.start + 2]):
+        return True  # "Answer - 5": a dash or a sign
+    return bool(_OPERATOR_BEFORE.search(before) or _OPERATOR_AFTER.match(after) or is_part(text, number))
 
 
 def read_closing(question: Question, end: Closing) -> Reading:
@@ -104,7 +119,12 @@ def read_closing(question: Question, end: Closing) -> Reading:
     sentence = end.sentence
     if sentence.endswith("?"):
         return Reading(None, "the completion ends in a question")
-    if len(sides := _EQUALS.split(sentence)) > 1 and (number := parse_number(sides[-1])) is not None:
+    several = _TWO_NAMES.search(sentence)
+    if (
+        not several
+        and len(sides := _EQUALS.split(sentence)) > 1
+        and (number := parse_number(sides[-1])) is not None
+    ):
         return Reading(number.text)
     reading = read_clause(sentence, marked=False)
     if reading.answer is None and not reading.reason:

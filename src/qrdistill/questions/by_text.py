@@ -41,11 +41,12 @@ def bare(text: str) -> str:
 def folded(text: str) -> str:
     """Case, accents' encoding, articles, punctuation and spaces folded away.
 
-    >>> folded("The  Eiffel-Tower!")
-    'eiffel tower'
+    >>> folded("The  Eiffel-Tower!"), folded("10:30 A.M."), folded("10:30am")
+    ('eiffel tower', '10 30 am', '10 30 am')
     """
     text = unicodedata.normalize("NFKC", bare(text)).casefold()
-    text = re.sub(r"[^\w\s%$€£.+/=<>^-]|(?<!\d)[.]|[.](?!\d)|(?<=\w)-(?=\w)", " ", text)
+    text = re.sub(r"(?<=\b[a-z])\.(?=[a-z]\b)|(?<=\d)(?=[ap]\.?m\b)", lambda m: "" if m[0] else " ", text)
+    text = re.sub(r"[^\w\s%$€£.+/=<>^#-]|(?<!\w)#|(?<!\d)[.]|[.](?!\d)|(?<=\w)-(?=\w)", " ", text)
     words = [word for word in text.split() if word not in ("a", "an", "the")]
     return " ".join(words) or " ".join(text.split())
 

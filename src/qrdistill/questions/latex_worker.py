@@ -15,6 +15,7 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 MEMORY = 3 << 30  # bytes of address space
@@ -90,9 +91,21 @@ def compare(gold: str, answer: str) -> tuple[str, str]:
                 "undecided",
                 f"the {name} {text[:60]!r} cannot be read as mathematics ({type(error).__name__})",
             )
-    if verify(sides[0], sides[1], timeout_seconds=None, raise_on_error=True):
-        return "correct", ""
+    # "x < 3" and its interval are one set of numbers, whichever of them the gold answer is
+    for pair in _readings(sides):
+        if verify(*pair, timeout_seconds=None, raise_on_error=True, allow_set_relation_comp=True):
+            return "correct", ""
     return "wrong", f"{answer[:60]} is not {gold[:60]}"
+
+
+def _readings(sides: list[Any]) -> Iterator[list[Any]]:
+    """Both sides as they are, then with i as the imaginary unit: math-verify takes it for a variable."""
+    from sympy import I
+
+    yield sides
+    named = [[s for s in getattr(side, "free_symbols", ()) if s.name == "i"] for side in sides]
+    if any(named):
+        yield [side.subs(dict.fromkeys(names, I)) for side, names in zip(sides, named, strict=True)]
 
 
 if __name__ == "__main__":

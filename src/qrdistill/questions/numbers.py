@@ -54,12 +54,6 @@ _TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ni
 _WORDS = {
     **{word: value for value, word in enumerate(_UNITS)},
     **{word: 10 * value for value, word in enumerate(_TENS, start=2)},
-    **{
-        f"{ten}-{unit}": 10 * t + u
-        for t, ten in enumerate(_TENS, 2)
-        for u, unit in enumerate(_UNITS[:10])
-        if u
-    },
 }
 _SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _VULGAR = {
@@ -76,7 +70,11 @@ _SIGN = r"(?P<sign>[-−–+]\s?|(?:minus|negative)\s+)?"
 _LATEX_FRACTION = (
     r"\\[dtc]?frac\s*(?:\{\s*(?P<ln>-?\d+)\s*\}|(?P<ls>\d))\s*(?:\{\s*(?P<ld>\d+)\s*\}|(?P<lt>\d))"
 )
-_WORD = "|".join(sorted(_WORDS, key=len, reverse=True))
+_SMALL = (
+    rf"(?:(?:{'|'.join(_TENS)})(?:[\s-](?:{'|'.join(_UNITS[1:10])}))?|(?:{'|'.join(reversed(_UNITS))}))\b"
+)
+_HUNDREDS = rf"{_SMALL}(?:[\s-]hundred\b(?:(?:\s+and)?\s+{_SMALL})?)?"
+_WORD = rf"{_HUNDREDS}(?:[\s-](?:thousand|million|billion|trillion)\b(?:(?:,|\s+and)?\s+{_HUNDREDS})?)*"
 _SCALE = "|".join(_SCALES)
 _NUMBER = re.compile(
     rf"""(?<![\w^\\]) (?<!\w[.,/:]) (?<!\w\^\{{)
@@ -88,7 +86,7 @@ _NUMBER = re.compile(
       | (?P<n>{_NUMERAL}) \s?[/⁄]\s? (?P<d>\d+(?:\.\d+)?)
       | (?P<comma>0,\d+|\d+,\d{{1,2}}|\d+,\d{{4,}}) (?![,\d])
       | (?P<numeral>{_NUMERAL}) (?:{_POWER})? (?:(?:\s|-)(?P<scale>{_SCALE})s?\b)?
-      | (?P<word>(?i:{_WORD}))\b (?:[\s-](?P<word_scale>(?i:{_SCALE}))\b)?
+      | (?P<word>(?i:{_WORD}))
     )
     (?! [\d] | [.,:/]\d | \s?:\s?\d | (?:st|nd|rd|th)\b )
     (?P<percent>\s?(?:\\?%|percent\b|per\scent\b|percentage\b|pct\b|％))?""",
@@ -146,9 +144,7 @@ def _read(match: re.Match[str]) -> Number | None:
             shown = part["comma"].replace(",", ".")
             value, decimal = Fraction(_limited(shown)), True
         elif part["word"]:
-            value = Fraction(_WORDS[part["word"].lower()])
-            if part["word_scale"]:
-                value *= 10 ** _SCALES[part["word_scale"].lower()]
+            value = _spelled(part["word"])
             shown = str(value)
         else:
             shown = _strip(part["numeral"])
@@ -170,6 +166,22 @@ def _read(match: re.Match[str]) -> Number | None:
     if percent:
         shown += "%"
     return Number(value, shown, percent, decimal, match.start(), match.end())
+
+
+def _spelled(words: str) -> Fraction:
+    """
+    >>> _spelled("two thousand, five hundred and twenty-one")
+    Fraction(2521, 1)
+    """
+    total = group = 0
+    for word in re.findall("[a-z]+", words.lower()):
+        if word == "hundred":
+            group *= 100
+        elif word in _SCALES:
+            total, group = total + group * 10 ** _SCALES[word], 0
+        elif word != "and":
+            group += _WORDS[word]
+    return Fraction(total + group)
 
 
 def _is_operator(text: str, start: int, sign: str) -> bool:
@@ -197,9 +209,28 @@ def _ratio(top: str, bottom: str) -> Fraction:
 
 
 _TAIL = re.compile(r"[\s.!,;)\]}*_$€£¥\"']*$")
-_UNIT = re.compile(
-    rf"\s*(?:\\?[{re.escape(CURRENCY)}°]|\\(?:text|mbox|mathrm|textbf|textnormal)\s*\{{[^{{}}]*\}}|\^?\{{?\\circ\}}?|[A-Za-z²³/ ]+(?:\^\{{?[23]\}}?)?|\^\{{?[23]\}}?|\\[ ,;!])*"
+_MORE = re.compile(  # what stands behind a number and makes it another one
+    r"\s*(?:[\^²³⁴√π∞]|\*\*(?=\s*[\d({-])|pi\b|\\(?:pi|sqrt)|!(?=\s*[-+*/=]))|[abkKMBnxyz](?![A-Za-z])|\s[xyz](?![A-Za-z])"
+    r"|_\d|(?i:\s+(?:squared|cubed|factorial|divided by|multiplied by)\b)"
+    r"|(?i:[\s-]+(?:and\s+(?:(?:a|one)\s+)?)?(?:half|halves|thirds?|fourths?|fifths?|sixths?|eighths?|tenths?)\b)"
+    r"|(?i:\s+and\s+(?:a|one|three)[\s-]+quarters?\b)"
 )
+_AFTER_A_WORD = re.compile(r"[\s-]+quarters?\b|\s+of\s+(?:the|these|those)\b", re.IGNORECASE)
+_UNIT = re.compile(  # one letter at a time: a repetition within the repetition would try every split
+    rf"\s*(?:\\?[{re.escape(CURRENCY)}°]|\\(?:text|mbox|mathrm|textbf|textnormal)\s*\{{[^{{}}]*\}}|\^?\{{?\\circ\}}?|[A-Za-z²³/ ](?:\^\{{?[23]\}}?)?|\^\{{?[23]\}}?|\\[ ,;!])*"
+)
+
+
+def is_part(text: str, number: Number) -> bool:
+    """Whether what follows a number makes it part of something else: a power, a half, a variable.
+
+    "3 quarters" are coins, "three quarters" may be 0.75, "one of the following" is no number.
+
+    >>> [is_part(text, find_numbers(text)[0]) for text in ("10^2", "2 and a half", "5x", "3 quarters", "5 m")]
+    [True, True, True, False, False]
+    """
+    spelled = text[number.start : number.end].isalpha()
+    return bool(_MORE.match(text, number.end) or (spelled and _AFTER_A_WORD.match(text, number.end)))
 
 
 def parse_number(text: str) -> Number | None:
@@ -214,7 +245,7 @@ def parse_number(text: str) -> Number | None:
     number = numbers[0]
     before = text[: number.start].strip(" \t\n$*_(\"'≈~=")
     after = _TAIL.sub("", text[number.end :])
-    if before or not _UNIT.fullmatch(after):
+    if before or is_part(text, number) or not _UNIT.fullmatch(after):
         return None
     return number
 

@@ -25,8 +25,9 @@ class Statement:
 
 
 _MARKER = re.compile(  # the first two tests are cheap and rule out most places: three times as fast
-    r"\b(?=[afo])(?<!to )(?<!can )(?<!not )(?<!an )(?:answers?|(?:final|overall)\s+(?:result|solution))\b"
-    r"(?:\s+(?:choice|option|letter|value))?(?:\s+(?:to|for|of|in)\b[^.\n:=]{0,80}?)?"
+    r"\b(?=[acfo])(?<!to )(?<!can )(?<!not )(?<!an )(?<!wrong )(?<!incorrect )(?:answers?|(?:final|overall)\s+(?:result|solution)|"
+    r"(?:(?<=correct )|(?<=right )|(?<=best ))(?:option|choice))\b"
+    r"(?:\s+(?:choice|option|letter|value))?(?:\s*\([^()\n]{0,40}\))?(?:\s+(?:to|for|of|in)\b[^.\n:=]{0,80}?)?"
     r"(?:\*{1,2}|_{1,2})?"
     r"(?:\s*[:=]|\s+(?:(?:should|must|would|will|has\s+to)\s+(?:therefore\s+)?be|equals|is|are)\b)",
     re.IGNORECASE,
@@ -36,6 +37,7 @@ _HASHES = re.compile(r"(?<!#)####(?!#)[ \t]*(\S[^\n]*)")
 _JSON = re.compile(r"""["'](?:final_?)?answer["']\s*:\s*""", re.IGNORECASE)
 _TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*(?=\{|[^\s{])")
+_DENIED = re.compile(r"\bnot\b[\s$]*$")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _JOIN = re.compile(r"(?:[\s,$;]|\\q?quad|\\[()\[\]]|\\text\s*\{\s*(?:and|or)\s*\}|\band\b|\bor\b)*")
 _FILLER = re.compile(
@@ -89,8 +91,8 @@ def _boxed(text: str) -> Iterator[Statement]:
             content = text[match.end() + 1 : end - 1] if end else None
         else:
             end, content = match.end() + 1, text[match.end()]
-        if end is None or content is None:
-            continue  # cut off: not a statement
+        if end is None or content is None or _DENIED.search(text, max(0, match.start() - 20), match.start()):
+            continue  # cut off, or said not to be the answer
         if (
             group
             and _JOIN.fullmatch(text, last, match.start())
@@ -136,13 +138,17 @@ def _marked(text: str) -> Iterator[Statement]:
         clause, end = _clause(text, filler.end() if filler else match.end())
         if not clause:  # the filler was the answer: "The answer is so."
             clause, end = _clause(text, match.end())
-        yield Statement(clause, "marker", match.start(), end)
+        if text[end : end + 1] != "?":
+            yield Statement(clause, "marker", match.start(), end)
 
 
 def _clause(text: str, start: int) -> tuple[str, int]:
     """The rest of the sentence that begins at `start` (of the next line where this one is empty)."""
+    opened = start
     while start < len(text) and (text[start].isspace() or text[start] in "*_:`"):
         start += 1
+    if "\n" in text[opened:start] and text[start : start + 2] in ("- ", "• "):
+        start += 2
     for opening, closing in (("\\[", "\\]"), ("$$", "$$"), ("\\(", "\\)")):
         if text.startswith(opening, start):
             end = text.find(closing, start + 2)
@@ -172,7 +178,7 @@ def _clause(text: str, start: int) -> tuple[str, int]:
 
 def _ends(head: str) -> bool:
     """A lone capital after "is" is an option letter, not an initial: "The answer is B. It ..."."""
-    return len(head.strip(_DECORATION + "(")) <= 3
+    return len(head.strip(_DECORATION + "(")) <= 2
 
 
 def _inside_math(text: str) -> bool:

@@ -18,12 +18,18 @@ class Panel:
     """Asks in waves (vote 0 of every judge, then vote 1, ...) and stops where the outcome is settled.
 
     The decision is the one that all votes would give: only votes that cannot change it are not
-    asked for. `errors` counts votes that could not be asked; `agreement()` is, per judge, the share
-    of paths on which its first two votes agree.
+    asked for. `errors` counts votes that could not be asked; `agreement()` is, per judge that casts a
+    second vote on every path (rule `majority`), the share of paths on which its first two agree.
     """
 
     def __init__(self, seats: Sequence[Seat], escalation: Seat | None, config: FilterConfig) -> None:
         self._seats, self._escalation, self._config = seats, escalation, config
+        # a second vote that is asked only after certain first ones would bias their agreement
+        always = [
+            config.rule == "majority" and 2 * (len(seats) + k) <= len(seats) * config.votes
+            for k in range(len(seats))
+        ]
+        self._measured = {seat.name for seat, asked in zip(seats, always, strict=True) if asked}
         self._pairs: Counter[str] = Counter()
         self._equal: Counter[str] = Counter()
         self.errors = 0
@@ -106,7 +112,7 @@ class Panel:
         for cast in votes:
             first = {vote.judge: vote.outcome for vote in cast if vote.vote == 0}
             for vote in cast:
-                if vote.vote == 1 and vote.judge in first:
+                if vote.vote == 1 and vote.judge in first and vote.judge in self._measured:
                     self._pairs[vote.judge or ""] += 1
                     self._equal[vote.judge or ""] += vote.outcome == first[vote.judge]
 
