@@ -268,7 +268,8 @@ def _explain(error: ValidationError, data: dict[str, Any]) -> tuple[str, str]:
     elif problem["type"] == "union_tag_not_found":
         message = "say which `kind` this is"
     elif problem["type"] == "union_tag_invalid":
-        tag, kinds = problem["ctx"]["tag"], problem["ctx"]["expected_tags"]
+        said = problem.get("ctx", {})
+        tag, kinds = str(said.get("tag")), str(said.get("expected_tags"))
         near = difflib.get_close_matches(tag, [kind.strip("'") for kind in kinds.split(", ")], 1)
         message = f"unknown kind {tag!r}; {f'did you mean {near[0]!r}? ' if near else ''}known: {kinds}"
     elif not isinstance(value, dict | list):
