@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from qrdistill.config import Config, dump_config, load_config
+from qrdistill.config import Config, dump_config, load_config, placed
 from qrdistill.errors import ConfigError
 
 OWN = "questions: {task: jsonl, file: q.jsonl, kind: number}\n"
@@ -20,7 +20,9 @@ def write(tmp_path, text):
         ("seed: 1\nnme: x\n", 2, "nme", "did you mean 'name'"),
         ("students:\n  - name: a\n    model: b\n    learnig_rate: 3\n", 4, "students.0.learnig_rate", "did you mean 'learning_rate'"),
         ("teachers:\n  - {name: x, kind: openai, modle: y}\n", 2, "teachers.0.modle", "did you mean 'model'"),
-        ("teachers:\n  - {name: x, kind: telepathy}\n", 2, "teachers.0", "'lab', 'replay', 'openai', 'transformers'"),
+        ("teachers:\n  - {name: x, kind: telepathy}\n", 2, "teachers.0", "unknown kind 'telepathy'; known: 'lab', 'replay', 'openai', 'transformers'"),
+        ("teachers:\n  - {name: x, kind: replya}\n", 2, "teachers.0", "did you mean 'replay'?"),
+        ("students:\n  - {name: a, model: b, kind: c}\n", 2, "students.0.kind", "unknown key; known here: name, model"),
         ("teachers:\n  - {name: x}\n", 2, "teachers.0", "say which `kind`"),
         ("\ntrain: {steps: -1}\n", 2, "train.steps", "-1: input should be greater"),
         ("router: {kind: lerned}\n", 1, "router.kind", "'lerned': input should be 'learned'"),
@@ -80,6 +82,27 @@ def test_overrides_reach_lists_by_name_and_index():
 def test_a_wrong_override_is_explained(text, words):
     with pytest.raises(ConfigError, match=words):
         load_config({"name": "n"}, [text])
+
+
+@pytest.mark.parametrize(
+    ("given", "start"),
+    [([], "{file}:3: router.kind"), (["router.kind=lerned"], "--set: router.kind"), (["router={kind: x}"], "--set: router.kind")],
+)  # fmt: skip
+def test_the_place_is_where_the_value_was_written(tmp_path, given, start):
+    file = write(tmp_path, "name: x\nrouter:\n  kind: lerned\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, given)
+    assert str(caught.value).startswith(start.format(file=file))
+
+
+def test_what_a_stage_says_of_a_key_gets_its_place(tmp_path):
+    file = write(tmp_path, "name: x\npaths:\n  styles: [poem]\n")
+    said = ConfigError("unknown style 'poem'", key="paths.styles.0")
+    assert str(placed(said, file)) == f"{file}:3: paths.styles.0: unknown style 'poem'"
+    assert str(placed(said, file, ["paths.styles=[poem]"])).startswith("--set: paths.styles.0")
+    assert str(placed(said, {"name": "x"})) == str(said)
+    teacher = ConfigError("no key", key="teachers.0.api_key_env")
+    assert str(placed(teacher, {}, ["teachers.scripted.api_key_env=X"])).startswith("--set: teachers.0.api")
 
 
 def test_the_lab_judge_is_a_default_of_the_lab_only(tmp_path):

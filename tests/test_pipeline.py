@@ -1,8 +1,9 @@
 import json
+import shutil
 
 import pytest
 
-from qrdistill.errors import InputError, QRDistillError
+from qrdistill.errors import InputError, ModelError, QRDistillError
 from qrdistill.manifest import Manifest, locked
 from qrdistill.pipeline import Run, run
 from qrdistill.progress import Silent
@@ -82,6 +83,37 @@ def test_a_failed_stage_is_recorded_and_tried_again(tmp_path):
     assert record["state"] == "failed"
     assert "no path survived" in record["reason"]
     assert not (tmp_path / "verdicts.parquet").exists() or stages_run(tmp_path) == ["filter"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
+        (lambda folder: (folder / "tokenizer.json").write_text("{"), "tokenizer of folder .* does not load"),
+        (lambda folder: _edit(folder / "tokenizer_config.json", "eos_token"), "no end-of-sequence token"),
+    ],
+)
+def test_a_student_that_cannot_train_is_told_before_a_path_is_bought(
+    tmp_path, tiny_student_folder, spoil, words
+):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_student_folder("llama"), folder)
+    spoil(folder)
+    with pytest.raises(ModelError, match=words):
+        stages_run(tmp_path / "run", [f"students=[{{name: a, model: {folder}}}]"])
+    assert not (tmp_path / "run/paths.parquet").exists()
+    assert not (tmp_path / "replies.sqlite").exists()
+
+
+def _edit(file, key):
+    content = json.loads(file.read_text())
+    del content[key]
+    file.write_text(json.dumps(content))
+
+
+def test_no_paths_at_all_says_what_is_missing(tmp_path):
+    with pytest.raises(InputError, match="there are no train questions"):
+        stages_run(tmp_path, ["questions.train=0"])
 
 
 def test_one_process_at_a_time(tmp_path):

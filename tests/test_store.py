@@ -105,6 +105,20 @@ def test_a_full_disk_is_one_message_and_leaves_nothing():
     assert not temporary.exists()
 
 
+def test_a_refusal_that_a_library_wraps_is_told_the_same_way(tmp_path):
+    from safetensors import SafetensorError
+
+    with (
+        pytest.raises(
+            BoundaryError, match=r"cannot write .*weights: No space left on device; free some space"
+        ),
+        atomic(tmp_path / "weights"),
+    ):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    with pytest.raises(SafetensorError, match="header"), atomic(tmp_path / "weights"):
+        raise SafetensorError("header too large")
+
+
 def test_a_corrupt_table_names_its_file(tmp_path):
     (tmp_path / "paths.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(DataError, match=r"paths\.parquet.*delete it and run again"):

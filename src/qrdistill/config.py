@@ -23,6 +23,8 @@ from qrdistill.settings import Settings
 from qrdistill.students.config import MutualConfig, RoundsConfig, StudentConfig, TrainConfig
 from qrdistill.verdicts.config import FilterConfig
 
+_Lines = dict[tuple[str, ...], int]
+
 
 class Config(Settings):
     """A whole run. `Config()` is the embedded default: it needs no key, no weights and no GPU."""
@@ -98,16 +100,29 @@ def load_config(source: Path | str | Mapping[str, Any] | Config, overrides: Sequ
         for section in ("students", "teachers"):
             if section not in data and any(text.startswith(f"{section}.") for text in overrides):
                 data[section] = defaults[section]
-    for text in overrides:
-        _override(data, text)
+    given = [_override(data, text) for text in overrides]
     _make_absolute(data, (file.parent if file else Path()).resolve())
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        raise _explain(error, data, file, lines) from None
+        raise _placed(*_explain(error, data), file, lines, given) from None
     except ConfigError as error:
-        line = _line_of(error.key.split("."), lines)
-        raise ConfigError(error.message, key=error.key, file=file, line=line) from None
+        raise _placed(error.message, error.key, file, lines, given) from None
+
+
+def placed(error: ConfigError, source: object, overrides: Sequence[str] = ()) -> ConfigError:
+    """A stage's complaint about a key, with the place where the user wrote it: file and line, or --set."""
+    file = Path(source) if isinstance(source, str | Path) else None
+    if error.file is not None or not error.key:
+        return error
+    data, lines = _read(file) if file else (Config().model_dump(mode="json"), {})
+    return _placed(error.message, error.key, file, lines, [_override(data, text) for text in overrides])
+
+
+def _placed(message: str, key: str, file: Path | None, lines: _Lines, given: Sequence[str]) -> ConfigError:
+    if any(key == one or key.startswith(f"{one}.") for one in given):
+        return ConfigError(message, key=key, file="--set")
+    return ConfigError(message, key=key, file=file, line=_line_of(key.split("."), lines))
 
 
 def dump_config(config: Config) -> str:
@@ -116,8 +131,6 @@ def dump_config(config: Config) -> str:
 
 
 # --- reading with line numbers --------------------------------------------------------------------
-
-_Lines = dict[tuple[str, ...], int]
 
 
 def _read(file: Path) -> tuple[dict[str, Any], _Lines]:
@@ -169,11 +182,13 @@ def _line_of(place: Sequence[str], lines: _Lines) -> int | None:
 # --- overrides and paths --------------------------------------------------------------------------
 
 
-def _override(data: dict[str, Any], text: str) -> None:
+def _override(data: dict[str, Any], text: str) -> str:
+    """Puts one `--set` into the data; returns its key with list entries by index."""
     key, equals, value = text.partition("=")
     if not equals:
         raise ConfigError(f"--set {text!r} has no '='; write --set section.key=value")
     parts = key.split(".")
+    given: list[str] = []
     here: Any = data
     for position, name in enumerate(parts):
         last = position == len(parts) - 1
@@ -191,11 +206,13 @@ def _override(data: dict[str, Any], text: str) -> None:
             raise ConfigError(
                 f"--set cannot go below {'.'.join(parts[:position])!r}, which is a value", key=key
             )
+        given.append(str(part))
         if last:
             try:
                 here[part] = yaml.safe_load(value)
             except yaml.YAMLError:
                 here[part] = value
+    return ".".join(given)
 
 
 def _index(items: list[Any], part: str, key: str) -> int:
@@ -231,8 +248,8 @@ def _make_absolute(data: dict[str, Any], base: Path) -> None:
 # --- explaining -----------------------------------------------------------------------------------
 
 
-def _explain(error: ValidationError, data: dict[str, Any], file: Path | None, lines: _Lines) -> ConfigError:
-    """One message for the first mistake; how many more there are is said at its end."""
+def _explain(error: ValidationError, data: dict[str, Any]) -> tuple[str, str]:
+    """One message and key for the first mistake; how many more there are is said at its end."""
     # a misspelt key is the likeliest cause of the others: a missing key, a union without a match
     rank = {"extra_forbidden": 0, "string_type": 2}
     problems = sorted(error.errors(), key=lambda problem: rank.get(problem["type"], 1))
@@ -244,17 +261,22 @@ def _explain(error: ValidationError, data: dict[str, Any], file: Path | None, li
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(place[-1], known, 1)
         message = (
-            f"unknown key{f'; did you mean {near[0]!r}?' if near else ''} Known here: {', '.join(known)}"
+            f"unknown key; {f'did you mean {near[0]!r}? ' if near else ''}known here: {', '.join(known)}"
         )
     elif problem["type"] == "missing":
         message = "this key is needed and missing"
     elif problem["type"] == "union_tag_not_found":
         message = "say which `kind` this is"
+    elif problem["type"] == "union_tag_invalid":
+        said = problem.get("ctx", {})
+        tag, kinds = str(said.get("tag")), str(said.get("expected_tags"))
+        near = difflib.get_close_matches(tag, [kind.strip("'") for kind in kinds.split(", ")], 1)
+        message = f"unknown kind {tag!r}; {f'did you mean {near[0]!r}? ' if near else ''}known: {kinds}"
     elif not isinstance(value, dict | list):
         message = f"{value!r}: {message[0].lower()}{message[1:]}"
     if len(problems) > 1:
         message += f" ({len(problems) - 1} more mistakes follow)"
-    return ConfigError(message, key=key, file=file, line=_line_of(place, lines))
+    return message, key
 
 
 def _place(loc: Sequence[str | int], data: Any) -> tuple[list[str], list[str]]:

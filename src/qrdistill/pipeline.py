@@ -11,12 +11,13 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qrdistill.config import Config, dump_config, load_config
-from qrdistill.errors import InputError, QRDistillError
+from qrdistill.config import Config, dump_config, load_config, placed
+from qrdistill.errors import BoundaryError, ConfigError, InputError, QRDistillError
 from qrdistill.manifest import Manifest, locked, only_one
 from qrdistill.progress import Progress, Silent
 from qrdistill.records import Answer, Assignment, Question, Verdict
@@ -104,8 +105,11 @@ def run(
                 manifest.fail(name, "", "its failed requests are asked again")
             elif count:
                 voice.warn(f"{name}: {count} requests failed before; --retry-failed asks them again")
-        for stage in plan(resolved, until):
-            execute(stage, context, share)
+        try:
+            for stage in plan(resolved, until):
+                execute(stage, context, share)
+        except ConfigError as error:
+            raise placed(error, config, overrides) from error
     return Run(folder)
 
 
@@ -142,7 +146,8 @@ def _run_stage(stage: Stage, context: Context, manifest: Manifest, key: str) -> 
     try:
         counts = stage.run(_listening(context, warnings))
     except QRDistillError as error:
-        manifest.fail(stage.name, key, str(error))
+        with suppress(BoundaryError):  # a full disk refuses this too; the first refusal is the one to tell
+            manifest.fail(stage.name, key, str(error))
         raise
     manifest.finish(
         stage.name, key, stage.outputs, counts=counts, seconds=time.monotonic() - begun, warnings=warnings

@@ -179,13 +179,14 @@ def _questions(context: Context) -> Mapping[str, Any]:
 def _generate(context: Context) -> Mapping[str, Any]:
     from qrdistill.paths.generate import GenerateWriters, generate
     from qrdistill.replies import ReplyCache
+    from qrdistill.students.preflight import check_students
     from qrdistill.verdicts.plan import check_filter
 
     config, folder = context.config, context.folder
     questions = list(context.questions().values())
-    check_filter(
-        config.filter, config.teachers, questions, base_dir=context.base_dir
-    )  # before anything is bought
+    # before anything is bought
+    check_filter(config.filter, config.teachers, questions, base_dir=context.base_dir)
+    check_students(config.students, context.base_dir)
     with (
         ReplyCache(context.replies) as cache,
         TableWriter(folder / "failures.parquet", Failure) as failures,
@@ -198,11 +199,19 @@ def _generate(context: Context) -> Mapping[str, Any]:
             seed=config.seed, progress=context.progress,
         )  # fmt: skip
     if not paths.count:
-        raise InputError(
-            f"no teacher wrote a path ({failures.count} requests failed, see `qrdistill show {folder} failures`); "
-            "check the teachers' styles, files and endpoints"
-        )
+        raise InputError(_nothing_written(folder, questions, failures.count))
     return {"paths": paths.count, "failures": failures.count, "spending": _plain(spending)}
+
+
+def _nothing_written(folder: Path, questions: Iterable[Question], failures: int) -> str:
+    if not any(question.split == "train" for question in questions):
+        return "there are no train questions, so no paths to write; raise questions.train, or name the split in the data"
+    if failures:
+        return f"no teacher wrote a path: {failures} requests failed; `qrdistill show {folder} failures` says why"
+    return (
+        "no teacher has a path for this run's train questions and styles; compare the question ids and styles of "
+        f"its file with `qrdistill show {folder} questions`"
+    )
 
 
 def _filter(context: Context) -> Mapping[str, Any]:

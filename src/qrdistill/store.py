@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import types
 import typing
@@ -61,9 +62,12 @@ def atomic(target: Path) -> Generator[Path]:
             shutil.rmtree(target)
         os.replace(temporary, target)
         _sync(target.parent)
-    except OSError as error:
+    except Exception as error:
+        reason = _refusal(error)
+        if reason is None:
+            raise
         raise BoundaryError(
-            f"cannot write {target}: {error.strerror or error}; free some space or choose another --run-dir, "
+            f"cannot write {target}: {reason}; free some space or choose another --run-dir, "
             "then run the same command again"
         ) from error
     finally:
@@ -71,6 +75,14 @@ def atomic(target: Path) -> Generator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def _refusal(error: Exception) -> str | None:
+    """Why the disk refused; None where it did not. Libraries in Rust (safetensors) wrap it in errors of their own."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    return os.strerror(int(number[1])) if number else None
 
 
 def sweep(folder: Path) -> None:
@@ -135,7 +147,12 @@ class TableWriter:
 
     def __enter__(self) -> TableWriter:
         self._atomic = atomic(self.path)
-        self._file = pq.ParquetWriter(self._atomic.__enter__(), self._schema, compression="zstd")
+        temporary = self._atomic.__enter__()
+        try:
+            self._file = pq.ParquetWriter(temporary, self._schema, compression="zstd")
+        except OSError as failure:
+            self._atomic.__exit__(type(failure), failure, failure.__traceback__)
+            raise
         return self
 
     def write(self, record: Record) -> None:

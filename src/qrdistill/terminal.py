@@ -136,7 +136,7 @@ class Plain:
 
     def __init__(self, stream: IO[str], pause: float = 10.0) -> None:
         self._stream, self._pause = stream, pause
-        self._label, self._count, self._begun, self._said = "", 0, 0.0, 0.0
+        self._label, self._count, self._begun, self._said, self._counted = "", 0, 0.0, 0.0, 0.0
         self._total: int | None = None
 
     def start(self, stage: str, total: int | None = None) -> None:
@@ -145,14 +145,19 @@ class Plain:
         self._say(f"{self._label}: started" + (f", {total} to do" if total else ""))
 
     def advance(self, steps: int = 1, **facts: object) -> None:
+        now = time.monotonic()
         self._count += steps
-        if time.monotonic() - self._said > self._pause:
-            self._said = time.monotonic()
+        if steps:
+            self._counted = now
+        if now - self._said > self._pause:
+            self._said = now
             of = f"/{self._total}" if self._total else ""
             left = ""
             if self._total and self._count and "eta" not in facts:
-                seconds = (self._said - self._begun) / self._count * (self._total - self._count)
-                left = f", about {seconds:.0f} s left"
+                # the pace up to the last step that was counted: waiting for the next one does not slow it
+                pace = (self._counted - self._begun) / self._count
+                seconds = pace * (self._total - self._count) - (now - self._counted)
+                left = f", about {seconds:.0f} s left" if seconds > 0 else ""
             self._say(f"{self._label}: {self._count}{of}{left}  {_facts(facts)}".rstrip())
 
     def done(self, **facts: object) -> None:

@@ -12,17 +12,16 @@ import pytest
 COMMAND = [str(Path(sys.executable).with_name("qrdistill"))]
 
 
-def call(*arguments, cwd, **environment):
+def call(*arguments, cwd, limit=resource.RLIM_INFINITY, **environment):
     return subprocess.run(
         [*COMMAND, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=120, check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )  # fmt: skip
 
 
-def test_help_is_instant_and_has_examples(tmp_path):
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def test_help_names_every_command_and_has_examples(tmp_path):
     top = call("--help", cwd=tmp_path)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert top.returncode == 0
     for command in (
         "demo",
@@ -37,15 +36,13 @@ def test_help_is_instant_and_has_examples(tmp_path):
         "show",
     ):
         assert command in top.stdout
-    assert (
-        after.ru_utime - before.ru_utime < 2.5
-    )  # a torch import alone would take more on the slowest machine
     for command in ("demo", "run", "show", "export", "compare", "study"):
         assert "Example:" in call(command, "--help", cwd=tmp_path).stdout
 
 
 def test_help_imports_nothing_heavy(tmp_path):
-    code = "import sys, qrdistill.cli; print([m for m in ('torch', 'transformers', 'pyarrow', 'sklearn', 'openai') if m in sys.modules])"
+    heavy = ("torch", "transformers", "pyarrow", "sklearn", "numpy", "pydantic", "openai")
+    code = f"import sys, qrdistill.cli; print([m for m in {heavy} if m in sys.modules])"
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -115,6 +112,19 @@ def test_bad_input_is_one_message_and_exit_code_2(tmp_path, files, place, words)
     assert words in messages[0]
     assert "Traceback" not in result.stderr
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_disk_that_refuses_is_one_message_and_the_same_command_goes_on(tmp_path):
+    write(tmp_path)
+    small = 100_000  # bytes a file may have: enough for the tables, not for a checkpoint
+    refused = call("train", "c.yaml", "--quiet", cwd=tmp_path, limit=small)
+    assert refused.returncode == 1, refused.stderr
+    (message,) = refused.stderr.splitlines()
+    assert "cannot write runs/t/checkpoints" in message
+    assert "run the same command again" in message
+    assert not list(tmp_path.rglob("*.tmp"))
+    assert call("train", "c.yaml", "--quiet", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "runs/t/students/a/model.safetensors").exists()
 
 
 def test_a_key_never_reaches_a_message(tmp_path):

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qrdistill.config import load_config
+from qrdistill.config import Config, load_config, placed
+from qrdistill.errors import ConfigError
 from qrdistill.manifest import Manifest
 from qrdistill.paths.plan import PathsPlan, plan_paths
 from qrdistill.pipeline import plan
 from qrdistill.questions import load_questions
 from qrdistill.replies import ReplyCache
 from qrdistill.students.cost import CostRow, cost_plan
+from qrdistill.students.preflight import check_students
 from qrdistill.verdicts.contamination import refuse_contaminated
 from qrdistill.verdicts.plan import JudgePlan, plan_judging
 
@@ -80,10 +82,16 @@ def _minutes(minutes: float | None, *, by_limits: bool) -> str:
 def dry_run(config: Path, run_dir: Path | None, overrides: Sequence[str], *, until: str = "report") -> Plan:
     """Plans a run. Raises what the run would raise for a config that cannot be used."""
     resolved = load_config(config, overrides)
-    folder = run_dir or Path("runs") / resolved.name
-    base = config.resolve().parent
+    try:
+        return _plan(resolved, config.resolve().parent, run_dir or Path("runs") / resolved.name, until)
+    except ConfigError as error:
+        raise placed(error, config, overrides) from error
+
+
+def _plan(resolved: Config, base: Path, folder: Path, until: str) -> Plan:
     questions = load_questions(resolved.questions, seed=resolved.seed, base_dir=base)
     refuse_contaminated(questions, resolved.filter)
+    check_students(resolved.students, base)
     with tempfile.TemporaryDirectory() as scratch:
         existing = folder.parent / "replies.sqlite"
         with ReplyCache(existing if existing.exists() else Path(scratch) / "replies.sqlite") as cache:

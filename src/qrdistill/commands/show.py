@@ -145,16 +145,17 @@ def print_scores(run_dir: Path) -> None:
     """The students' and ensembles' accuracies of a run."""
     scores = json.loads(_existing(run_dir, "scores.json").read_text())
     table = Table(title=f"{run_dir}: accuracy on {scores['split']}, % (95 % interval)", title_justify="left")
-    for column in ("student", "style", "told its style", "free", "n"):
-        table.add_column(column, justify="right" if column == "n" else "left")
+    for column in ("student or vote", "style or cost", "told its style", "free", "n"):
+        numbers = column in ("told its style", "free", "n")
+        table.add_column(column, justify="right" if column == "n" else "left", no_wrap=numbers)
     for row in scores["headlines"]:
         n = (row["styled"] or row["free"] or {"n": 0})["n"]
         table.add_row(
             row["student"], row["style"] or "", interval(row["styled"]), interval(row["free"]), str(n)
         )
     for row in scores["ensembles"]:
-        label = f"{row['name']} of {len(row['members'])}, {row['decodes']:.1f} decodes"
-        table.add_row(label, row["method"], interval(row), "", str(row["n"]))
+        cost = f"{len(row['members'])} voters, {row['decodes']:.1f} decodes"
+        table.add_row(row["name"], cost, interval(row), "", str(row["n"]))
     Console().print(table)
 
 
@@ -174,6 +175,7 @@ def compare_runs(runs: Sequence[Path], *, as_json: bool = False) -> None:
     for row in results:
         table.add_row(
             row.first, row.second, str(row.n), f"{100 * row.difference:+.1f}",
-            f"{100 * row.low:+.1f} to {100 * row.high:+.1f}", str(row.only_first), str(row.only_second), f"{row.p:.3f}",
+            f"{100 * row.low:+.1f} to {100 * row.high:+.1f}", str(row.only_first), str(row.only_second),
+            "<0.001" if row.p < 0.001 else f"{row.p:.3f}",
         )  # fmt: skip
     Console().print(table)

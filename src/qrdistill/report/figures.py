@@ -213,8 +213,10 @@ def stacked(name: str, caption: str, rows: Sequence[str], parts: Mapping[str, Se
         for place, count in enumerate(next(iter(parts.values()), [])):
             if left[place]:
                 axis.annotate(
-                    f" {100 * count / left[place]:.0f} % kept",
+                    f"{100 * count / left[place]:.0f} % kept",
                     (left[place], place),
+                    xytext=(4, 0),
+                    textcoords="offset points",
                     va="center",
                     fontsize=_FONT - 1.5,
                 )
