@@ -71,6 +71,7 @@ def run_context(run: RunData) -> dict[str, Any]:
         "accuracy_figure": _accuracy_figure(scores) if scores else None,
         "family_figure": _family_figure(scores) if scores else None,
         "paths": run.paths,
+        "budget": (run.config.get("paths") or {}).get("budget_usd"),
         "funnel_figure": _funnel_figure(run) if run.paths and run.paths.filtered else None,
         "filter_quality": _filter_quality(run.paths.planted) if run.paths else None,
         "routing": run.routing,

@@ -22,6 +22,7 @@ class Account:
 
     def __init__(self, checks: Iterable[str]) -> None:
         self.total = Tally()
+        self.usd = 0.0  # of all paths, kept or not
         self._checks = {check: Tally() for check in checks}
         self._groups: dict[str, dict[str, Tally]] = {"style": {}, "teacher": {}, "task": {}}
         self._lost_to: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
@@ -33,6 +34,7 @@ class Account:
 
     def closed(self, case: Case, outcome: Outcome) -> None:
         self.total = self.total.plus(outcome)
+        self.usd += case.path.cost
         names = {"style": case.path.style, "teacher": case.path.teacher, "task": case.question.task}
         for group, name in names.items():
             self._groups[group][name] = self._groups[group].get(name, Tally()).plus(outcome)

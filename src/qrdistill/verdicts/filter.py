@@ -87,12 +87,22 @@ def filter_paths(
             account.closed(case, case.close())
             for verdict in case.verdicts:
                 out.write(verdict)
-        progress.advance(len(window), kept=account.total.kept, of=account.total.generated)
+        progress.advance(
+            len(window), kept=account.total.kept, of=account.total.generated, **_price(account, panel.usd)
+        )
     counts = account.counts(errors=panel.errors, agreement=panel.agreement(), judge_usd=panel.usd)
     for warning in counts.warnings:
         progress.warn(warning)
-    progress.done(kept=counts.kept, dropped=counts.dropped, undecided=counts.undecided)
+    progress.done(
+        kept=counts.kept, dropped=counts.dropped, undecided=counts.undecided, **_price(account, panel.usd)
+    )
     return counts
+
+
+def _price(account: Account, judges_usd: float) -> dict[str, str]:
+    """What a kept path has cost so far, teachers and judges together; nothing where nothing was paid."""
+    usd = account.usd + judges_usd
+    return {"usd/kept": f"{usd / account.total.kept:.5f}"} if usd and account.total.kept else {}
 
 
 def _windows(questions: Mapping[str, Question], paths: Iterable[Path]) -> Iterator[list[Case]]:
