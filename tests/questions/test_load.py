@@ -37,6 +37,12 @@ def test_one_file_is_carved_the_same_way_for_every_seed(tmp_path: Path) -> None:
     assert min(counts) > 0
 
 
+def test_an_empty_file_is_named(tmp_path: Path) -> None:
+    file = write(tmp_path, "empty.jsonl", [])
+    with pytest.raises(ConfigError, match=r"questions\.file.*no question was found in empty\.jsonl"):
+        load(tmp_path, file=file)
+
+
 def test_smaller_training_sets_are_parts_of_larger_ones(tmp_path: Path) -> None:
     file = write(tmp_path, "q.jsonl", sums(60))
     chosen = [

@@ -80,7 +80,12 @@ def load_questions(config: QuestionsConfig, *, seed: int, base_dir: Path) -> lis
         if asked is not None and counts[split] != asked:
             raise not_enough(split, asked, counts[split], where)
     if not questions:
-        raise ConfigError(f"{where} has no questions", key="questions.task")
+        keys = ("file", "train_file", "dev_file", "test_file", "hub")
+        named = next((key for key in keys if getattr(config, key)), "task")
+        raise ConfigError(
+            f"no question was found in {getattr(config, named)} ({where}); name a source that holds some",
+            key=f"questions.{named}",
+        )
     return [question for split in SPLITS for question in questions if question.split == split]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -146,7 +147,14 @@ def _one(grid: _Grid, worker: subprocess.Popen[str], arm: str) -> tuple[int, str
             grid.event(arm, event)
     except OSError:
         pass
-    return 1, f"its process died (exit code {worker.wait()}); out of memory? The same command goes on"
+    return 1, f"its process died ({_death(worker.wait())}); the same command goes on"
+
+
+def _death(code: int) -> str:
+    """An exit code in words; the kernel kills with SIGKILL what asks for more memory than there is."""
+    if code >= 0:
+        return f"exit code {code}"
+    return f"{signal.Signals(-code).name}{', out of memory?' if code == -signal.SIGKILL else ''}"
 
 
 def _say(worker: subprocess.Popen[str], line: str) -> None:
