@@ -256,6 +256,23 @@ def test_a_chunked_head_gives_the_same_loss_and_gradient(
     torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-4)
 
 
+def test_a_path_that_is_only_compared_is_measured_and_teaches_nothing(student: Student) -> None:
+    encoded = [student.encode(*text) for text in TEXTS]
+    learnt = [at in (1, 2, 5) for at in range(len(encoded))]
+    whole = student.forward(encoded)
+    view = student.forward(encoded, hidden=True, learnt=learnt)
+    torch.testing.assert_close(view.nll_B, whole.nll_B, rtol=1e-5, atol=1e-4)
+    parameters = student.trainable_parameters()
+    expected = torch.autograd.grad(whole.nll_B[learnt].sum(), parameters)
+    found = torch.autograd.grad(view.nll_B.sum(), parameters, retain_graph=True)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert view.hidden is not None
+    compared = torch.autograd.grad(view.hidden[0].sum(), parameters, allow_unused=True)
+    assert any(gradient is not None and gradient.abs().sum() > 0 for gradient in compared)
+    nothing = student.forward(encoded, learnt=[False] * len(encoded))
+    torch.testing.assert_close(nothing.nll_B, whole.nll_B, rtol=1e-5, atol=1e-4)
+
+
 def test_a_batch_holds_no_padding(student: Student) -> None:
     encoded = [student.encode(*text) for text in TEXTS]
     batch = batches.build(encoded, share=False, device=torch.device("cpu"))
