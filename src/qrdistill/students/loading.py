@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from qrdistill.errors import InputError, ModelError
+from qrdistill.errors import InputError, ModelError, TrainingError
 from qrdistill.progress import Progress, Silent
 from qrdistill.students import attention
 from qrdistill.students.adapters import (
@@ -22,6 +22,7 @@ from qrdistill.students.adapters import (
     remembered_quantization,
 )
 from qrdistill.students.config import StudentConfig
+from qrdistill.students.memory import ran_out
 from qrdistill.students.quiet import quiet
 from qrdistill.students.student import Student
 from qrdistill.students.tokens import Codec, Encoded
@@ -140,6 +141,11 @@ def load_student(
         except InputError:
             raise
         except Exception as error:  # the boundary to transformers: dozens of types, all mean "does not load"
+            if ran_out(error):
+                raise TrainingError(
+                    f"student {config.name}: memory ran out while {source} was loaded; choose a smaller model, give "
+                    "the student quantize: nf4 (with lora), or lower its dtype"
+                ) from error
             raise _unusable(config.name, source, error) from error
     if config.frozen:
         model.requires_grad_(False)
@@ -207,7 +213,9 @@ def packs_exactly(student: Student, name: str) -> bool:
         student.core.set_attn_implementation(name)
         student.packed = True
         packed = student.forward(paths).nll_B.double()
-    except (TypeError, AttributeError, ValueError, NotImplementedError):
+    except torch.OutOfMemoryError:
+        raise
+    except (TypeError, AttributeError, ValueError, RuntimeError):
         packed = torch.full_like(plain, torch.nan)  # the plan does not reach the family's attention
     finally:
         student.packed = False
