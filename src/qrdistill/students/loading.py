@@ -199,7 +199,8 @@ def packs_exactly(student: Student, name: str) -> bool:
 
     Proof by trial rather than a list of families: four short paths, two with a shared beginning, packed
     into one batch, must get the NLL that the family's own padded forward gives each (relative tolerance
-    1e-3; 5e-2 for weights in half precision or four bits). So leaks, position schemes, heads and attention
+    1e-3; 5e-2 for weights in half precision or four bits), and none may change when the first path's response
+    does (1e-3 in any precision: that is no rounding). So leaks, position schemes, heads and attention
     forms that packing does not honour are all found, and the student keeps its own attention.
     """
     if not getattr(student.core, "_supports_attention_backend", False):
@@ -213,16 +214,19 @@ def packs_exactly(student: Student, name: str) -> bool:
         student.core.set_attn_implementation(name)
         student.packed = True
         packed = student.forward(paths).nll_B.double()
+        other = Encoded(paths[0].prompt_ids, (*paths[1].response_ids[:3], paths[0].response_ids[-1]), [])
+        beside = student.forward([other, *paths[1:]]).nll_B.double()
     except torch.OutOfMemoryError:
         raise
     except (TypeError, AttributeError, ValueError, RuntimeError):
-        packed = torch.full_like(plain, torch.nan)  # the plan does not reach the family's attention
+        packed = beside = torch.full_like(plain, torch.nan)  # the plan does not reach the family's attention
     finally:
         student.packed = False
         student.model.train(training)
     dtype = next(iter(student.core.parameters())).dtype
     exact = dtype == torch.float32 and student.autocast_dtype is None and not student.config.quantize
-    if torch.allclose(packed, plain, rtol=1e-3 if exact else 5e-2, atol=1e-5):
+    right = torch.allclose(packed, plain, rtol=1e-3 if exact else 5e-2, atol=1e-5)
+    if right and torch.allclose(beside[1:], packed[1:], rtol=1e-3, atol=1e-5):
         return True
     student.core.set_attn_implementation(own)
     return False
