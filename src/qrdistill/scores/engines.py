@@ -145,7 +145,7 @@ def open_vllm(
         )
         asked = [codec.prompt_ids(prompt) for prompt in prompts]
         requests = [{"prompt_token_ids": list(ids)} for ids in asked if len(ids) < context]
-        written = iter(model.generate(requests, parameters, use_tqdm=False)) if requests else iter(())
+        written: Any = iter(model.generate(requests, parameters, use_tqdm=False) if requests else [])
         return [
             [completion(one) for one in next(written).outputs]
             if len(ids) < context
