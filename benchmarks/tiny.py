@@ -15,6 +15,7 @@ from typing import Any
 
 VOCABULARY = 4096
 FAMILIES = ("mistral", "gemma")
+PATHS_PER_STEP = 12
 
 
 def make_student(family: str, folder: Folder, seed: int = 0) -> Folder:
@@ -55,8 +56,39 @@ def texts(num_questions: int, seed: int = 0) -> list[tuple[str, list[str]]]:
     ]
 
 
-def interleave(arms: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Median over rounds of useful tokens per CPU second; each arm returns its useful tokens.
+def lines(text: str) -> str:
+    """The same tokens with a line break after every twelfth: the spans that students are compared over."""
+    split = text.split()
+    return "\n".join(" ".join(split[at : at + 12]) for at in range(0, len(split), 12))
+
+
+def pool(num_questions: int) -> tuple[dict[str, Any], list[Any], Any]:
+    """The same as questions, paths and random embeddings, for `train`."""
+    import numpy as np
+
+    from qrdistill.paths.styles import STYLES
+    from qrdistill.records import Path, Question, path_id
+
+    questions: dict[str, Question] = {}
+    paths: list[Path] = []
+    for at, (text, written) in enumerate(texts(num_questions)):
+        name = f"q{at}"
+        questions[name] = Question(
+            id=name, split="train", task="t", family="f", kind="text", question=text, gold="w3"
+        )
+        for style, path in zip(STYLES, written, strict=True):
+            paths.append(
+                Path(
+                    id=path_id(0, name, "t", style, 0), question_id=name, teacher="t", style=style,
+                    prompt_hash="", text=lines(path), answer="w3",
+                )
+            )  # fmt: skip
+    return questions, paths, np.random.default_rng(0).standard_normal((len(paths), 128), dtype=np.float32)
+
+
+def interleave(arms: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Median over rounds of useful tokens per CPU second; each arm returns its useful tokens, or these and
+    the seconds that count.
 
     Every round runs every arm once, after one round that is not counted, so that the machine's moods and
     first-time costs reach all alike.
@@ -67,6 +99,8 @@ def interleave(arms: Mapping[str, Callable[[], float]], rounds: int) -> dict[str
             start = time.process_time()
             tokens = arm()
             seconds = time.process_time() - start
+            if isinstance(tokens, tuple):
+                tokens, seconds = tokens
             if round:
                 rates[name].append(tokens / seconds)
     return {name: statistics.median(values) for name, values in rates.items()}

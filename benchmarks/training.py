@@ -1,6 +1,6 @@
 """How fast students train: ratios against the dense limit and against TRL, in one interleaved run.
 
-    OMP_NUM_THREADS=1 python benchmarks/training.py [--rounds 3] [--parts engine,trl,joint]
+    OMP_NUM_THREADS=1 python benchmarks/training.py [--rounds 3] [--parts engine,trl,joint,memory,profile]
 
 One thread, CPU seconds, medians over rounds. The TRL rows need trl 1.16 (`pip install trl==1.16.0`); without
 it they are left out, and the output says so.
@@ -13,7 +13,8 @@ import contextlib
 import importlib.util
 import io
 import random
-import statistics
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -21,21 +22,15 @@ from collections.abc import Callable
 from pathlib import Path as Folder
 from typing import Any
 
-import numpy as np
+import joint
 import tiny
 import torch
 
 from qrdistill.paths.styles import STYLES, student_prompt
-from qrdistill.progress import Silent
-from qrdistill.records import Path, Question, path_id
-from qrdistill.routing.config import RouterConfig
-from qrdistill.students.config import MutualConfig, StudentConfig, TrainConfig
+from qrdistill.students.config import StudentConfig
 from qrdistill.students.loading import load_student
-from qrdistill.students.loop import train
 from qrdistill.students.student import Student
 from qrdistill.students.tokens import Encoded
-
-PATHS_PER_STEP = 12
 
 
 def encode_pool(student: Student, num_questions: int) -> list[Encoded]:
@@ -74,18 +69,24 @@ class Steps:
 
     def ours(self, shared_prefix: bool) -> float:
         """Whole questions with their six paths; without shared prefix the same batch, computed plainly."""
-        start = 6 * self.draw.randrange(len(self.pool) // 6 - PATHS_PER_STEP // 6 + 1)
-        batch = self.pool[start : start + PATHS_PER_STEP]
+        start = 6 * self.draw.randrange(len(self.pool) // 6 - tiny.PATHS_PER_STEP // 6 + 1)
+        batch = self.pool[start : start + tiny.PATHS_PER_STEP]
         view = self.student.forward(batch, shared_prefix=shared_prefix)
         (view.nll_B.sum() / view.num_targets_B.sum()).backward()
         self.update(self.student.model)
         return sum(path.num_tokens for path in batch)
 
 
-def trl_arm(folder: Folder, pool: list[Encoded], work: Folder, **options: Any) -> Callable[[], float]:
-    """One TRL step of PATHS_PER_STEP paths (packed: as many rows of 512 as hold them); useful tokens are non-pad."""
+def trl_trainer(
+    folder: Folder, pool: list[Encoded], work: Folder, steps: int, **options: Any
+) -> tuple[Any, Any]:
+    """TRL's SFT of PATHS_PER_STEP paths a step (packed: as many rows of 512 as hold them), and a meter of it.
+
+    The meter counts useful (non-pad) tokens, and CPU seconds from the beginning of each step to its end: TRL's
+    set-up and collation are left out, in its favour.
+    """
     from datasets import Dataset, disable_progress_bars
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
     disable_progress_bars()
@@ -97,34 +98,48 @@ def trl_arm(folder: Folder, pool: list[Encoded], work: Folder, **options: Any) -
     ]  # fmt: skip
     mean = sum(len(row["input_ids"]) for row in rows) / len(rows)
     packed = bool(options.get("packing"))
-    batch_size = round(PATHS_PER_STEP * mean / 512) if packed else PATHS_PER_STEP
-    model = AutoModelForCausalLM.from_pretrained(folder)
-    seen = [0]
-
+    batch_size = round(tiny.PATHS_PER_STEP * mean / 512) if packed else tiny.PATHS_PER_STEP
     settings = SFTConfig(
-        output_dir=str(work), per_device_train_batch_size=batch_size, max_steps=1, max_length=512,
+        output_dir=str(work), per_device_train_batch_size=batch_size, max_steps=steps, max_length=512,
         use_cpu=True, bf16=False, gradient_checkpointing=False, optim="adamw_torch_fused", report_to="none",
         logging_strategy="no", save_strategy="no", completion_only_loss=True, disable_tqdm=True,
         learning_rate=1e-4, dataloader_pin_memory=False, **options,
     )  # fmt: skip
+
+    class Meter(TrainerCallback):
+        tokens, seconds, since = 0, 0.0, 0.0
+
+        def on_step_begin(self, *_: Any, **__: Any) -> None:
+            self.since = time.process_time()
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            self.seconds += time.process_time() - self.since
+
     trainer = SFTTrainer(
-        model=model, args=settings, train_dataset=Dataset.from_list(rows),
-        processing_class=AutoTokenizer.from_pretrained(folder),
+        model=AutoModelForCausalLM.from_pretrained(folder), args=settings, train_dataset=Dataset.from_list(rows),
+        processing_class=AutoTokenizer.from_pretrained(folder), callbacks=[meter := Meter()],
     )  # fmt: skip
     inner = trainer.training_step
 
     def training_step(model: Any, inputs: Any, *rest: Any, **more: Any) -> Any:
         mask = inputs.get("attention_mask")
-        seen[0] += int(mask.sum()) if mask is not None else int(inputs["labels"].numel())
+        meter.tokens += int(mask.sum()) if mask is not None else int(inputs["labels"].numel())
         return inner(model, inputs, *rest, **more)
 
     trainer.training_step = training_step
+    return trainer, meter
 
-    def arm() -> float:
-        seen[0] = 0
+
+def trl_arm(
+    folder: Folder, pool: list[Encoded], work: Folder, **options: Any
+) -> Callable[[], tuple[float, float]]:
+    trainer, meter = trl_trainer(folder, pool, work, 2, **options)
+
+    def arm() -> tuple[float, float]:
+        meter.tokens, meter.seconds = 0, 0.0
         with contextlib.redirect_stdout(io.StringIO()):
             trainer.train()
-        return seen[0]
+        return meter.tokens, meter.seconds
 
     return arm
 
@@ -135,7 +150,7 @@ def engine(rounds: int, with_trl: bool, work: Folder) -> dict[str, tuple[float, 
         folder = tiny.make_student(family, work / family)
         student = load_student(StudentConfig(name=family, model=str(folder)), base_dir=work)
         steps = Steps(folder, student)
-        arms: dict[str, Callable[[], float]] = {
+        arms: dict[str, Callable[[], Any]] = {
             "dense": steps.dense_limit,
             "plain": lambda steps=steps: steps.ours(False),
             "shared": lambda steps=steps: steps.ours(True),
@@ -162,129 +177,49 @@ def engine(rounds: int, with_trl: bool, work: Folder) -> dict[str, tuple[float, 
     return rows
 
 
-class StepTimes(Silent):
-    """CPU seconds between the steps of a real training run."""
+def memory(work: Folder, with_trl: bool) -> dict[str, tuple[float, str, str]]:
+    """Peak resident memory over what the loaded students take; every figure from a process of its own."""
+    folders = [str(tiny.make_student(family, work / family)) for family in tiny.FAMILIES]
+    script = Folder(__file__).with_name("memory.py")
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.seconds: list[float] = []
-        self._last = 0.0
-
-    def start(self, stage: str, total: int | None = None) -> None:
-        self._last = time.process_time()
-
-    def advance(self, steps: int = 1, **facts: object) -> None:
-        now = time.process_time()
-        if steps:
-            self.seconds.append(now - self._last)
-        self._last = now
-
-
-def joint(rounds: int, work: Folder) -> dict[str, tuple[float, str, str]]:
-    """Whole `train` runs: data, routing, ledger, updates, metrics and all."""
-    questions: dict[str, Question] = {}
-    paths: list[Path] = []
-    for at, (text, written) in enumerate(tiny.texts(24)):
-        name = f"q{at}"
-        questions[name] = Question(
-            id=name, split="train", task="t", family="f", kind="text", question=text, gold="w3"
+    def over_loaded(*arguments: str) -> float:
+        command = [sys.executable, str(script), *arguments]
+        return float(
+            subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[-1]
         )
-        for style, path in zip(STYLES, written, strict=True):
-            paths.append(
-                Path(
-                    id=path_id(0, name, "t", style, 0), question_id=name, teacher="t", style=style,
-                    prompt_hash="", text=path, answer="w3",
-                )
-            )  # fmt: skip
-    embeddings = np.random.default_rng(0).standard_normal((len(paths), 128), dtype=np.float32)
 
-    def arm(kind: str, num_students: int, share: float = 0.0, peer: str = "ledger") -> Callable[[], float]:
-        students = []
-        for at in range(num_students):  # one family: cost may differ by the number of students only
-            folder = work / f"joint-{at}"
-            if not folder.exists():
-                tiny.make_student("mistral", folder, seed=at)
-            students.append(StudentConfig(name=f"s{at}", model=str(folder)))
-
-        def run() -> float:
-            times = StepTimes()
-            with tempfile.TemporaryDirectory(dir=work) as folder:
-                train(
-                    questions, paths, embeddings, students=students,
-                    router=RouterConfig(kind=kind, peer_loss=peer),
-                    mutual=MutualConfig(weight=0.1 if share else 0.0, share=share or 0.25),
-                    config=TrainConfig(
-                        steps=3, paths_per_step=PATHS_PER_STEP, warmup=1, checkpoint_every=100,
-                        max_tokens_per_batch=8192,
-                    ),
-                    styles=STYLES, folder=Folder(folder, "run"), out=Folder(folder, "out"),
-                    assignments=Folder(folder, "assignments.parquet"), base_dir=work, seed=0, progress=times,
-                )  # fmt: skip
-            return statistics.median(times.seconds[1:3])
-
-        return run
-
-    arms = {
-        "all, S = 1": arm("all", 1),
-        "random, S = 2": arm("random", 2),
-        "ledger, S = 2": arm("learned", 2),
-        "mutual, S = 2": arm("learned", 2, share=0.25),
-        "fresh, S = 2": arm("learned", 2, peer="fresh"),
-        "ledger, S = 4": arm("learned", 4),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in arms}
-    for _ in range(rounds):
-        for name, run in arms.items():
-            seconds[name].append(run())
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    plain, one = medians["random, S = 2"], medians["all, S = 1"]
+    kinds = {"joint training of two students": "ours", "the same with mutual distillation": "mutual"}
+    ours = {name: over_loaded(kind, *folders) for name, kind in kinds.items()}
+    theirs = max(over_loaded("trl", folder) for folder in folders) if with_trl else float("nan")
     return {
-        "router and ledger over plain routed training, S = 2": (medians["ledger, S = 2"] / plain, "<= 1.15", ""),
-        "the same with mutual on a quarter of the paths": (medians["mutual, S = 2"] / plain, "<= 1.25", ""),
-        "the same with fresh peer losses": (medians["fresh, S = 2"] / plain, "", ""),
-        "S = 4 over S = 1 on one pool": (medians["ledger, S = 4"] / one, "<= 1.15", ""),
-        "S = 2 over S = 1 on one pool": (medians["ledger, S = 2"] / one, "", ""),
-        "one student through `train` over its bare forward, backward, update": (
-            one / bare_step(work), "<= 1.03", "step overhead outside the models"
-        ),
-    }  # fmt: skip
-
-
-def bare_step(work: Folder) -> float:
-    """CPU seconds of a step of one student without the loop around it; same kind of batch as in `joint`."""
-    student = load_student(StudentConfig(name="s0", model=str(work / "joint-0")), base_dir=work)
-    pool = encode_pool(student, 24)
-    optimizer = torch.optim.AdamW(student.trainable_parameters(), lr=1e-4, fused=True)
-    draw, seconds = random.Random(0), []
-    for _ in range(7):
-        batch = draw.sample(pool, PATHS_PER_STEP)
-        start = time.process_time()
-        view = student.forward(batch)
-        (view.nll_B.sum() / view.num_targets_B.sum()).backward()
-        torch.nn.utils.clip_grad_norm_(student.trainable_parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        seconds.append((time.process_time() - start) / sum(path.num_tokens for path in batch))
-    mean = sum(path.num_tokens for path in pool) / len(pool) * PATHS_PER_STEP
-    return statistics.median(seconds[1:]) * mean
+        f"{name}, over TRL's one (the larger)": (mb / theirs, "<= 1.25", f"{mb:.0f} MB for {theirs:.0f} MB")
+        for name, mb in ours.items()
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--parts", default="engine,trl,joint")
+    parser.add_argument("--parts", default="engine,trl,joint,memory,profile")
     options = parser.parse_args()
     parts = options.parts.split(",")
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    with_trl = "trl" in parts and importlib.util.find_spec("trl") is not None
-    if "trl" in parts and not with_trl:
+    with_trl = importlib.util.find_spec("trl") is not None
+    if not with_trl and {"trl", "memory"} & {*parts}:
         print("trl is not installed: its rows are left out (pip install trl==1.16.0)")
-    with tempfile.TemporaryDirectory() as work:
-        if "engine" in parts or with_trl:
-            print(tiny.table("training", engine(options.rounds, with_trl, Folder(work))), flush=True)
+    with tempfile.TemporaryDirectory() as place:
+        work = Folder(place)
+        if "engine" in parts:
+            print(
+                tiny.table("training", engine(options.rounds, with_trl and "trl" in parts, work)), flush=True
+            )
         if "joint" in parts:
-            print(tiny.table("joint training", joint(options.rounds, Folder(work))), flush=True)
+            print(tiny.table("joint training", joint.measure(options.rounds, work)), flush=True)
+        if "memory" in parts:
+            print(tiny.table("memory", memory(work, with_trl)), flush=True)
+        if "profile" in parts:
+            print(joint.profile(work), flush=True)
 
 
 if __name__ == "__main__":

@@ -152,7 +152,10 @@ def _training_settings(config: Config) -> object:
     settings = config.model_dump(
         mode="json", include={"seed", "students", "router", "mutual", "train", "paths"}
     )
-    for name in ("checkpoint_every", "keep_last", "track", "device"):  # these change nothing that is learned
+    for name in (  # these change nothing that is learned, so a training may go on with other values
+        "checkpoint_every", "checkpoint_minutes", "keep_last", "track", "device", "max_tokens_per_batch",
+        "gradient_checkpointing",
+    ):  # fmt: skip
         del settings["train"][name]
     for student in settings["students"]:
         if student["model"].startswith("lab:"):

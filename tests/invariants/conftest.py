@@ -102,7 +102,10 @@ def stage(pool: Any, student_configs: list[StudentConfig]) -> Callable[..., Stag
             **({"steps": 10, "paths_per_step": 8, "warmup": 0, "device": "cpu"} | (config or {}))
         )
         own = sorted(students or student_configs, key=lambda student: student.name)
-        loaded = [load_student(student, base_dir=Folder("."), device="cpu") for student in own]
+        loaded = [
+            load_student(student, base_dir=Folder("."), device="cpu", autocast=settings.autocast)
+            for student in own
+        ]
         material = Material(questions, paths, loaded, STYLES)
         agree = MutualConfig(**(mutual or {}))
         team = assemble(

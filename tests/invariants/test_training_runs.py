@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,8 @@ from safetensors.torch import load_file
 from qrdistill.errors import InputError, Interrupted, TrainingError
 from qrdistill.progress import Silent
 from qrdistill.records import Assignment
-from qrdistill.store import content_hash, read_table
-from qrdistill.students import checkpoint, loop
+from qrdistill.store import content_hash, read_table, sweep
+from qrdistill.students import checkpoint, export, loop
 from qrdistill.students.config import StudentConfig
 
 
@@ -78,40 +80,57 @@ def test_a_killed_run_goes_on_to_the_same_bits(train_run: Callable[..., Any], st
     assert lines(killed) == lines(whole)
 
 
-@pytest.mark.parametrize("moment", ["checkpoint", "export", "table"])
-def test_a_kill_while_writing_leaves_the_same_bits(
-    train_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, moment: str
+def kill_self(*_: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def place_kill(patch: pytest.MonkeyPatch, moment: str) -> None:
+    """The second time that this moment comes, the process is gone."""
+    owner, name = {
+        "step": (loop.Journal, "write"),
+        "checkpoint": (checkpoint, "save_file"),
+        "export": (export, "model_card"),  # weights lie in the temporary folder, the folder has no name yet
+        "table": (loop.Journal, "finish"),
+    }[moment]
+    original, left = getattr(owner, name), [0 if moment == "table" else 1]
+
+    def cut(*args: Any, **more: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            return original(*args, **more)
+        if moment in ("step", "checkpoint"):
+            original(*args, **more)
+        if moment == "checkpoint":  # the file is there, half of it
+            file: Path = args[1]
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        return kill_self()
+
+    patch.setattr(owner, name, cut)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("moment", ["step", "checkpoint", "export", "table"])
+def test_a_process_killed_while_writing_leaves_the_same_bits(
+    train_run: Callable[..., Any], moment: str
 ) -> None:
     whole_result, whole, _ = train_run("whole")
-    with monkeypatch.context() as patch:
-        if moment == "checkpoint":
-            original, calls = checkpoint.save_file, []
-
-            def cut(tensors: Any, path: Path) -> None:
-                original(tensors, path)
-                calls.append(path)
-                if len(calls) == 2:  # the file is there, the checkpoint is not
-                    raise KeyboardInterrupt
-
-            patch.setattr(checkpoint, "save_file", cut)
-        elif moment == "export":
-            export, exported = loop.export_student, []
-
-            def one_only(student: Any, folder: Path) -> Path:
-                if exported:
-                    raise KeyboardInterrupt
-                exported.append(folder)
-                return export(student, folder)
-
-            patch.setattr(loop, "export_student", one_only)
-        else:
-            patch.setattr(loop.Journal, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            train_run("killed")
-    result, killed, _ = train_run("killed")
+    child = os.fork()
+    if child == 0:
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                place_kill(patch, moment)
+                train_run("killed")
+        finally:
+            os._exit(3)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    killed = whole.parent / "killed"
+    left_over = list(killed.glob("**/.*.tmp"))
+    assert bool(left_over) == (moment in ("checkpoint", "export"))
+    sweep(killed)  # as every command does first
+    result, _, _ = train_run("killed")
     assert fingerprints(killed) == fingerprints(whole)
+    assert lines(killed) == lines(whole)
     assert (result.targets, result.tokens) == (whole_result.targets, whole_result.tokens)
-    assert not list(killed.glob("**/*.tmp"))
 
 
 def test_a_line_that_a_kill_cut_short_is_forgotten(train_run: Callable[..., Any]) -> None:
@@ -126,9 +145,6 @@ def test_a_line_that_a_kill_cut_short_is_forgotten(train_run: Callable[..., Any]
 
 
 def test_sigterm_saves_before_leaving(train_run: Callable[..., Any]) -> None:
-    import os
-    import signal
-
     class Terminated(Silent):
         def advance(self, steps: int = 1, **facts: object) -> None:
             if facts:
@@ -141,6 +157,17 @@ def test_sigterm_saves_before_leaving(train_run: Callable[..., Any]) -> None:
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     _, stopped, _ = train_run("stopped")
     assert fingerprints(stopped) == fingerprints(whole)
+
+
+def test_less_memory_per_batch_goes_on_from_the_checkpoint(train_run: Callable[..., Any]) -> None:
+    """What the message about memory promises."""
+    _, whole, _ = train_run("whole")
+    with pytest.raises(KeyboardInterrupt):
+        train_run("cut", progress=StopAt(3))
+    _, cut, _ = train_run("cut", config={"max_tokens_per_batch": 60, "gradient_checkpointing": True})
+    assert lines(cut)[:2] == lines(whole)[:2]  # not trained again: bit for bit
+    for one, two in zip(lines(cut)[2:], lines(whole)[2:], strict=True):
+        assert one["imitate"] == pytest.approx(two["imitate"], rel=1e-4)
 
 
 def test_a_changed_setting_starts_afresh(train_run: Callable[..., Any]) -> None:
@@ -239,8 +266,9 @@ def test_paths_that_do_not_fit_are_kept_out_and_counted(
     assert result.paths == 14
     assert result.kept_out == {"ada: too_long": 1, "empty": 1}
     assert told.warnings[:2] == [
-        "1 of 16 paths kept out of training (ada: too_long)",
-        "1 of 16 paths kept out of training (empty)",
+        "1 of 16 paths kept out of training (ada: too_long: question and path together exceed its context; raise "
+        "the student's max_context if its model can)",
+        "1 of 16 paths kept out of training (empty: no text)",
     ]
     drawn = {row.path_id for row in read_table(folder / "assignments.parquet", Assignment)}
     assert drawn.isdisjoint({paths[0].id, paths[1].id})

@@ -169,19 +169,55 @@ def test_a_gradient_that_is_not_finite_changes_no_weight(stage: Callable[..., An
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), True),
+        (MemoryError(), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+    ],
+)
 def test_memory_that_runs_out_is_one_message(
-    stage: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    stage: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, error: Exception, told: bool
 ) -> None:
     from qrdistill.students import loop
 
     built = stage()
 
     def exhausted(*args: Any) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     monkeypatch.setattr(loop, "training_step", exhausted)
-    with pytest.raises(TrainingError, match="max_tokens_per_batch 4096; lower it"):
+    with pytest.raises(TrainingError if told else RuntimeError) as caught:
         loop._guarded(built.batch(), built.team, 1.0)
+    assert (
+        "step 0: memory ran out with train.max_tokens_per_batch 4096; lower it" in str(caught.value)
+    ) == told
+
+
+def test_half_precision_loses_no_small_gradient(
+    stage: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """float16 has no number between 0 and 6e-8: without a scaled loss much of a gradient is exactly zero."""
+    from qrdistill.students import step
+
+    original = step.routed_nll
+    monkeypatch.setattr(
+        step, "routed_nll", lambda *given: 1e-5 * original(*given)
+    )  # as of a much larger step
+    exact = stage(router={"kind": "all"})
+    expected = gradients(exact, [exact.batch()])
+    likeness = {}
+    for scale in (step._FLOAT16_SCALE, 1.0):
+        monkeypatch.setattr(step, "_FLOAT16_SCALE", scale)
+        built = stage(router={"kind": "all"}, config={"autocast": "float16"})
+        found = gradients(built, [built.batch()])
+        likeness[scale] = [
+            float((found[name] - expected[name]).norm() / expected[name].norm()) for name in expected
+        ]
+    assert max(likeness[1024.0]) < 0.1
+    assert min(likeness[1.0]) > 0.3
 
 
 def test_three_students_share_one_pool(

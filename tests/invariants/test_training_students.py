@@ -11,7 +11,10 @@ import torch
 
 from qrdistill.store import content_hash
 from qrdistill.students.config import LoraSettings, StudentConfig
+from qrdistill.students.decoding import decode
+from qrdistill.students.export import export_student
 from qrdistill.students.loading import load_student
+from qrdistill.students.student import Student
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # peft's and bitsandbytes' own
 
@@ -72,3 +75,27 @@ def test_three_ways_of_training_share_one_run_and_resume(
                 ]
                 losses.append(student.forward(encoded).nll_B.sum().item())
         assert losses[1] < losses[0], config.name  # what was exported is what learnt
+        merged = export_student(trained, whole / "merged" / config.name, merge=True)
+        in_plain_transformers = [merged] if config.quantize else [merged, Path(result.students[config.name])]
+        prompts = [f"{questions[path.question_id].question}\n" for path in paths[:6:2]]
+        for folder in in_plain_transformers:
+            answers_and_losses_agree(trained, folder, prompts, paths[0].text)
+
+
+def answers_and_losses_agree(student: Student, folder: Path, prompts: list[str], response: str) -> None:
+    """transformers alone opens the folder, reads a response as the student does and writes the same answers."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    model.eval()
+    for prompt, (completion,) in zip(prompts, decode(student, prompts, max_tokens=16), strict=True):
+        path = student.encode(prompt, response)
+        ids = torch.tensor([path.prompt_ids + path.response_ids])
+        labels = ids.clone()
+        labels[:, : len(path.prompt_ids)] = -100
+        with torch.no_grad():
+            loss = model(input_ids=ids, labels=labels).loss * path.num_targets
+            torch.testing.assert_close(loss, student.forward([path]).nll_B[0], rtol=1e-4, atol=1e-4)
+        asked = tokenizer(prompt, return_tensors="pt").input_ids
+        out = model.generate(asked, attention_mask=torch.ones_like(asked), max_new_tokens=16, do_sample=False)
+        assert tokenizer.decode(out[0, asked.shape[1] :], skip_special_tokens=True) == completion.text

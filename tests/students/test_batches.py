@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from qrdistill.students import attention, batches, head
 from qrdistill.students.attention import Plan, Rules
@@ -156,9 +160,8 @@ def test_hidden_states_are_transformers_at_the_tokens_own_positions(student: Stu
     )
 
 
-@pytest.mark.parametrize("rules", [Rules(0.3), Rules(0.3, window=5), Rules(0.3, softcap=2.0)])
-def test_padded_blocks_compute_what_segments_compute(rules: Rules) -> None:
-    """The form for GPUs without a kernel of variable length."""
+def mixed_plan() -> tuple[Plan, int]:
+    """Two prefixes with continuations and one path by itself; and the number of tokens."""
     segments, start = [], 0
     for prefix, lengths in ((6, (3, 9, 1)), (0, (12,)), (4, (2, 2))):
         first = start
@@ -168,7 +171,13 @@ def test_padded_blocks_compute_what_segments_compute(rules: Rules) -> None:
         for length in lengths:
             segments.append(attention.Segment(first, prefix, start, length))
             start += length
-    plan = Plan(tuple(segments), torch.device("cpu"))
+    return Plan(tuple(segments), torch.device("cpu")), start
+
+
+@pytest.mark.parametrize("rules", [Rules(0.3), Rules(0.3, window=5), Rules(0.3, softcap=2.0)])
+def test_padded_blocks_compute_what_segments_compute(rules: Rules) -> None:
+    """The form for GPUs without a kernel of variable length."""
+    plan, start = mixed_plan()
     generator = torch.Generator().manual_seed(0)
     states = [torch.randn(1, 2, start, 8, generator=generator, requires_grad=True) for _ in range(3)]
     outputs = [compute(*states, plan, rules) for compute in (attention._segments, attention._blocks)]
@@ -177,6 +186,59 @@ def test_padded_blocks_compute_what_segments_compute(rules: Rules) -> None:
     gradients = [torch.autograd.grad((out * weight).sum(), states, retain_graph=True) for out in outputs]
     for one, two in zip(*gradients, strict=True):
         torch.testing.assert_close(one, two)
+
+
+def flash(
+    q: Tensor, k: Tensor, v: Tensor, cu_q: Tensor, cu_k: Tensor, max_q: int, max_k: int, *,
+    scale: float | None = None, window_size: tuple[int, int] = (-1, -1), enable_gqa: bool = False,
+) -> Tensor:  # fmt: skip
+    """What torch documents of `varlen_attn`, by hand: [T, H, D], the last query sees the last key."""
+    assert enable_gqa == (q.shape[1] != k.shape[1])
+    assert (cu_q.dtype, cu_k.dtype) == (torch.int32, torch.int32)
+    assert (max_q, max_k) == (int(cu_q.diff().max()), int(cu_k.diff().max()))
+    k, v = (states.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for states in (k, v))
+    left, right = window_size
+    outputs = []
+    for (q0, q1), (k0, k1) in zip(pairwise(cu_q.tolist()), pairwise(cu_k.tolist()), strict=True):
+        place = torch.arange(q1 - q0)[:, None] + (k1 - k0) - (q1 - q0) - torch.arange(k1 - k0)
+        seen = (place >= -right) & ((place <= left) | (left < 0))
+        scores = torch.einsum("qhd,khd->hqk", q[q0:q1], k[k0:k1]) * scale
+        weights = scores.masked_fill(~seen, -torch.inf).softmax(-1)
+        outputs.append(torch.einsum("hqk,khd->qhd", weights, v[k0:k1]))
+    return torch.cat(outputs)
+
+
+def flash_of_torch_2_11(*states: Any, scale: float | None = None, window_size: Any = (-1, -1)) -> Tensor:
+    return flash(*states, scale=scale, window_size=window_size)
+
+
+@pytest.mark.parametrize("kernel", [flash, flash_of_torch_2_11])
+@pytest.mark.parametrize("window", [None, 5])
+@pytest.mark.parametrize("key_heads", [2, 4])
+def test_the_variable_length_kernel_is_asked_for_what_segments_compute(
+    kernel: Any, window: int | None, key_heads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No GPU here: a stand-in with the kernel's documented meaning shows that its arguments are right."""
+    varlen = pytest.importorskip("torch.nn.attention.varlen")
+    documented = inspect.signature(varlen.varlen_attn).parameters
+    assert {*inspect.signature(flash).parameters} - {"q", "k", "v", "cu_q", "cu_k"} <= {*documented}
+    monkeypatch.setattr(varlen, "varlen_attn", kernel)
+    plan, count = mixed_plan()
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (
+        torch.randn(1, heads, count, 8, generator=generator) for heads in (4, key_heads, key_heads)
+    )
+    rules = Rules(0.3, window=window)
+    expected = attention._segments(query, *attention.all_heads(query, key, value), plan, rules)
+    torch.testing.assert_close(attention._varlen(query, key, value, plan, rules), expected)
+
+
+def test_autocast_reaches_attention_in_one_type() -> None:
+    """Rotary positions raise queries and keys to float32; a kernel for halves would refuse them."""
+    wide, half = torch.zeros(1), torch.zeros(1, dtype=torch.bfloat16)
+    assert [each.dtype for each in attention.lowered(wide, half)] == [torch.float32, torch.bfloat16]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert {each.dtype for each in attention.lowered(wide, wide, half)} == {torch.bfloat16}
 
 
 def test_a_chunked_head_gives_the_same_loss_and_gradient(
@@ -192,6 +254,23 @@ def test_a_chunked_head_gives_the_same_loss_and_gradient(
         gradients = [parameter.grad.clone() for parameter in student.trainable_parameters()]
         results.append((view.nll_B.detach(), gradients))
     torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-4)
+
+
+def test_a_path_that_is_only_compared_is_measured_and_teaches_nothing(student: Student) -> None:
+    encoded = [student.encode(*text) for text in TEXTS]
+    learnt = [at in (1, 2, 5) for at in range(len(encoded))]
+    whole = student.forward(encoded)
+    view = student.forward(encoded, hidden=True, learnt=learnt)
+    torch.testing.assert_close(view.nll_B, whole.nll_B, rtol=1e-5, atol=1e-4)
+    parameters = student.trainable_parameters()
+    expected = torch.autograd.grad(whole.nll_B[learnt].sum(), parameters)
+    found = torch.autograd.grad(view.nll_B.sum(), parameters, retain_graph=True)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert view.hidden is not None
+    compared = torch.autograd.grad(view.hidden[0].sum(), parameters, allow_unused=True)
+    assert any(gradient is not None and gradient.abs().sum() > 0 for gradient in compared)
+    nothing = student.forward(encoded, learnt=[False] * len(encoded))
+    torch.testing.assert_close(nothing.nll_B, whole.nll_B, rtol=1e-5, atol=1e-4)
 
 
 def test_a_batch_holds_no_padding(student: Student) -> None:

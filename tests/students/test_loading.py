@@ -183,17 +183,22 @@ def test_a_family_that_cannot_be_packed_says_so_once_and_is_still_right(
         assert [len(h) for h in view.hidden] == [len(student.encode(*path).spans) for path in PATHS]
 
 
-def test_packing_that_leaks_is_found(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The proof at load can fail: with segments ignored it must refuse."""
+@pytest.mark.parametrize(("autocast", "share"), [("none", 1.0), ("bfloat16", 0.2)])
+def test_packing_that_leaks_is_found(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, autocast: str, share: float
+) -> None:
+    """The proof at load can fail: with segments ignored it must refuse, also where rounding hides the leak."""
     from qrdistill.students import attention
+
+    rightly = attention._segments
 
     def leaking(query: Any, key: Any, value: Any, plan: Any, rules: Any) -> Any:
         out = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-        return out.transpose(1, 2)
+        return torch.lerp(rightly(query, key, value, plan, rules), out.transpose(1, 2), share)
 
     monkeypatch.setattr(attention, "_segments", leaking)
     progress = Silent()
-    student = load(copied, progress=progress)
+    student = load(copied, progress=progress, autocast=autocast)
     assert not student.packed
     assert "cannot be packed" in progress.warnings[0]
 

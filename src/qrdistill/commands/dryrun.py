@@ -66,7 +66,8 @@ class Plan:
             )
         lines += ["", "training, tokens per student (estimated)"]
         lines += [
-            f"  {row.student:<12} trained {row.trained:,}  measured {row.measured:,}  token-equivalents {row.equivalents:,}"
+            f"  {row.student:<12} trained {row.trained:,}  measured {row.measured:,}  token-equivalents {row.equivalents:,} "
+            f"({row.ratio:.2f} of plain routed training)"
             for row in self.training
         ]
         return "\n".join(lines)

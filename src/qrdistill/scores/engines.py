@@ -88,8 +88,11 @@ def open_vllm(
     seed: int,
     progress: Progress,
 ) -> Writer:
-    """Token ids go in and come out, so prompts and their special tokens are exactly those of torch."""
-    from transformers import AutoTokenizer
+    """Token ids go in and come out, so prompts and their special tokens are exactly those of torch.
+
+    A prompt that fills the context yields an empty completion, as with torch; vLLM itself would refuse the lot.
+    """
+    from transformers import AutoConfig, AutoTokenizer
 
     from qrdistill.students.decoding import Completion
     from qrdistill.students.loading import find_model
@@ -108,6 +111,9 @@ def open_vllm(
             "evaluate.engine is vllm, which is not installed: pip install 'qrdistill[vllm]', or use engine: torch"
         ) from error
     tokenizer: Any = AutoTokenizer.from_pretrained(source, trust_remote_code=settings.trust_remote_code)
+    shape: Any = AutoConfig.from_pretrained(source, trust_remote_code=settings.trust_remote_code)
+    own = getattr(shape.get_text_config(), "max_position_embeddings", None)
+    context: float = settings.max_context or own or float("inf")
     codec = Codec(tokenizer, name=settings.name)
     model = vllm.LLM(
         model=source,
@@ -117,6 +123,14 @@ def open_vllm(
         enable_prefix_caching=True,
         trust_remote_code=settings.trust_remote_code,
     )
+
+    def completion(one: Any) -> Completion:
+        return Completion(
+            text=codec.decode([token for token in one.token_ids if token not in codec.stop_ids]),
+            logprob=float(one.cumulative_logprob),
+            tokens=len(one.token_ids),
+            finish_reason="length" if one.finish_reason == "length" else "stop",
+        )
 
     def write(
         prompts: Sequence[str], *, samples: int = 1, temperature: float = 0.0, seed: int = 0
@@ -129,18 +143,14 @@ def open_vllm(
             stop_token_ids=sorted(codec.stop_ids),
             logprobs=0,  # the chosen token's alone, before temperature
         )
-        requests = [{"prompt_token_ids": list(codec.prompt_ids(prompt))} for prompt in prompts]
+        asked = [codec.prompt_ids(prompt) for prompt in prompts]
+        requests = [{"prompt_token_ids": list(ids)} for ids in asked if len(ids) < context]
+        written: Any = iter(model.generate(requests, parameters, use_tqdm=False) if requests else [])
         return [
-            [
-                Completion(
-                    text=codec.decode([token for token in one.token_ids if token not in codec.stop_ids]),
-                    logprob=float(one.cumulative_logprob),
-                    tokens=len(one.token_ids),
-                    finish_reason="length" if one.finish_reason == "length" else "stop",
-                )
-                for one in result.outputs
-            ]
-            for result in model.generate(requests, parameters, use_tqdm=False)
+            [completion(one) for one in next(written).outputs]
+            if len(ids) < context
+            else [Completion("", 0.0, 0, "length")] * samples
+            for ids in asked
         ]
 
     return write

@@ -5,7 +5,8 @@ everything else stay the model's own. How it is computed, first that applies:
 
 1. CPU: one SDPA call per segment on views, keys of a shared prefix in front of its own. Faster than one
    padded block (1.4 to 1.6 times on a tiny student) and than a mask over everything (which pays T squared).
-2. CUDA, half precision, no soft-capping: torch's variable-length flash kernel.
+2. CUDA: torch's variable-length flash kernel, where it can run: bfloat16 or float16 (weights or autocast), no
+   soft-capping, a GPU from Ampere on, torch from 2.11 on, head widths that are multiples of 8 up to 256.
 3. Otherwise: right-padded blocks of similar length, one SDPA call each.
 
 Soft-capped scores (Gemma 2), which none of these kernels has, are computed by hand inside 1 and 3.
@@ -17,6 +18,7 @@ Legend: T tokens of the batch, S queries and L keys of one segment, H query head
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -80,7 +82,8 @@ class Plan:
     def attend(self, query: Tensor, key: Tensor, value: Tensor, rules: Rules) -> Tensor:
         if self.captured is not None:
             self.captured.append((key, value))
-        if query.is_cuda and query.dtype != torch.float32 and rules.softcap is None and rules.dropout == 0:
+        query, key, value = lowered(query, key, value)
+        if query.is_cuda and rules.softcap is None and rules.dropout == 0 and _kernel_takes(query, value):
             return _varlen(query, key, value, self, rules)
         compute = _blocks if query.is_cuda else _segments
         return compute(query, *all_heads(query, key, value), self, rules)
@@ -174,6 +177,14 @@ def attention(
     return plan.attend(query, key, value, rules), None
 
 
+def lowered(*states: Tensor) -> tuple[Tensor, ...]:
+    """What autocast makes of them before its own attention: rotary positions raise queries and keys to float32."""
+    kind = states[0].device.type
+    if not torch.is_autocast_enabled(kind):
+        return states
+    return tuple(each.to(torch.get_autocast_dtype(kind)) for each in states)
+
+
 def all_heads(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     """Keys and values repeated for the query heads that share them."""
     groups = query.shape[1] // key.shape[1]
@@ -209,18 +220,49 @@ def _blocks(query: Tensor, key: Tensor, value: Tensor, plan: Plan, rules: Rules)
     return torch.cat(outputs).index_select(0, owner_T).unsqueeze(0)
 
 
+@functools.cache
+def _kernel(device: torch.device) -> frozenset[str]:
+    """The settings that torch's variable-length kernel knows; empty where it cannot run at all."""
+    if (
+        torch.cuda.get_device_capability(device) < (8, 0)
+        or not torch.backends.cuda.is_flash_attention_available()
+    ):
+        return frozenset()
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return frozenset()
+    return frozenset(inspect.signature(varlen_attn).parameters)
+
+
+def _kernel_takes(query: Tensor, value: Tensor) -> bool:
+    width = query.shape[-1]
+    return (
+        query.dtype in (torch.bfloat16, torch.float16)
+        and width == value.shape[-1]
+        and width <= 256
+        and width % 8 == 0
+        and {"scale", "window_size"} <= _kernel(query.device)
+    )
+
+
 def _varlen(query: Tensor, key: Tensor, value: Tensor, plan: Plan, rules: Rules) -> Tensor:
-    from torch.nn.attention.varlen import varlen_attn
+    """The kernel aligns the S queries of a segment with the last of its L keys, as `_causal` does."""
+    from torch.nn.attention import varlen
 
     cumulative_q, cumulative_k, tokens, longest_q, longest_k = plan.varlen
+    grouped = query.shape[1] != key.shape[1]
+    settings: dict[str, Any] = {}
+    if grouped and "enable_gqa" in inspect.signature(varlen.varlen_attn).parameters:
+        settings["enable_gqa"] = True
+    elif grouped:  # torch 2.11
+        key, value = all_heads(query, key, value)
     q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
     if tokens is not None:
         k, v = k.index_select(0, tokens), v.index_select(0, tokens)
-    out = varlen_attn(
-        q, k, v, cumulative_q, cumulative_k, longest_q, longest_k,
-        scale=rules.scaling,
-        window_size=(-1 if rules.window is None else rules.window - 1, 0),
-        enable_gqa=q.shape[1] != k.shape[1],
+    out = varlen.varlen_attn(
+        q, k, v, cumulative_q, cumulative_k, longest_q, longest_k, scale=rules.scaling,
+        window_size=(-1 if rules.window is None else rules.window - 1, 0), **settings,
     )  # fmt: skip
     assert isinstance(out, Tensor)
     return out.unsqueeze(0)

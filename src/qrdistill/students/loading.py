@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from qrdistill.errors import InputError, ModelError
+from qrdistill.errors import InputError, ModelError, TrainingError
 from qrdistill.progress import Progress, Silent
 from qrdistill.students import attention
 from qrdistill.students.adapters import (
@@ -22,6 +22,7 @@ from qrdistill.students.adapters import (
     remembered_quantization,
 )
 from qrdistill.students.config import StudentConfig
+from qrdistill.students.memory import ran_out
 from qrdistill.students.quiet import quiet
 from qrdistill.students.student import Student
 from qrdistill.students.tokens import Codec, Encoded
@@ -140,6 +141,11 @@ def load_student(
         except InputError:
             raise
         except Exception as error:  # the boundary to transformers: dozens of types, all mean "does not load"
+            if ran_out(error):
+                raise TrainingError(
+                    f"student {config.name}: memory ran out while {source} was loaded; choose a smaller model, give "
+                    "the student quantize: nf4 (with lora), or lower its dtype"
+                ) from error
             raise _unusable(config.name, source, error) from error
     if config.frozen:
         model.requires_grad_(False)
@@ -193,7 +199,8 @@ def packs_exactly(student: Student, name: str) -> bool:
 
     Proof by trial rather than a list of families: four short paths, two with a shared beginning, packed
     into one batch, must get the NLL that the family's own padded forward gives each (relative tolerance
-    1e-3; 5e-2 for weights in half precision or four bits). So leaks, position schemes, heads and attention
+    1e-3; 5e-2 for weights in half precision or four bits), and none may change when the first path's response
+    does (1e-3 in any precision: that is no rounding). So leaks, position schemes, heads and attention
     forms that packing does not honour are all found, and the student keeps its own attention.
     """
     if not getattr(student.core, "_supports_attention_backend", False):
@@ -207,14 +214,19 @@ def packs_exactly(student: Student, name: str) -> bool:
         student.core.set_attn_implementation(name)
         student.packed = True
         packed = student.forward(paths).nll_B.double()
-    except (TypeError, AttributeError, ValueError, NotImplementedError):
-        packed = torch.full_like(plain, torch.nan)  # the plan does not reach the family's attention
+        other = Encoded(paths[0].prompt_ids, (*paths[1].response_ids[:3], paths[0].response_ids[-1]), [])
+        beside = student.forward([other, *paths[1:]]).nll_B.double()
+    except torch.OutOfMemoryError:
+        raise
+    except (TypeError, AttributeError, ValueError, RuntimeError):
+        packed = beside = torch.full_like(plain, torch.nan)  # the plan does not reach the family's attention
     finally:
         student.packed = False
         student.model.train(training)
     dtype = next(iter(student.core.parameters())).dtype
     exact = dtype == torch.float32 and student.autocast_dtype is None and not student.config.quantize
-    if torch.allclose(packed, plain, rtol=1e-3 if exact else 5e-2, atol=1e-5):
+    right = torch.allclose(packed, plain, rtol=1e-3 if exact else 5e-2, atol=1e-5)
+    if right and torch.allclose(beside[1:], packed[1:], rtol=1e-3, atol=1e-5):
         return True
     student.core.set_attn_implementation(own)
     return False

@@ -36,6 +36,7 @@ from qrdistill.students.export import export_student
 from qrdistill.students.journal import Journal
 from qrdistill.students.loading import load_student
 from qrdistill.students.material import Material, Order
+from qrdistill.students.memory import ran_out
 from qrdistill.students.metrics import assignment_rows, metrics
 from qrdistill.students.mutual import Mutual
 from qrdistill.students.optimizers import Group, schedule, student_optimizer
@@ -46,6 +47,14 @@ from qrdistill.students.tracking import tracking
 from qrdistill.students.watch import RouterWatch
 
 _CLIP = 1.0  # gradient norm of the router and of the mutual parts
+_CHANGES_NOTHING = {  # about what is learnt, up to rounding: a training may go on with other values
+    "checkpoint_every", "checkpoint_minutes", "keep_last", "track", "device", "max_tokens_per_batch",
+    "gradient_checkpointing",
+}  # fmt: skip
+_KEPT_OUT = {
+    "too_long": "question and path together exceed its context; raise the student's max_context if its model can",
+    "no_targets": "its tokenizer maps the path to no tokens, so there is nothing to learn",
+}
 
 
 @dataclass(frozen=True)
@@ -137,7 +146,7 @@ def train(
     material = Material(questions, paths, loaded, styles)
     team = assemble(material, embeddings, router, mutual, config, dev, styles, seed)
     fingerprint = content_hash(
-        [config.model_dump(mode="json", exclude={"checkpoint_every", "checkpoint_minutes", "keep_last", "track"}),
+        [config.model_dump(mode="json", exclude=_CHANGES_NOTHING),
          [student.model_dump(mode="json") for student in students], router.model_dump(mode="json"),
          mutual.model_dump(mode="json"), list(styles), seed, [[path.id, path.text] for path in paths],
          {name: sorted(own) for name, own in allowed.items()},
@@ -183,7 +192,8 @@ def train(
         checkpoint.save(folder / "checkpoints", team, facts, keep_last=config.keep_last)
 
     for reason, count in sorted(material.kept_out.items()):
-        warn(f"{count} of {len(paths)} paths kept out of training ({reason})")
+        why = _KEPT_OUT.get(reason.rpartition(": ")[2], "no text")
+        warn(f"{count} of {len(paths)} paths kept out of training ({reason}: {why})")
     progress.start("train", config.steps)
     progress.advance(state.step)
     saved = time.monotonic()
@@ -207,7 +217,8 @@ def train(
             state.seconds += seconds
             journal.write({**line, "seconds": seconds}, assignment_rows(report, batch, team, round=round))
             track(line, step)
-            progress.advance(1, loss=f"{line['loss']:.3f}", **line["share"])
+            rate = f"{sum(report.tokens_S) / seconds:.0f}"
+            progress.advance(1, loss=f"{line['loss']:.3f}", **{"tokens/s": rate}, **line["share"])
             due = (time.monotonic() - saved) / 60 >= (config.checkpoint_minutes or float("inf"))
             last = state.step == config.steps or state.stopped
             if last and team.learned:
@@ -307,13 +318,14 @@ def _subset(dev: Sequence[Question], config: TrainConfig, seed: int) -> list[Que
 def _guarded(batch: StepBatch, team: Team, factor: float) -> StepReport:
     try:
         return training_step(batch, team, factor)
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out(error):
             raise
         raise TrainingError(
             f"step {batch.request.step}: memory ran out with train.max_tokens_per_batch "
-            f"{team.config.max_tokens_per_batch}; lower it (results stay the same), or set "
-            "train.gradient_checkpointing, autocast, lora or quantize, and run the same command again"
+            f"{team.config.max_tokens_per_batch}; lower it, or set train.gradient_checkpointing, and run the same "
+            "command again: it goes on from the last checkpoint. Where that is not enough, train.autocast or a "
+            "student's lora or quantize need less, and start the training anew"
         ) from error
 
 

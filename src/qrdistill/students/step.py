@@ -6,6 +6,7 @@ K text spans, H hidden width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -23,6 +24,8 @@ from qrdistill.students.mutual import Agreement, Mutual, SharedPath, pool_hidden
 from qrdistill.students.optimizers import Group
 from qrdistill.students.student import Student, View
 from qrdistill.students.workload import EncodedAt, Work, share_out
+
+_FLOAT16_SCALE = 1024.0  # fixed, so that nothing of it must be saved: float16 drops gradients below 6e-8
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,12 @@ class Team:
     @property
     def fresh(self) -> bool:
         return self.learned and self.router.peer_loss == "fresh"
+
+    @property
+    def loss_scale(self) -> float:
+        """What the students' loss is multiplied by before backward, and their gradients divided by after it."""
+        halves = {self.config.autocast, *(student.config.dtype for student in self.students)}
+        return _FLOAT16_SCALE if "float16" in halves else 1.0
 
 
 @dataclass(frozen=True)
@@ -95,7 +104,7 @@ def training_step(batch: StepBatch, team: Team, factor: float) -> StepReport:
     tokens_S = [0] * len(team.students)
 
     for index, work in enumerate(_share_out(batch, weights_BS, team)):
-        views = {s: _read(team, s, batch, work, index) for s in work.reads}
+        views = {s: _read(team, s, batch, work, index, weights_BS) for s in work.reads}
         imitate = torch.stack(
             [routed_nll(view.nll_B, weights_BS[work.reads[s], s].to(view.nll_B), float(num_targets_S[s]))
              for s, view in views.items()]
@@ -104,7 +113,7 @@ def training_step(batch: StepBatch, team: Team, factor: float) -> StepReport:
         weight = team.mutual.config.weight if team.mutual else 0.0
         loss = imitate + weight * agree.mse + agree.competence
         if work.train and loss.requires_grad:
-            loss.backward()
+            (team.loss_scale * loss).backward()
         for s, view in views.items():
             nll_BS[work.reads[s], s] = view.nll_B.detach().to(nll_BS)
             read_BS[work.reads[s], s] = True
@@ -113,6 +122,7 @@ def training_step(batch: StepBatch, team: Team, factor: float) -> StepReport:
             totals[name] = totals[name] + value.detach().cpu()
 
     _check_finite(batch, team, read_BS & ~nll_BS.isfinite())
+    _unscale(team)
     team.ledger.record(batch.request.rows_B, nll_BS / batch.characters_B[:, None], batch.request.step)
     route = routed_advantage(
         gates.soft_BS if team.dense else gates.hard_BS,
@@ -148,7 +158,7 @@ def _share_out(batch: StepBatch, weights_BS: Tensor, team: Team) -> list[Work]:
     )  # fmt: skip
 
 
-def _read(team: Team, s: int, batch: StepBatch, work: Work, index: int) -> View:
+def _read(team: Team, s: int, batch: StepBatch, work: Work, index: int, weights_BS: Tensor) -> View:
     """One student's forward. Dropout is seeded per student, step and micro-batch: resume needs no RNG state."""
     student = team.students[s]
     trains = work.train and not student.config.frozen
@@ -160,6 +170,7 @@ def _read(team: Team, s: int, batch: StepBatch, work: Work, index: int) -> View:
             [batch.encoded(s, path) for path in work.reads[s]],
             hidden=bool(work.shared),
             shared_prefix=team.config.shared_prefix,
+            learnt=(weights_BS[work.reads[s], s] > 0).tolist(),
         )
 
 
@@ -179,6 +190,14 @@ def _agreement(batch: StepBatch, team: Team, work: Work, views: dict[int, View])
     nll_BS = torch.stack([view.nll_B[: len(paths)] for view in views.values()], dim=1) / characters_B1
     every = [path.num_spans for path in batch.spans.values()]
     return team.mutual(pooled, owner_K, nll_BS, num_spans=sum(every), num_paths=len(every))
+
+
+def _unscale(team: Team) -> None:
+    """Before the router's own loss adds gradients that were never scaled."""
+    if team.loss_scale != 1:
+        for parameter in (parameter for group in team.groups for parameter in group.parameters):
+            if parameter.grad is not None:
+                parameter.grad.mul_(1 / team.loss_scale)
 
 
 def _check_finite(batch: StepBatch, team: Team, bad_BS: Tensor) -> None:
@@ -201,7 +220,7 @@ def _update(batch: StepBatch, team: Team, factor: float) -> dict[str, float]:
     norms = {group.name: group.gradient_norm() for group in team.groups}
     for group in team.groups:
         norm = norms[group.name]
-        if norm is not None and not torch.isfinite(torch.tensor(norm)):
+        if norm is not None and not math.isfinite(norm):
             raise _not_finite(batch, f"gradient of {group.name}", batch.path_ids)
     for group in team.groups:
         if norms[group.name] is not None:

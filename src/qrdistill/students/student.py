@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -94,14 +95,21 @@ class Student:
         hidden: bool = False,
         shared_prefix: bool = True,
         max_tokens: int | None = None,
+        learnt: Sequence[bool] | None = None,
     ) -> View:
         """NLL of every path, in the given order, differentiable unless under torch.no_grad().
 
+        learnt: per path, whether its NLL is to be learnt from; the others' carries no gradient, which spares
+        two of the head's three products (their hidden states carry one all the same). None: all.
         Where `max_tokens` asks for several forwards, their graphs are all kept until backward; to free
         each early, go through `split` and call backward after each part.
         """
         parts = self.split(encoded, max_tokens, shared_prefix=shared_prefix)
-        views = [self._forward([encoded[at] for at in part], hidden, shared_prefix) for part in parts]
+        learnt = [True] * len(encoded) if learnt is None else learnt
+        views = [
+            self._forward([encoded[at] for at in part], hidden, shared_prefix, [learnt[at] for at in part])
+            for part in parts
+        ]
         lengths_B = torch.tensor([path.num_targets for path in encoded], device=self.device)
         if len(views) == 1:
             return View(views[0].nll_B, lengths_B, views[0].num_tokens, views[0].hidden)
@@ -121,12 +129,12 @@ class Student:
             [states[place] for place in places] if hidden else None,
         )
 
-    def _forward(self, encoded: list[Encoded], hidden: bool, shared_prefix: bool) -> View:
+    def _forward(self, encoded: list[Encoded], hidden: bool, shared_prefix: bool, learnt: list[bool]) -> View:
         batch = batches.build(encoded, share=shared_prefix and self.packed, device=self.device)
         with self.precision():
             if self.packed:
                 states_NH = self.states(batch)
-                nll_N = label_nll(self.logits, states_NH, batch.labels_N, vocabulary=self.num_rows)
+                nll_N = self._label_nll(states_NH, batch, learnt)
             else:
                 states_NH, nll_N = self._padded(encoded, batch, hidden)
         lengths_B = torch.tensor(batch.lengths_B, device=self.device)
@@ -136,6 +144,21 @@ class Student:
             assert states_NH is not None
             pieces = [rows[1:] for rows in states_NH.split(list(batch.lengths_B))]
         return View(nll_B, lengths_B, len(batch.tokens_T), pieces)
+
+    def _label_nll(self, states_NH: Tensor, batch: Batch, learnt: list[bool]) -> Tensor:
+        def nll(states: Tensor, labels: Tensor) -> Tensor:
+            return label_nll(self.logits, states, labels, vocabulary=self.num_rows)
+
+        if all(learnt) or not torch.is_grad_enabled():
+            return nll(states_NH, batch.labels_N)
+        learnt_N = np.repeat(learnt, batch.lengths_B)
+        order = np.argsort(~learnt_N, kind="stable")
+        order_N, back_N = (torch.from_numpy(places).to(self.device) for places in (order, np.argsort(order)))
+        parts = [int(learnt_N.sum()), int((~learnt_N).sum())]
+        states, labels = states_NH[order_N].split(parts), batch.labels_N[order_N].split(parts)
+        with torch.no_grad():
+            measured = nll(states[1], labels[1])
+        return torch.cat((nll(states[0], labels[0]), measured))[back_N]
 
     def logits(self, states_NH: Tensor) -> Tensor:
         """The head [N, H] -> [N, V] in float32, with the scaling and soft-capping that families add."""
