@@ -1,4 +1,4 @@
-"""Students answer the dev questions in every style, then the scored split in the styles dev chose."""
+"""Students answer the dev questions in every style (or those named), then the scored split in the styles dev chose."""
 
 from __future__ import annotations
 
@@ -118,7 +118,8 @@ def _answer_all(
 ) -> Iterator[Answer]:
     write = open_engine(settings, config, base_dir=base_dir, device=device, seed=seed, progress=progress)
     asker = _Asker(name, write, config, styles, seed, progress)
-    dev = asker.ask([question for question in questions if question.split == "dev"], list(asker.modes))
+    named = asker.chosen(None, []) if isinstance(config.styles, list) else list(asker.modes)
+    dev = asker.ask([question for question in questions if question.split == "dev"], named)
     scores = dev_scores(count_all(dev, {question.id: question for question in questions}))
     best = best_styles(scores).get(name)
     if best is None:

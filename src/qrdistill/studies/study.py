@@ -136,7 +136,8 @@ def run_arms(
             }
             grid[label] = arm.config(setup.config, changes)
             place[label] = (arm.name, seed)
-    runs = run_grid(grid, setup.folder, workers=setup.workers, progress=setup.progress)
+    # a page per run is one `qrdistill report` away; hundreds of them would be minutes
+    runs = run_grid(grid, setup.folder, workers=setup.workers, progress=setup.progress, until="evaluate")
     found: dict[str, list[Outcome]] = {arm.name: [] for arm in arms}
     for label, run in runs.items():
         arm_name, seed = place[label]
