@@ -96,7 +96,7 @@ def demo(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """The whole method on the embedded default: about three minutes on two cores."""
+    """The whole method on the embedded default: a minute or two on two cores."""
     from qrdistill.studies.demo import demo as run_demo
 
     result = run_demo(run_dir, seed=seed, overrides=overrides or (), progress=_progress(quiet))
