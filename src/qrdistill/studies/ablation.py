@@ -37,9 +37,7 @@ def ablation(setup: Setup) -> dict[str, Any]:
     Other arms (those of `arms.beyond`) are run where they are named.
     """
     every = by_name(setup.config)
-    wanted = setup.arms or [arm.name for arm in (*baselines(setup.config), *parts(setup.config))] + [
-        "best-own"
-    ]
+    wanted = setup.arms or [arm.name for arm in (*baselines(setup.config), *parts(setup.config))]
     result = run_study(setup, "ablation", variants(setup.config), choose(list(every.values()), wanted))
     write_pages(setup, result, "Ablation", "What does each part of the method add, and to what?")
     return result
