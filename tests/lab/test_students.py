@@ -10,12 +10,12 @@ import pytest
 from qrdistill.errors import InputError
 from qrdistill.lab import student_folder
 from qrdistill.lab.mistakes import sound, spurious, wrong
-from qrdistill.lab.pretraining import RECIPES, documents
+from qrdistill.lab.pretraining import RECIPES, TINY, documents
 from qrdistill.lab.questions import problems
 from qrdistill.lab.render import OPENINGS, render
 from qrdistill.paths.styles import STYLES, student_prompt
 
-NAMES = tuple(RECIPES)
+NAMES = TINY
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def texts() -> list[str]:
                 found.append(student_prompt(problem.text, STYLES[style]))
                 for shown in (sound(problem), wrong(problem, rng).shown, spurious(problem, style, rng).shown):
                     found.append(render(problem, shown, style))
-    for recipe in RECIPES.values():
+    for recipe in (RECIPES[name] for name in TINY):
         found += ["".join(piece.text for piece in document) for document in islice(documents(recipe, 1), 60)]
     return found
 

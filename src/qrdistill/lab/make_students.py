@@ -1,7 +1,7 @@
 """Makes the lab's base students: `python -m qrdistill.lab.make_students [NAME...] [--to DIR]`.
 
-About 110 seconds of one core each. Deterministic on one machine: everything follows from the seed,
-on one thread. The schedule counts tokens, not steps: the learning rate falls along a cosine over
+The tiny ones take about 110 seconds of one core each, and are deterministic on one machine: everything
+follows from the seed, on one thread. The large ones want a GPU. The schedule counts tokens, not steps: the learning rate falls along a cosine over
 `--tokens`, and of the last tenths of the training the weights with the best dev accuracy are kept.
 """
 
@@ -19,10 +19,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from transformers.utils import logging
 
+from qrdistill.lab import MADE
 from qrdistill.lab.mistakes import sound
-from qrdistill.lab.pretraining import RECIPES, Document, Recipe, documents
+from qrdistill.lab.pretraining import RECIPES, TINY, Document, Recipe, documents
 from qrdistill.lab.questions import problems
 from qrdistill.lab.render import OPENINGS, render
 from qrdistill.lab.templates import Problem
@@ -30,15 +32,12 @@ from qrdistill.lab.tokenizers import build_tokenizer
 from qrdistill.paths.styles import STYLES, student_prompt
 from qrdistill.records import FREE
 
-_BATCH = 32
-_RATE = 3e-3
 _WARMUP = 0.03  # share of the tokens
 _POOL = 16  # batches that are sorted by length together, so that little is padded
 _KEEP_FROM = 0.8  # share of the tokens after which weights may be kept
 _LOOKS = 5  # dev evaluations from there to the end, the last one there
 _DEV = 100  # questions
-_DEV_HARD = 0.5  # share of three-step questions among them, and in the texts that tokenizers are built from
-_LONGEST = 110  # tokens of a completion
+_DEV_HARD = 0.5  # share of long questions among them, and in the texts that tokenizers are built from
 
 
 class _Kept(NamedTuple):
@@ -66,19 +65,22 @@ def make_student(
     torch.manual_seed(seed)
     tokenizer = _tokenizer(recipe)
     model = _model(recipe, tokenizer)
-    asked = list(islice(problems("dev", 0, hard=_DEV_HARD), dev))
+    device = "cuda" if recipe.size == "large" and torch.cuda.is_available() else "cpu"
+    model.to(device)
+    asked = list(islice(problems("dev", 0, size=recipe.size, hard=_DEV_HARD), dev))
     size = sum(parameter.numel() for parameter in model.parameters())
-    _say(f"{name}: {size:,} parameters, {len(tokenizer)} tokenizer entries, {tokens:,} tokens")
+    _say(f"{name}: {size:,} parameters, {len(tokenizer)} tokenizer entries, {tokens:,} tokens, on {device}")
 
-    optimizer = torch.optim.AdamW(model.parameters(), lr=_RATE, betas=(0.9, 0.95), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, betas=(0.9, 0.95), weight_decay=0.01)
     started, seen, step, looked = time.process_time(), 0, 0, 0
     kept = _Kept(-1.0, {}, {})
-    for ids_BT, labels_BT, num_tokens in _batches(recipe, tokenizer, seed):
+    for ids_BT, labels_BT, num_tokens in _read(recipe, tokenizer, seed):
         model.train()
         for group in optimizer.param_groups:
-            group["lr"] = _RATE * _schedule(seen / tokens)
+            group["lr"] = recipe.rate * _schedule(seen / tokens)
         # right padding and a causal model: no position that counts can see a pad
-        loss = model(input_ids=ids_BT, labels=labels_BT, use_cache=False).loss
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+            loss = model(input_ids=ids_BT.to(device), labels=labels_BT.to(device), use_cache=False).loss
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -91,7 +93,7 @@ def make_student(
         due = 1 - (1 - _KEEP_FROM) * (looks - 1 - looked) / max(1, looks - 1)
         if seen >= due * tokens and looked < looks:
             looked += 1
-            accuracies = evaluate(model, tokenizer, asked)
+            accuracies = evaluate(model, tokenizer, asked, longest=recipe.longest)
             _say(f"{name}: {seen / tokens:4.0%} dev accuracy {_percent(accuracies)}")
             own = sum(accuracies[style] for style in recipe.styles) / len(recipe.styles)
             if (reached := (own + accuracies[FREE]) / 2) > kept.reached:
@@ -107,16 +109,21 @@ def make_student(
 
 
 def evaluate(
-    model: Any, tokenizer: Any, asked: Sequence[Problem], styles: Sequence[str] = (FREE, *OPENINGS)
+    model: Any,
+    tokenizer: Any,
+    asked: Sequence[Problem],
+    styles: Sequence[str] = (FREE, *OPENINGS),
+    *,
+    longest: int = RECIPES["gemma-tiny"].longest,
 ) -> dict[str, float]:
     """Greedy accuracy by style; `free` is without a hint."""
     model.eval()
     accuracies: dict[str, float] = {}
     for style in styles:
         prompts = [student_prompt(problem.text, STYLES.get(style)) for problem in asked]
-        batch = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left")
+        batch = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left").to(model.device)
         with torch.no_grad():
-            output_BT = model.generate(**batch, max_new_tokens=_LONGEST, do_sample=False)
+            output_BT = model.generate(**batch, max_new_tokens=longest, do_sample=False)
         texts = tokenizer.batch_decode(output_BT[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
         right = sum(text.endswith(f"\nThe answer is {p.gold}.") for text, p in zip(texts, asked, strict=True))
         accuracies[style] = right / len(asked)
@@ -125,7 +132,7 @@ def evaluate(
 
 def _tokenizer(recipe: Recipe) -> Any:
     """Built from a fixed sample of the lab's texts: the same for every seed."""
-    sample = islice(problems("pretraining", 0, hard=_DEV_HARD), 1000)
+    sample = islice(problems("pretraining", 0, size=recipe.size, hard=_DEV_HARD), 1000)
     texts = [
         student_prompt(problem.text, STYLES[style]) + render(problem, sound(problem), style)
         for problem in sample
@@ -137,16 +144,34 @@ def _tokenizer(recipe: Recipe) -> Any:
 def _model(recipe: Recipe, tokenizer: Any) -> Any:
     from transformers import GemmaConfig, GemmaForCausalLM, MistralConfig, MistralForCausalLM
 
+    wanted = recipe.shape
     shape: dict[str, Any] = {
-        "vocab_size": len(tokenizer), "hidden_size": 80, "intermediate_size": 128, "num_hidden_layers": 3,
-        "num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 20, "max_position_embeddings": 512,
+        "vocab_size": len(tokenizer), "hidden_size": wanted.hidden, "intermediate_size": wanted.intermediate,
+        "num_hidden_layers": wanted.layers, "num_attention_heads": wanted.heads, "num_key_value_heads": wanted.heads,
+        "head_dim": wanted.head_dim, "max_position_embeddings": 512, "initializer_range": wanted.spread,
         "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id, "tie_word_embeddings": True,
-        "initializer_range": 0.08,  # of so small a model: at the usual 0.02 it learns to copy much later
     }  # fmt: skip
     if recipe.family == "mistral":
         return MistralForCausalLM(MistralConfig(**shape, sliding_window=None))
     return GemmaForCausalLM(GemmaConfig(**shape))
+
+
+class _Texts(IterableDataset[tuple[Tensor, Tensor, int]]):
+    """The batches of one reading process: each has a seed of its own."""
+
+    def __init__(self, recipe: Recipe, tokenizer: Any, seed: int) -> None:
+        self._given = recipe, tokenizer, seed
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, int]]:
+        recipe, tokenizer, seed = self._given
+        reader = get_worker_info()
+        return _batches(recipe, tokenizer, seed + 1000 * (reader.id if reader else 0))
+
+
+def _read(recipe: Recipe, tokenizer: Any, seed: int) -> Iterator[tuple[Tensor, Tensor, int]]:
+    """Batches without end, in an order that does not depend on how fast the readers are."""
+    return iter(DataLoader(_Texts(recipe, tokenizer, seed), batch_size=None, num_workers=recipe.readers))
 
 
 def _batches(recipe: Recipe, tokenizer: Any, seed: int) -> Iterator[tuple[Tensor, Tensor, int]]:
@@ -154,9 +179,9 @@ def _batches(recipe: Recipe, tokenizer: Any, seed: int) -> Iterator[tuple[Tensor
     rng = Random(f"qrdistill batches {seed}")
     source = documents(recipe, seed)
     while True:
-        pool = [_encoded(document, tokenizer) for document in islice(source, _BATCH * _POOL)]
+        pool = [_encoded(document, tokenizer) for document in islice(source, recipe.batch * _POOL)]
         pool.sort(key=lambda pair: len(pair[0]))
-        groups = [pool[start : start + _BATCH] for start in range(0, len(pool), _BATCH)]
+        groups = [pool[start : start + recipe.batch] for start in range(0, len(pool), recipe.batch)]
         rng.shuffle(groups)
         for group in groups:
             longest = len(group[-1][0])
@@ -193,13 +218,18 @@ def _say(line: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m qrdistill.lab.make_students",
-        description="Make the lab's base students from nothing: about 110 seconds of one core each.",
+        description="Make the lab's base students from nothing: about 110 seconds of one core for each tiny one; "
+        "the large ones want a GPU, and are found from where they were made (lab:mistral-large).",
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of {', '.join(RECIPES)} (all)")
-    parser.add_argument("--to", type=Path, default=Path("lab-students"), metavar="DIR", help="%(default)s")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"which of {', '.join(RECIPES)} (the tiny ones)"
+    )
+    parser.add_argument("--to", type=Path, default=MADE, metavar="DIR", help="%(default)s")
     parser.add_argument("--seed", type=int, default=0, help="0 makes the shipped ones")
     parser.add_argument(
-        "--tokens", type=int, help="tokens to train on (2.6 million Mistral, 2 million Gemma)"
+        "--tokens",
+        type=int,
+        help="tokens to train on (2 to 2.6 million for a tiny one, 60 million for a large one)",
     )
     parser.add_argument("--dev", type=int, default=_DEV, help="dev questions to choose by (%(default)s)")
     parser.add_argument("--looks", type=int, default=_LOOKS, help="at so many late states (%(default)s)")
@@ -209,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"unknown student {unknown[0]!r}; known: {', '.join(RECIPES)}")
     logging.disable_progress_bar()
     torch.set_num_threads(1)  # one order of summation, and several can be made side by side
-    for name in given.names or RECIPES:
+    for name in given.names or TINY:
         make_student(
             name, given.to / name, seed=given.seed, tokens=given.tokens, dev=given.dev, looks=given.looks
         )

@@ -7,10 +7,10 @@ from random import Random
 from typing import NamedTuple
 
 from qrdistill.lab.knowledge import RULES, legs_sentence
+from qrdistill.lab.mixes import mix_of
 from qrdistill.lab.render import Shown, facts_of
 from qrdistill.lab.templates import LEGS, Problem, Step, apply
 
-_MOST = 60  # what a mistaken result may reach; every number up to 99 is a token of both students
 _DETOUR = 0.018  # share of spurious paths whose only fault is a true but needless step
 _SWAPPED = {"+": "-", "-": "+", "*": "+", "/": "-"}
 
@@ -26,6 +26,7 @@ def sound(problem: Problem) -> Shown:
 
 def wrong(problem: Problem, rng: Random) -> Planted:
     """A path that ends in a wrong answer: a slip, a wrong operator or operand, a missing last step."""
+    most = mix_of(problem.family).mistaken
     while True:
         kind = rng.choice(("slip", "operator", "operand", "missing step"))
         place = rng.randrange(len(problem.steps))
@@ -35,50 +36,52 @@ def wrong(problem: Problem, rng: Random) -> Planted:
             place = len(problem.steps) - 1
         else:
             if kind == "slip":
-                changed = replace(step, result=_slip(step.result, rng))
+                changed = replace(step, result=_slip(step.result, rng, most))
             elif kind == "operator":
                 changed = replace(step, operator=_SWAPPED[step.operator], result=-1)
             else:
-                changed = _other_operand(step, rng)
-            steps = _carried((*problem.steps[:place], changed, *problem.steps[place + 1 :]), place)
+                changed = _other_operand(step, rng, most)
+            steps = _carried((*problem.steps[:place], changed, *problem.steps[place + 1 :]), place, most)
         if steps and steps[-1].result != problem.gold:
             return Planted(Shown(steps, steps[-1].result, facts_of(problem)), f"{kind} at step {place + 1}")
 
 
 def spurious(problem: Problem, style: str, rng: Random) -> Planted:
     """A path whose answer is right although a step or a fact in it is not."""
-    right = sound(problem)
+    right, most = sound(problem), mix_of(problem.family).mistaken
     if rng.random() < _DETOUR:
-        return Planted(replace(right, steps=_with_detour(problem.steps, rng)), "needless step at step 1")
+        return Planted(
+            replace(right, steps=_with_detour(problem.steps, rng, most)), "needless step at step 1"
+        )
     if style == "facts" and rng.random() < 0.6:
         return Planted(replace(right, facts=_false_facts(problem, rng)), "false fact")
     place = rng.randrange(len(problem.steps))
     step = problem.steps[place]
     if rng.random() < 0.6:
-        changed, kind = replace(step, result=_slip(step.result, rng)), "wrong value"
+        changed, kind = replace(step, result=_slip(step.result, rng, most)), "wrong value"
     else:
-        changed, kind = _other_operand(step, rng), "wrong operand"
+        changed, kind = _other_operand(step, rng, most), "wrong operand"
         result = apply(changed.operator, changed.left, changed.right)
-        if result is None or not 0 <= result <= _MOST or result == step.result:
-            changed, kind = replace(step, result=_slip(step.result, rng)), "wrong value"
+        if result is None or not 0 <= result <= most or result == step.result:
+            changed, kind = replace(step, result=_slip(step.result, rng, most)), "wrong value"
         else:
             changed = replace(changed, result=result)
     steps = (*problem.steps[:place], changed, *problem.steps[place + 1 :])
     return Planted(replace(right, steps=steps), f"{kind} at step {place + 1}")
 
 
-def _slip(value: int, rng: Random) -> int:
-    return rng.choice([near for d in (1, 2, 10) for near in (value - d, value + d) if 0 <= near <= _MOST])
+def _slip(value: int, rng: Random, most: int) -> int:
+    return rng.choice([near for d in (1, 2, 10) for near in (value - d, value + d) if 0 <= near <= most])
 
 
-def _other_operand(step: Step, rng: Random) -> Step:
+def _other_operand(step: Step, rng: Random, most: int) -> Step:
     """The step with one stated number misread; of two computed operands, the right one."""
     if step.left_from is None and (step.right_from is not None or rng.random() < 0.5):
-        return replace(step, left=_slip(step.left, rng), result=-1)
-    return replace(step, right=max(1, _slip(step.right, rng)), right_from=None, result=-1)
+        return replace(step, left=_slip(step.left, rng, most), result=-1)
+    return replace(step, right=max(1, _slip(step.right, rng, most)), right_from=None, result=-1)
 
 
-def _carried(steps: tuple[Step, ...], changed: int) -> tuple[Step, ...] | None:
+def _carried(steps: tuple[Step, ...], changed: int, most: int) -> tuple[Step, ...] | None:
     """Recomputes the results that follow from the changed step; None where one leaves the range."""
     done: list[Step] = []
     for index, step in enumerate(steps):
@@ -86,17 +89,21 @@ def _carried(steps: tuple[Step, ...], changed: int) -> tuple[Step, ...] | None:
         right = step.right if step.right_from is None else done[step.right_from].result
         keeps_its_slip = index == changed and step.result >= 0
         result = step.result if keeps_its_slip else apply(step.operator, left, right)
-        if result is None or not 0 <= result <= _MOST or right == 0:
+        if result is None or not 0 <= result <= most or right == 0:
             return None
         done.append(replace(step, left=left, right=right, result=result))
     return tuple(done)
 
 
-def _with_detour(steps: tuple[Step, ...], rng: Random) -> tuple[Step, ...]:
+def _with_detour(steps: tuple[Step, ...], rng: Random, most: int) -> tuple[Step, ...]:
     """A true equation over stated numbers put in front, which nothing after it uses."""
     stated = [s.left for s in steps if s.left_from is None] + [s.right for s in steps if s.right_from is None]
     left, right = rng.choice(stated), rng.choice(stated)
-    detour = Step("+", left, right, left + right, "first")
+    if left + right <= most:
+        detour = Step("+", left, right, left + right, "first")
+    else:
+        left, right = max(left, right), min(left, right)
+        detour = Step("-", left, right, left - right, "first")
 
     def moved(index: int | None) -> int | None:
         return None if index is None else index + 1

@@ -15,7 +15,8 @@ from pathlib import Path
 from random import Random
 
 from qrdistill.errors import ConfigError
-from qrdistill.lab.templates import FAMILIES, Problem, draw
+from qrdistill.lab.mixes import MIXES, draw
+from qrdistill.lab.templates import Problem
 from qrdistill.questions.config import QuestionsConfig
 from qrdistill.records import Question, Split
 
@@ -28,7 +29,7 @@ _DEFAULT = {"train": 1200, "dev": 100, "test": 400}
 _SHARED_WORDS = 13  # a train question shares no run of so many words with a dev or test question
 
 
-HARD = 0.75  # share of three-step questions; the base students have read a fifth
+HARD = 0.75  # share of three-step questions (of the large mix: five and six); the base students have read a fifth
 
 
 def part_of(text: str) -> str:
@@ -37,9 +38,10 @@ def part_of(text: str) -> str:
 
 
 def problems(
-    part: str, seed: int, *, hard: float = HARD, avoid: Collection[tuple[str, ...]] = frozenset()
-) -> Iterator[Problem]:
-    """Endless problems of one part, the families in turn; `hard`: the share with three steps.
+    part: str, seed: int, *, size: str = "small", hard: float = HARD,
+    avoid: Collection[tuple[str, ...]] = frozenset(),
+) -> Iterator[Problem]:  # fmt: skip
+    """Endless problems of one part, the families of a mix in turn; `hard`: the share of long ones.
 
     Those of a split are distinct, share no run of words with `avoid`, and end where a family has no
     further question (after thousands). Pretraining may read a question again.
@@ -47,7 +49,7 @@ def problems(
     rng = Random(f"qrdistill lab {part} {seed}")
     seen: set[str] = set()
     while True:
-        for family in FAMILIES:
+        for family in MIXES[size].families:
             is_hard = rng.random() < hard
             for _ in range(2000):
                 problem = draw(family, rng, hard=is_hard)
@@ -67,27 +69,29 @@ def load(config: QuestionsConfig, *, seed: int, base_dir: Path) -> Iterator[Ques
     """The lab's questions, train then dev then test.
 
     `config.options["scenario"]` is `even` (default) or `uneven`: it changes what the scripted
-    teacher gets wrong, never the questions. `config.options["hard"]` is the share of three-step
-    questions. The steps that solve a question stand in its metadata,
+    teacher gets wrong, never the questions. `size` is `small` (default) or `large` (see `mixes`),
+    `hard` the share of long questions. The steps that solve a question stand in its metadata,
     for the teacher's eyes only.
 
     Raises ConfigError for an unknown option or scenario, or for more questions than there are.
     """
     for name in config.options:
-        if name not in ("scenario", "hard"):
+        if name not in ("scenario", "size", "hard"):
             raise ConfigError(
-                f"unknown option {name!r}; the lab knows: scenario, hard", key=f"questions.options.{name}"
+                f"unknown option {name!r}; the lab knows: scenario, size, hard",
+                key=f"questions.options.{name}",
             )
     hard = config.options.get("hard", HARD)
     if not isinstance(hard, int | float) or not 0 <= hard <= 1:
-        raise ConfigError(
-            f"{hard!r}: the share of three-step questions, 0 to 1", key="questions.options.hard"
-        )
+        raise ConfigError(f"{hard!r}: the share of long questions, 0 to 1", key="questions.options.hard")
     scenario = config.options.get("scenario", SCENARIOS[0])
     if scenario not in SCENARIOS:
         raise ConfigError(
             f"unknown scenario {scenario!r}; known: {', '.join(SCENARIOS)}", key="questions.options.scenario"
         )
+    size = str(config.options.get("size", "small"))
+    if size not in MIXES:
+        raise ConfigError(f"unknown size {size!r}; known: {', '.join(MIXES)}", key="questions.options.size")
     wanted = {"train": config.train, "dev": config.dev, "test": config.test}
     chosen: dict[Split, list[Problem]] = {}
     avoid: set[tuple[str, ...]] = set()
@@ -96,7 +100,7 @@ def load(config: QuestionsConfig, *, seed: int, base_dir: Path) -> Iterator[Ques
     for split in splits:
         number = wanted[split] if wanted[split] is not None else _DEFAULT[split]
         assert number is not None
-        chosen[split] = _choose(split, number, seed, hard, avoid if split == "train" else set())
+        chosen[split] = _choose(split, number, seed, size, hard, avoid if split == "train" else set())
         avoid |= {run for problem in chosen[split] for run in word_runs(problem.text)}
     for split in reversed(splits):
         number = _DEFAULT[split] if wanted[split] is None else wanted[split]
@@ -113,8 +117,10 @@ def load(config: QuestionsConfig, *, seed: int, base_dir: Path) -> Iterator[Ques
             )
 
 
-def _choose(split: str, number: int, seed: int, hard: float, avoid: set[tuple[str, ...]]) -> list[Problem]:
-    chosen = list(islice(problems(split, seed, hard=hard, avoid=avoid), max(0, number)))
+def _choose(
+    split: str, number: int, seed: int, size: str, hard: float, avoid: set[tuple[str, ...]]
+) -> list[Problem]:
+    chosen = list(islice(problems(split, seed, size=size, hard=hard, avoid=avoid), max(0, number)))
     if len(chosen) < number:
         raise ConfigError(
             f"{number} questions wanted, but the lab's templates hold about {len(chosen)}; ask for fewer",

@@ -1,7 +1,7 @@
 """The scripted teacher: it knows each question's steps, writes them in six styles, and plants errors.
 
 How often it errs is fixed per style (`WRONG`, `SPURIOUS`). In the scenario `uneven` it is also bad
-at two of the five families in each style (`WEAK`, 12 of 30 cells). What it planted in a path goes
+at two of five families in each style (`WEAK`, 12 of 30 cells; of the large mix 24 of 60). What it planted in a path goes
 into `Draft.truth`, which is stored apart from the path.
 """
 
@@ -13,9 +13,10 @@ from random import Random
 
 from qrdistill.errors import ConfigError
 from qrdistill.lab.mistakes import Planted, sound, spurious, wrong
+from qrdistill.lab.mixes import FAMILIES, MIXES
 from qrdistill.lab.questions import TASK
 from qrdistill.lab.render import OPENINGS, render
-from qrdistill.lab.templates import FAMILIES, Problem
+from qrdistill.lab.templates import Problem
 from qrdistill.paths.config import LabTeacher
 from qrdistill.paths.styles import Style
 from qrdistill.paths.teachers import Draft
@@ -36,7 +37,12 @@ SPURIOUS = {
 WEAK_WRONG = 0.7  # share of wrong answers in a weak cell
 # style -> the families that it is weak at in the scenario `uneven`: each family in two or three styles
 WEAK = {
-    style: tuple(FAMILIES[(index + shift) % len(FAMILIES)] for shift in (0, 2))
+    style: tuple(
+        family
+        for mix in MIXES.values()
+        for place, family in enumerate(mix.families)
+        if (place - index) % 5 in (0, 2)
+    )
     for index, style in enumerate(WRONG)
 }
 

@@ -1,7 +1,7 @@
-"""The lab's five template families: question texts together with the steps that solve them.
+"""What a template question is made of, and the small mix: five families of two or three steps.
 
-Every value that a question states or a right solution computes lies between 0 and 30, so that a
-student of two hundred thousand parameters can know the arithmetic by heart.
+Every value that a question of the small mix states or a right solution computes lies between 0 and 30, so
+that a student of two hundred thousand parameters can know the arithmetic by heart.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass
 from random import Random
 from typing import Any
 
-HIGHEST = 30  # the largest value in a question or a right solution
+HIGHEST = 30
 
 LEGS = {"cow": 4, "dog": 4, "cat": 4, "goat": 4, "hen": 2, "duck": 2, "ant": 6, "bee": 6, "spider": 8}
-_PEOPLE = {"Tom": "He", "Mia": "She", "Ben": "He", "Eva": "She", "Sam": "He", "Lea": "She"}
-_ITEMS = ("pen", "cup", "map", "hat", "toy", "bag")
-_VEHICLES = ("bus", "train", "boat", "truck")
+PEOPLE = {"Tom": "He", "Mia": "She", "Ben": "He", "Eva": "She", "Sam": "He", "Lea": "She"}
+ITEMS = ("pen", "cup", "map", "hat", "toy", "bag")
+VEHICLES = ("bus", "train", "boat", "truck")
 
 _APPLY: dict[str, Callable[[int, int], int | None]] = {
     "+": lambda left, right: left + right,
@@ -70,7 +70,7 @@ class Problem:
         )
 
 
-class _Solution:
+class Solution:
     """Collects steps; an operand is a number, or the index of an earlier step in a one-tuple."""
 
     def __init__(self) -> None:
@@ -97,23 +97,14 @@ class _Solution:
         )
         return (len(self.steps) - 1,)
 
-    def in_range(self) -> bool:
-        return all(0 <= value <= HIGHEST for s in self.steps for value in (s.left, s.right, s.result))
+    def in_range(self, highest: int) -> bool:
+        return all(0 <= value <= highest for s in self.steps for value in (s.left, s.right, s.result))
 
 
-def draw(family: str, rng: Random, *, hard: bool) -> Problem:
-    """One problem of a family: two steps, or three where `hard`."""
-    while True:
-        solution = _Solution()
-        text, animals = _FAMILIES[family](rng, solution, hard)
-        if solution.in_range():
-            return Problem(family, text, tuple(solution.steps), animals)
+Drawn = tuple[str, tuple[str, ...]]  # a question's text, and the animals whose legs its solution uses
 
 
-_Drawn = tuple[str, tuple[str, ...]]
-
-
-def _chain(rng: Random, solution: _Solution, hard: bool) -> _Drawn:
+def _chain(rng: Random, solution: Solution, hard: bool) -> Drawn:
     numbers = [rng.randint(1, 20) for _ in range(4 if hard else 3)]
     operators = [rng.choice("+-") for _ in numbers[1:]]
     last: int | tuple[int] = numbers[0]
@@ -123,9 +114,9 @@ def _chain(rng: Random, solution: _Solution, hard: bool) -> _Drawn:
     return rng.choice(("What is {}?", "Compute {}.", "Work out {}.")).format(terms), ()
 
 
-def _shop(rng: Random, solution: _Solution, hard: bool) -> _Drawn:
-    person = rng.choice(tuple(_PEOPLE))
-    item, extra = rng.sample(_ITEMS, 2)
+def _shop(rng: Random, solution: Solution, hard: bool) -> Drawn:
+    person = rng.choice(tuple(PEOPLE))
+    item, extra = rng.sample(ITEMS, 2)
     number, price, more, purse = rng.randint(2, 8), rng.randint(2, 9), rng.randint(1, 12), rng.randint(8, 30)
     buys = f"buys {number} {item}s for {price} coins each"
     cost = solution.step(f"the {item}s cost", number, "*", price)
@@ -133,19 +124,19 @@ def _shop(rng: Random, solution: _Solution, hard: bool) -> _Drawn:
         rest = solution.step("then there are left", purse, "-", cost)
         solution.step("in the end there are left", rest, "-", more)
         return (
-            f"{person} has {purse} coins. {_PEOPLE[person]} {buys} and a {extra} for {more}. "
+            f"{person} has {purse} coins. {PEOPLE[person]} {buys} and a {extra} for {more}. "
             "How many coins are left?",
             (),
         )
     if rng.random() < 0.5:
         solution.step("then there are left", purse, "-", cost)
-        return f"{person} has {purse} coins. {_PEOPLE[person]} {buys}. How many coins are left?", ()
+        return f"{person} has {purse} coins. {PEOPLE[person]} {buys}. How many coins are left?", ()
     solution.step("together they cost", cost, "+", more)
-    pronoun = _PEOPLE[person].lower()
+    pronoun = PEOPLE[person].lower()
     return f"{person} {buys} and a {extra} for {more} coins. What does {pronoun} pay?", ()
 
 
-def _legs(rng: Random, solution: _Solution, hard: bool) -> _Drawn:
+def _legs(rng: Random, solution: Solution, hard: bool) -> Drawn:
     first, second = rng.sample(tuple(LEGS), 2)
     place = rng.choice(("farm", "barn", "yard"))
     if hard:
@@ -170,12 +161,12 @@ def _legs(rng: Random, solution: _Solution, hard: bool) -> _Drawn:
     return f"A {place} has one {first} and {number} {second}s. How many legs is that?", (first, second)
 
 
-def _restart(solution: _Solution) -> _Solution:
+def _restart(solution: Solution) -> Solution:
     solution.steps.clear()
     return solution
 
 
-def _equation(rng: Random, solution: _Solution, hard: bool) -> _Drawn:
+def _equation(rng: Random, solution: Solution, hard: bool) -> Drawn:
     unknown, factor, number = rng.randint(1, 10), rng.randint(2, 9), rng.randint(1, 20)
     sign = rng.choice("+-")
     intro = rng.choice(("Solve {}.", "Find x if {}."))
@@ -197,8 +188,8 @@ def _equation(rng: Random, solution: _Solution, hard: bool) -> _Drawn:
     return intro.format(f"{factor} x {sign} {number} = {other} x + {right}"), ()
 
 
-def _trip(rng: Random, solution: _Solution, hard: bool) -> _Drawn:
-    vehicle = rng.choice(_VEHICLES)
+def _trip(rng: Random, solution: Solution, hard: bool) -> Drawn:
+    vehicle = rng.choice(VEHICLES)
     speed, hours, more, way = rng.randint(2, 9), rng.randint(2, 7), rng.randint(1, 15), rng.randint(8, 30)
     part = solution.step("the first part is", hours, "*", speed)
     goes = f"goes {hours} hours at speed {speed}"
@@ -214,7 +205,6 @@ def _trip(rng: Random, solution: _Solution, hard: bool) -> _Drawn:
     return f"Of {way} km a {vehicle} {goes}. How far is left?", ()
 
 
-_FAMILIES: dict[str, Callable[[Random, _Solution, bool], _Drawn]] = {
+SMALL: dict[str, Callable[[Random, Solution, bool], Drawn]] = {
     "chain": _chain, "shop": _shop, "legs": _legs, "equation": _equation, "trip": _trip,
 }  # fmt: skip
-FAMILIES = tuple(_FAMILIES)

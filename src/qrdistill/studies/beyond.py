@@ -15,7 +15,7 @@ from typing import Any
 
 from qrdistill.config import Config
 from qrdistill.errors import InputError
-from qrdistill.lab.templates import FAMILIES
+from qrdistill.lab.mixes import MIXES
 from qrdistill.report.study import Part, Table
 from qrdistill.store import write_json
 from qrdistill.studies.ablation import run_study
@@ -83,19 +83,25 @@ def _own(config: Config) -> list[Arm]:
 _GOOD, _BAD = 0.05, 0.6  # share of wrong answers
 
 
-def _teacher(name: str, good_at: Sequence[str], coverage: float) -> dict[str, Any]:
-    strength = {family: _GOOD if family in good_at else _BAD for family in FAMILIES}
-    return {"kind": "lab", "name": name, "strength": strength, "coverage": coverage}
+def _size(config: Config) -> str:
+    return str(config.questions.options.get("size", "small"))
 
 
 def _teachers(config: Config) -> list[Arm]:
     known = by_name(config)
-    counts, reads = FAMILIES[:2], FAMILIES[2:]
+    families = MIXES[_size(config)].families
+    half = len(families) * 2 // 5
+    counts, reads = families[:half], families[half:]
+
+    def teacher(name: str, good_at: Sequence[str], coverage: float) -> dict[str, Any]:
+        strength = {family: _GOOD if family in good_at else _BAD for family in families}
+        return {"kind": "lab", "name": name, "strength": strength, "coverage": coverage}
+
     sets: dict[str, tuple[str, list[dict[str, Any]]]] = {
-        "counts": ("the first teacher alone", [_teacher("counts", counts, 1.0)]),
-        "reads": ("the second teacher alone", [_teacher("reads", reads, 1.0)]),
-        "halves": ("both, each asked half", [_teacher("counts", counts, 0.5), _teacher("reads", reads, 0.5)]),
-        "both": ("both, each asked everything", [_teacher("counts", counts, 1.0), _teacher("reads", reads, 1.0)]),
+        "counts": ("the first teacher alone", [teacher("counts", counts, 1.0)]),
+        "reads": ("the second teacher alone", [teacher("reads", reads, 1.0)]),
+        "halves": ("both, each asked half", [teacher("counts", counts, 0.5), teacher("reads", reads, 0.5)]),
+        "both": ("both, each asked everything", [teacher("counts", counts, 1.0), teacher("reads", reads, 1.0)]),
     }  # fmt: skip
     return [
         Arm(f"{name}-{rule}", f"{title}, {known[rule].title}", "beyond", {**known[rule].changes, "teachers": teachers})
@@ -130,18 +136,20 @@ def _told_apart(
 
 # --- more students --------------------------------------------------------------------------------
 
-_BASES = ("mistral-tiny", "gemma-tiny", "mistral-tiny-2", "gemma-tiny-2")
+# name -> the lab's student: two families, each from two base checkpoints
+_BASES = {"mistral": "mistral-{}", "gemma": "gemma-{}", "mistral-2": "mistral-{}-2", "gemma-2": "gemma-{}-2"}
 
 
 def _students(config: Config) -> list[Arm]:
     known = by_name(config)
+    kind = "tiny" if _size(config) == "small" else "large"
     rate, paths = config.students[0].learning_rate, config.train.paths_per_step
     found: list[Arm] = []
     for rule in ("learned", "best-style"):
         for number in (2, 3, 4):
             students = [
-                {"name": base.replace("-tiny", ""), "model": f"lab:{base}", "learning_rate": rate}
-                for base in _BASES[:number]
+                {"name": name, "model": f"lab:{model.format(kind)}", "learning_rate": rate}
+                for name, model in list(_BASES.items())[:number]
             ]
             changes = {**known[rule].changes, "students": students, "train.paths_per_step": paths * number}
             found.append(
@@ -197,7 +205,7 @@ PLANS = {
             ("halves-best-style", "reads-best-style", "The same with the best style: beats the second alone?"),
             ("both-best-style", "halves-best-style", "With the best style: does asking both everything help?"),
         ),
-        f"One teacher is good at {' and '.join(FAMILIES[:2])} ({_GOOD:.0%} wrong, {_BAD:.0%} elsewhere), the other at the rest.",
+        f"One teacher is good at the first two fifths of the families ({_GOOD:.0%} wrong, {_BAD:.0%} elsewhere), the other at the rest.",
         "its teachers are the lab's",
     ),
     "students": Plan(
