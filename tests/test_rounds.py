@@ -40,6 +40,21 @@ def test_who_trains_on_whose_paths():
     assert filled == {both[0].id: {"a", "c"}, both[1].id: {"b", "c"}}  # each has its own; c has none
 
 
+def test_a_teachers_path_in_a_students_style_leaves_a_peer_nothing_to_fill():
+    paths = [own("a"), own("b", "q2")]
+    taught = own("scripted").model_copy(update={"style": "vanilla"})  # of q1, in the style that both write in
+    assert eligibility(paths, ["a", "b"], "fill")[1] == {
+        paths[0].id: {"a", "b"},
+        paths[1].id: {"a", "b"},
+    }
+    assert eligibility(paths, ["a", "b"], "fill", taught=[taught])[1] == {
+        paths[0].id: {"a"},
+        paths[1].id: {"a", "b"},
+    }
+    other = taught.model_copy(update={"style": "facts"})
+    assert eligibility(paths, ["a", "b"], "fill", taught=[other])[1][paths[0].id] == {"a", "b"}
+
+
 def test_a_single_student_has_no_peers():
     assert eligibility([own("a")], ["a"], "peer") == ([], {"1/q1/a/vanilla/0": frozenset()})
 
@@ -90,3 +105,40 @@ def test_two_rounds_run_resume_and_keep_their_lineage(tmp_path, gold):
     (tmp_path / "rounds/2/students/mistral/model.safetensors").unlink()
     run(config, tmp_path, until="train")
     assert (tmp_path / "students/mistral/model.safetensors").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_gaps_are_the_questions_without_a_kept_path_in_the_students_style(tmp_path):
+    config = {
+        "name": "gaps", "questions": {"train": 30, "dev": 6, "test": 4, "options": {"hard": 0.0}},
+        "teachers": [{"name": "t", "kind": "lab", "coverage": 0.6}], "filter": {"judges": ["lab"]},
+        "train": {"steps": 8, "rounds": 2, "paths_per_step": 6, "warmup": 2},
+        "own_paths": {"samples": 3, "max_tokens": 60, "ask": "gaps"}, "evaluate": {"max_tokens": 60, "free": False},
+    }  # fmt: skip
+    done = run(config, tmp_path, until="train")
+    counts = {
+        name: one["counts"]
+        for name, one in json.loads((tmp_path / "manifest.json").read_text())["stages"].items()
+    }
+    train = {row.id for row in done.questions() if row.split == "train"}
+
+    def kept(paths, verdicts):
+        good = {row.path_id for row in verdicts if row.check == "filter" and row.outcome == "keep"}
+        return [path for path in paths if path.id in good]
+
+    teachers, own_kept = kept(done.paths(), done.verdicts()), kept(done.own_paths(), done.own_verdicts())
+    answered = 0
+    for round in (1, 2):
+        for student, style in counts[f"sample@{round}"]["styles"].items():
+            asked = {p.question_id for p in done.own_paths() if p.round == round and p.teacher == student}
+            covered = {p.question_id for p in teachers if p.style == style}
+            before = {
+                p.question_id
+                for p in own_kept
+                if p.round < round and p.teacher == student and p.style == style
+            }
+            assert asked == train - covered - before
+            assert covered
+            answered += len(before - covered)
+    assert answered  # what the first round solved, the second did not ask again
+    assert len(list(done.own_paths())) == counts["sample@1"]["paths"] + counts["sample@2"]["paths"]

@@ -56,6 +56,7 @@ def sample_paths(
     styles: Mapping[str, Style],
     config: RoundsConfig,
     *,
+    kept: Iterable[Path] = (),
     round: int,
     out: TableWriter,
     base_dir: pathlib.Path,
@@ -64,36 +65,44 @@ def sample_paths(
     device: str = "auto",
     progress: Progress,
 ) -> Sampled:
-    """Every student writes `config.samples` paths for every training question.
+    """Every student writes `config.samples` paths for every training question, or for its gaps.
 
-    Rows stand in canonical order: question, student, sample. The teacher of such a path is the
-    student's name, its `round` says which students wrote it.
+    A gap is a question for which `kept`, the pool so far, has no path in the student's style: neither a
+    teacher's nor the student's own. Rows stand in canonical order: question, student, sample. The teacher
+    of such a path is the student's name, its `round` says which students wrote it.
     """
     from qrdistill.questions.answers import extract
     from qrdistill.students.decoding import decode
     from qrdistill.students.loading import load_student
 
-    asked = [question for question in questions if question.split == "train"]
+    train = [question for question in questions if question.split == "train"]
+    names = {settings.name for settings in students}
+    has = {(path.question_id, path.style, path.teacher if path.teacher in names else "") for path in kept}
     dev = [question for question in questions if question.split == "dev"][:_DEV_QUESTIONS]
     progress.start("sample", len(students))
     decodes = tokens = 0
     best: dict[str, str] = {}
-    written: dict[str, list[list[Any]]] = {}
+    written: dict[str, dict[str, list[Any]]] = {}
     for settings in students:
         student = load_student(settings, base_dir=base_dir, device=device, seed=seed)
         accuracy = style_accuracies(student, dev, styles, config.max_tokens)
-        best[settings.name] = max(styles, key=lambda name: accuracy[name])
+        best[settings.name] = style = max(styles, key=lambda name: accuracy[name])
+        asked = train
+        if config.ask == "gaps":
+            authors = ("", settings.name)
+            asked = [row for row in train if not any((row.id, style, author) in has for author in authors)]
         decodes += len(dev) * len(styles) + len(asked) * config.samples
-        prompts = [student_prompt(question.question, styles[best[settings.name]]) for question in asked]
-        written[settings.name] = decode(
+        prompts = [student_prompt(question.question, styles[style]) for question in asked]
+        completions = decode(
             student, prompts, max_tokens=config.max_tokens, temperature=config.temperature,
             samples=config.samples, seed=int(content_hash([seed, round]), 16) % 2**31, batch_size=batch_size,
         )  # fmt: skip
-        progress.advance(student=settings.name, style=best[settings.name])
-    for index, question in enumerate(asked):
+        written[settings.name] = dict(zip((question.id for question in asked), completions, strict=True))
+        progress.advance(student=settings.name, style=style)
+    for question in train:
         for settings in students:
             style = best[settings.name]
-            for sample, completion in enumerate(written[settings.name][index]):
+            for sample, completion in enumerate(written[settings.name].get(question.id, ())):
                 tokens += completion.tokens
                 out.write(
                     Path(
@@ -164,12 +173,13 @@ def agreed_gold(
 
 
 def eligibility(
-    kept: Iterable[Path], students: Sequence[str], peers: str
+    kept: Iterable[Path], students: Sequence[str], peers: str, *, taught: Iterable[Path] = ()
 ) -> tuple[list[Path], dict[str, frozenset[str]]]:
     """Which students may train on which of their kept own paths; identical texts count once.
 
     `own`: a path trains the student that wrote it. `peer`: it trains all others. `fill`: it trains
-    its writer, and those others that have no kept path of their own for the question.
+    its writer, and those others that have no kept path of their own for the question. A teacher's path
+    in `taught` counts as their own for those who write in its style.
     """
     chosen: list[Path] = []
     seen: set[tuple[str, str, str]] = set()
@@ -180,6 +190,11 @@ def eligibility(
             seen.add(mark)
             chosen.append(path)
             has[path.question_id].add(path.teacher)
+    writers: dict[str, set[str]] = defaultdict(set)  # style -> who writes in it
+    for path in chosen:
+        writers[path.style].add(path.teacher)
+    for path in taught:
+        has[path.question_id] |= writers.get(path.style, set())
     allowed: dict[str, frozenset[str]] = {}
     for path in chosen:
         others = frozenset(name for name in students if name != path.teacher)

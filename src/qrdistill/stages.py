@@ -99,6 +99,11 @@ def _training(config: Config, vectors: tuple[str, ...]) -> list[Stage]:
     ]
 
 
+def _pools(config: Config, round: int) -> list[str]:
+    """The folders of tables that tell round `round` which questions to leave out when it samples."""
+    return ["", *(f"rounds/{r}/" for r in range(1, round))] if config.own_paths.ask == "gaps" else []
+
+
 def _rounds(config: Config, vectors: tuple[str, ...]) -> list[Stage]:
     settings = [_training_settings(config), config.own_paths.model_dump(mode="json")]
     checked = [settings, config.filter.model_dump(mode="json")]
@@ -110,11 +115,12 @@ def _rounds(config: Config, vectors: tuple[str, ...]) -> list[Stage]:
             written = (f"{place}paths.parquet",)
             judged = (f"{place}verdicts.parquet",)
             taught = ("questions.parquet", "verdicts.parquet")
+            earlier = [f"{folder}{file}" for folder in _pools(config, round) for file in _TABLES[1:]]
             plan.append(
                 Stage(
                     f"sample@{round}",
                     "train",
-                    ("questions.parquet", f"{before}students"),
+                    ("questions.parquet", f"{before}students", *earlier),
                     written,
                     settings,
                     _sample(round),
@@ -275,7 +281,10 @@ def _train_round(round: int, place: str) -> Callable[[Context], Mapping[str, Any
         students = list(config.students)
         if round:
             own = [path for r in range(1, round + 1) for path in context.kept_paths(f"rounds/{r}/")]
-            own, allowed = eligibility(own, [student.name for student in students], config.own_paths.peers)
+            own, allowed = eligibility(
+                own, [student.name for student in students], config.own_paths.peers,
+                taught=pool if config.own_paths.ask == "gaps" else (),
+            )  # fmt: skip
             pool += own
             if vectors is not None:
                 vectors = np.concatenate([vectors, np.zeros((len(own), vectors.shape[1]), np.float32)])
@@ -315,6 +324,7 @@ def _sample(round: int) -> Callable[[Context], Mapping[str, Any]]:
             sampled = sample_paths(
                 _continued(context, round - 1), list(context.questions().values()),
                 resolve_styles(config.paths.styles), config.own_paths, round=round, out=out,
+                kept=[path for place in _pools(config, round) for path in context.kept_paths(place)],
                 base_dir=context.base_dir, seed=config.seed, batch_size=config.evaluate.batch_size,
                 device=config.train.device, progress=context.progress,
             )  # fmt: skip
