@@ -2,9 +2,10 @@ import json
 
 import pytest
 
+from qrdistill.commands.show import show
 from qrdistill.pipeline import run
 from qrdistill.records import Path, Question
-from qrdistill.rounds import agreed_gold, eligibility, steps_of_round
+from qrdistill.rounds import agreed_gold, eligibility, learnable, steps_of_round
 from qrdistill.students.config import RoundsConfig, TrainConfig
 
 
@@ -53,6 +54,19 @@ def test_a_teachers_path_in_a_students_style_leaves_a_peer_nothing_to_fill():
     }
     other = taught.model_copy(update={"style": "facts"})
     assert eligibility(paths, ["a", "b"], "fill", taught=[other])[1][paths[0].id] == {"a", "b"}
+
+
+def test_what_a_student_solves_nearly_always_adds_nothing():
+    sampled = [own("a", "q1", sample=n) for n in range(4)]  # four times the same right text
+    sampled += [
+        own("a", "q2", text=text, sample=n) for n, text in enumerate(("right", "wrong", "bad", "worse"))
+    ]
+    sampled += [own("b", "q1", text="wrong", sample=n) for n in range(3)] + [own("b", "q1", sample=3)]
+    kept = [sampled[0], sampled[4], sampled[-1]]  # duplicates are dropped by the filter
+    assert learnable(sampled, kept, 1.0) == kept
+    assert learnable(sampled, kept, 0.5) == kept[1:]  # a solves q1 4 of 4 times, q2 once; b solves q1 once
+    assert learnable(sampled, kept, 0.25) == kept[1:]
+    assert learnable(sampled, kept, 0.2) == []
 
 
 def test_a_single_student_has_no_peers():
@@ -108,7 +122,7 @@ def test_two_rounds_run_resume_and_keep_their_lineage(tmp_path, gold):
 
 
 @pytest.mark.slow
-def test_gaps_are_the_questions_without_a_kept_path_in_the_students_style(tmp_path):
+def test_gaps_are_the_questions_without_a_kept_path_in_the_students_style(tmp_path, capsys):
     config = {
         "name": "gaps", "questions": {"train": 30, "dev": 6, "test": 4, "options": {"hard": 0.0}},
         "teachers": [{"name": "t", "kind": "lab", "coverage": 0.6}], "filter": {"judges": ["lab"]},
@@ -142,3 +156,5 @@ def test_gaps_are_the_questions_without_a_kept_path_in_the_students_style(tmp_pa
             answered += len(before - covered)
     assert answered  # what the first round solved, the second did not ask again
     assert len(list(done.own_paths())) == counts["sample@1"]["paths"] + counts["sample@2"]["paths"]
+    show(tmp_path, "own_paths", ["decision=keep"], limit=1000, as_json=True)
+    assert {row["id"] for row in json.loads(capsys.readouterr().out)} == {path.id for path in own_kept}

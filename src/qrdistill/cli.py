@@ -184,7 +184,7 @@ def _print_json(value: Any) -> None:
 @app.command(epilog="Example: qrdistill show runs/lab paths --where style=program --where outcome=drop")
 def show(
     run_dir: Annotated[Path, typer.Argument(help="A run directory.", show_default=False)],
-    what: Annotated[str, typer.Argument(help="questions, paths, verdicts, filter, routing, answers, failures or scores")] = "scores",
+    what: Annotated[str, typer.Argument(help="questions, paths, verdicts, own_paths, own_verdicts, filter, routing, answers, failures or scores")] = "scores",
     where: Annotated[list[str] | None, typer.Option("--where", "-w", help="column=value, repeatable; ~ for 'contains': text~'12 +'.", show_default=False)] = None,
     limit: Annotated[int, typer.Option(help="At most so many rows.")] = 20,
     as_json: AsJson = False,

@@ -23,6 +23,8 @@ _TABLES: dict[str, tuple[str, type[records.Record], tuple[str, ...]]] = {
     "questions": ("questions.parquet", records.Question, ("id", "split", "family", "question", "gold")),
     "paths": ("paths.parquet", records.Path, ("id", "decision", "answer", "text")),
     "verdicts": ("verdicts.parquet", records.Verdict, ("path_id", "check", "outcome", "judge", "reason")),
+    "own_paths": ("own_paths.parquet", records.Path, ("id", "decision", "answer", "text")),
+    "own_verdicts": ("own_verdicts.parquet", records.Verdict, ("path_id", "check", "outcome", "judge", "reason")),
     "routing": ("assignments.parquet", records.Assignment, ("step", "path_id", "student", "probability", "chosen", "nll")),
     "answers": ("answers.parquet", records.Answer, ("student", "question_id", "style", "correct", "answer", "text")),
     "failures": ("failures.parquet", records.Failure, ("question_id", "teacher", "style", "sample", "reason")),
@@ -46,7 +48,8 @@ def show(run_dir: Path, what: str, where: Sequence[str], *, limit: int = 20, as_
     file, record, columns = _TABLES[what]
     rows = _rows(run_dir, file, record)
     tests = [
-        _test(text, {*record.model_fields, *(("decision",) if what == "paths" else ())}) for text in where
+        _test(text, {*record.model_fields, *(("decision",) if record is records.Path else ())})
+        for text in where
     ]
     chosen = [row for row in rows if all(test(row) for test in tests)]
     if as_json:
@@ -90,7 +93,7 @@ def _existing(run_dir: Path, file: str) -> Path:
 def _rows(run_dir: Path, file: str, record: type[records.Record]) -> Iterator[dict[str, Any]]:
     path = _existing(run_dir, file)
     decisions: dict[str, str] = {}
-    verdicts = run_dir / "verdicts.parquet"
+    verdicts = run_dir / file.replace("paths", "verdicts")
     if record is records.Path and verdicts.exists():
         for row in read_table(verdicts, records.Verdict):
             if row.check == "filter":
