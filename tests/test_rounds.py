@@ -5,7 +5,7 @@ import pytest
 from qrdistill.commands.show import show
 from qrdistill.pipeline import run
 from qrdistill.records import Path, Question
-from qrdistill.rounds import agreed_gold, eligibility, learnable, steps_of_round
+from qrdistill.rounds import agreed_gold, eligibility, steps_of_round
 from qrdistill.students.config import RoundsConfig, TrainConfig
 
 
@@ -56,19 +56,6 @@ def test_a_teachers_path_in_a_students_style_leaves_a_peer_nothing_to_fill():
     assert eligibility(paths, ["a", "b"], "fill", taught=[other])[1][paths[0].id] == {"a", "b"}
 
 
-def test_what_a_student_solves_nearly_always_adds_nothing():
-    sampled = [own("a", "q1", sample=n) for n in range(4)]  # four times the same right text
-    sampled += [
-        own("a", "q2", text=text, sample=n) for n, text in enumerate(("right", "wrong", "bad", "worse"))
-    ]
-    sampled += [own("b", "q1", text="wrong", sample=n) for n in range(3)] + [own("b", "q1", sample=3)]
-    kept = [sampled[0], sampled[4], sampled[-1]]  # duplicates are dropped by the filter
-    assert learnable(sampled, kept, 1.0) == kept
-    assert learnable(sampled, kept, 0.5) == kept[1:]  # a solves q1 4 of 4 times, q2 once; b solves q1 once
-    assert learnable(sampled, kept, 0.25) == kept[1:]
-    assert learnable(sampled, kept, 0.2) == []
-
-
 def test_a_single_student_has_no_peers():
     assert eligibility([own("a")], ["a"], "peer") == ([], {"1/q1/a/vanilla/0": frozenset()})
 
@@ -100,7 +87,7 @@ def test_two_rounds_run_resume_and_keep_their_lineage(tmp_path, gold):
         "name": "rounds", "questions": {"train": 12, "dev": 4, "test": 4},
         "teachers": [{"name": "t", "kind": "lab", "coverage": 0.5}],
         "train": {"steps": 8, "rounds": 2, "paths_per_step": 6, "warmup": 2},
-        "own_paths": {"samples": 2, "max_tokens": 40, "gold": gold}, "evaluate": {"max_tokens": 40, "free": False},
+        "own_paths": {"ask": "all", "samples": 2, "max_tokens": 40, "gold": gold}, "evaluate": {"max_tokens": 40, "free": False},
     }  # fmt: skip
     done = run(config, tmp_path, until="train")
     stages = json.loads((tmp_path / "manifest.json").read_text())["stages"]
@@ -127,7 +114,7 @@ def test_gaps_are_the_questions_without_a_kept_path_in_the_students_style(tmp_pa
         "name": "gaps", "questions": {"train": 30, "dev": 6, "test": 4, "options": {"hard": 0.0}},
         "teachers": [{"name": "t", "kind": "lab", "coverage": 0.6}], "filter": {"judges": ["lab"]},
         "train": {"steps": 8, "rounds": 2, "paths_per_step": 6, "warmup": 2},
-        "own_paths": {"samples": 3, "max_tokens": 60, "ask": "gaps"}, "evaluate": {"max_tokens": 60, "free": False},
+        "own_paths": {"samples": 3, "max_tokens": 60}, "evaluate": {"max_tokens": 60, "free": False},
     }  # fmt: skip
     done = run(config, tmp_path, until="train")
     counts = {

@@ -172,26 +172,6 @@ def agreed_gold(
     return replaced, {"precision": right / max(1, agreed), "coverage": agreed / max(1, asked)}
 
 
-def learnable(sampled: Iterable[Path], kept: Sequence[Path], max_pass_rate: float) -> list[Path]:
-    """Those kept paths of one round whose question their student does not solve nearly always already.
-
-    A question's pass rate is the share of the student's samples in the round that say what a kept one says.
-    What it solves nearly always teaches it little, and would crowd out the questions that it rarely solves.
-    """
-    right = {(path.question_id, path.teacher, path.text) for path in kept}
-    asked: Counter[tuple[str, str]] = Counter()
-    passed: Counter[tuple[str, str]] = Counter()
-    for path in sampled:
-        asked[path.question_id, path.teacher] += 1
-        passed[path.question_id, path.teacher] += (path.question_id, path.teacher, path.text) in right
-
-    def rate(path: Path) -> float:
-        key = (path.question_id, path.teacher)
-        return passed[key] / asked[key]
-
-    return [path for path in kept if rate(path) <= max_pass_rate]
-
-
 def eligibility(
     kept: Iterable[Path], students: Sequence[str], peers: str, *, taught: Iterable[Path] = ()
 ) -> tuple[list[Path], dict[str, frozenset[str]]]:

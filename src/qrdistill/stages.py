@@ -280,7 +280,7 @@ def _train_round(round: int, place: str) -> Callable[[Context], Mapping[str, Any
         allowed: dict[str, frozenset[str]] = {}
         students = list(config.students)
         if round:
-            own = [path for r in range(1, round + 1) for path in _own_paths(context, f"rounds/{r}/")]
+            own = [path for r in range(1, round + 1) for path in context.kept_paths(f"rounds/{r}/")]
             own, allowed = eligibility(
                 own, [student.name for student in students], config.own_paths.peers,
                 taught=pool if config.own_paths.ask == "gaps" else (),
@@ -304,14 +304,6 @@ def _train_round(round: int, place: str) -> Callable[[Context], Mapping[str, Any
         return _plain(result)
 
     return run
-
-
-def _own_paths(context: Context, place: str) -> list[ReasoningPath]:
-    """The paths of one round that train."""
-    from qrdistill.rounds import learnable
-
-    sampled = read_table(context.folder / place / "paths.parquet", ReasoningPath)
-    return learnable(sampled, context.kept_paths(place), context.config.own_paths.max_pass_rate)
 
 
 def _continued(context: Context, round: int) -> list[Any]:

@@ -74,11 +74,8 @@ class RoundsConfig(Settings):
     """How the students' own paths join the pool (`train.rounds` > 0)."""
 
     warm_share: float = Field(default=0.2, gt=0, lt=1)  # of train.steps, spent on the teachers' paths first
-    ask: Literal["all", "gaps"] = "all"  # gaps: only where the student's style has no kept path yet
-    samples: int = Field(default=4, gt=0)  # paths per question that is asked, and student
-    max_pass_rate: float = Field(
-        default=1.0, gt=0, le=1
-    )  # a question that its student solves more often adds none
+    ask: Literal["all", "gaps"] = "gaps"  # gaps: only where the student's style has no kept path yet
+    samples: int = Field(default=8, gt=0)  # paths per question that is asked, and student
     temperature: float = Field(default=0.8, gt=0)
     max_tokens: int = Field(default=160, gt=0)
     peers: Literal["own", "peer", "fill"] = "fill"  # fill: a peer's path only where the student has none

@@ -70,7 +70,7 @@ def _own(config: Config) -> list[Arm]:
         base,
         variant("own", "then own paths only", peers="own"),
         variant("fill", "then own paths, a peer's where there is none", peers="fill"),
-        variant("gaps", "then own paths where its style has none yet", peers="fill", ask="gaps"),
+        variant("everywhere", "then own paths, asked for every question", peers="fill", ask="all", samples=4),
         variant("peer", "then peers' paths only", peers="peer"),
         variant(
             "no-gold", "then own paths by the students' agreement, without gold", peers="fill", gold=False
@@ -189,8 +189,7 @@ PLANS = {
             ("own", "best-style", "Do own verified paths help?"),
             ("fill", "best-style", "Do own paths help, with a peer's where there is none?"),
             ("fill", "own", "Does a peer's path help where a student has none of its own?"),
-            ("gaps", "best-style", "Do own paths help, asked only where the student's style has none?"),
-            ("gaps", "fill", "Is asking for the gaps as good as asking for every question?"),
+            ("fill", "everywhere", "Is asking for the gaps as good as asking for every question?"),
             ("peer", "best-style", "Do peers' paths alone help?"),
             ("no-gold", "best-style", "Do own paths help without gold answers?"),
             ("fill", "no-gold", "What is the gold answer worth?"),
