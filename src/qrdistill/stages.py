@@ -308,8 +308,11 @@ def _train_round(round: int, place: str) -> Callable[[Context], Mapping[str, Any
 
 def _continued(context: Context, round: int) -> list[Any]:
     """The students as an earlier round left them."""
+    folder = (
+        context.folder.absolute() / f"rounds/{round}/students"
+    )  # a relative one would be the config file's
     return [
-        student.model_copy(update={"model": str(context.folder / f"rounds/{round}/students/{student.name}")})
+        student.model_copy(update={"model": str(folder / student.name)})
         for student in context.config.students
     ]
 
