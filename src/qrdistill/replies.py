@@ -19,7 +19,7 @@ import time
 import uuid
 import zlib
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -376,11 +376,10 @@ def _json_or_text(text: str) -> Any:
 def _birth(pid: int) -> str:
     """When a process began, so that a number given out again is not taken for it; '' if it is gone."""
     try:
-        os.kill(pid, 0)
+        with suppress(PermissionError):  # it lives, under another user
+            os.kill(pid, 0)
     except ProcessLookupError:
         return ""
-    except PermissionError:
-        pass  # it lives, under another user
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -307,10 +307,8 @@ def _train_round(round: int, place: str) -> Callable[[Context], Mapping[str, Any
 
 
 def _continued(context: Context, round: int) -> list[Any]:
-    """The students as an earlier round left them."""
-    folder = (
-        context.folder.absolute() / f"rounds/{round}/students"
-    )  # a relative one would be the config file's
+    """The students as an earlier round left them; a relative path would be looked for beside the config file."""
+    folder = context.folder.absolute() / f"rounds/{round}/students"
     return [
         student.model_copy(update={"model": str(folder / student.name)})
         for student in context.config.students

@@ -1,8 +1,10 @@
 """Makes the lab's base students: `python -m qrdistill.lab.make_students [NAME...] [--to DIR]`.
 
 The tiny ones take about 110 seconds of one core each, and are deterministic on one machine: everything
-follows from the seed, on one thread. The large ones want a GPU. The schedule counts tokens, not steps: the learning rate falls along a cosine over
-`--tokens`, and of the last tenths of the training the weights with the best dev accuracy are kept.
+follows from the seed, on one thread. The large ones want a GPU.
+
+The schedule counts tokens, not steps: the learning rate falls along a cosine over `--tokens`, and of the
+last tenths of the training the weights with the best dev accuracy are kept.
 """
 
 from __future__ import annotations

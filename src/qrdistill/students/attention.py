@@ -159,14 +159,14 @@ def attention(
 ) -> tuple[Tensor, Tensor | None]:
     """The signature is transformers'; see AttentionPlan for shapes.
 
-    Raises NotImplementedError for what no plan honours (attention sinks, position biases): to leave it out
-    would be wrong without a word.
+    Raises ValueError for what no plan honours (attention sinks, position biases): to leave it out would be
+    wrong without a word. `loading.packs_exactly` finds it, and the student keeps its own, padded attention.
     """
     if plan is None:
         return _without_plan(module, query, key, value, attention_mask, **settings)
     unknown = [key for key, given in settings.items() if given is not None and key not in _HONOURED]
     if unknown:
-        raise NotImplementedError(f"packed attention does not know {', '.join(unknown)}")
+        raise ValueError(f"packed attention does not know {', '.join(unknown)}")
     scaling: float | None = settings.get("scaling")
     rules = Rules(
         scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
