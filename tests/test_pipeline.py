@@ -139,3 +139,12 @@ def test_a_run_is_read_through_records(tmp_path):
 def test_an_unknown_stage_is_named(tmp_path):
     with pytest.raises(InputError, match="no stage 'trian'"):
         stages_run(tmp_path, until="trian")
+
+
+def test_a_student_that_the_lab_does_not_have_is_named_with_its_config_key(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("name: x\nstudents:\n  - {name: a, model: 'lab:mistral-large'}\n")
+    with pytest.raises(
+        InputError, match=r"config\.yaml:3: students\.0\.model: .*make_students mistral-large"
+    ):
+        run(config, tmp_path / "run", until="train")

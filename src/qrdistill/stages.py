@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qrdistill.config import Config
-from qrdistill.errors import InputError
+from qrdistill.errors import ConfigError, InputError
 from qrdistill.progress import Aside, Progress
 from qrdistill.records import Answer, Assignment, Failure, Question, Truth, Verdict
 from qrdistill.records import Path as ReasoningPath
@@ -163,11 +163,14 @@ def _training_settings(config: Config) -> object:
         "gradient_checkpointing",
     ):  # fmt: skip
         del settings["train"][name]
-    for student in settings["students"]:
+    for index, student in enumerate(settings["students"]):
         if student["model"].startswith("lab:"):
             from qrdistill.lab import student_folder
 
-            student["model"] = str(student_folder(student["model"].removeprefix("lab:")))
+            try:
+                student["model"] = str(student_folder(student["model"].removeprefix("lab:")))
+            except InputError as error:
+                raise ConfigError(str(error), key=f"students.{index}.model") from error
     return settings
 
 
