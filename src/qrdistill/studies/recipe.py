@@ -34,7 +34,7 @@ def recipe(setup: Setup) -> dict[str, Any]:
     ]
     conditions = variants(setup.config)
     if setup.config.questions.task == "lab":
-        conditions.insert(1, scarce(setup.config))
+        conditions.append(scarce(setup.config))
     arms = choose([*rivals, *candidates], setup.arms)
     recipes = [arm.name for arm in arms if arm.name in RECIPES]
     titles: dict[str, tuple[str, str]] = {arm.name: (arm.title, arm.group) for arm in arms}
