@@ -24,7 +24,7 @@ RECIPES = ("learned", "best-own")
 
 def recipe(setup: Setup) -> dict[str, Any]:
     """Runs the study and writes study.json and report.html."""
-    rivals = [arm for arm in baselines(setup.config) if arm.name != "all-wide"]
+    rivals = baselines(setup.config)
     # sampled answers, so that the vote has self-consistency at equal decodes beside it
     sampled = {"evaluate.samples": max(5, setup.config.evaluate.samples)}
     candidates = [
