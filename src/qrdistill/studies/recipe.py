@@ -70,8 +70,8 @@ def _against(
     note: str,
 ) -> list[dict[str, Any]]:  # fmt: skip
     rows: list[dict[str, Any]] = []
-    for first in firsts:
-        for second in seconds:
+    for index, first in enumerate(firsts):
+        for second in (*seconds, *firsts[:index]):  # the recipe stands beside the paper's method too
             if found := compare(mine[first], theirs[second]):
                 rows.append(
                     {"question": f"Is {first} above {second}{note}?", **asdict(found), "claims": found.claims}
