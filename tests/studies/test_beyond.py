@@ -93,10 +93,17 @@ def test_small_studies_run_and_explain_themselves(tmp_path: Path) -> None:
     def setup(name: str, *arms: str) -> Setup:
         return Setup(Config.model_validate(SMALL), tmp_path / name, Silent(), seeds=(0,), arms=arms)
 
-    found = vote(setup("vote", "learned"))
+    found = vote(setup("vote", "learned", "best-style"))
     ways = {row["name"] for row in found["methods"]["even"]["learned"]}
     assert {"weighted vote", "judge fallback", "self-consistency, 8 samples"} <= ways
+    (between,) = found["conditions"]["uneven"]["comparisons"]
+    votes = {
+        arm: found["conditions"]["uneven"]["arms"][arm]["vote"]["estimate"]
+        for arm in ("learned", "best-style")
+    }
+    assert between["difference"] == pytest.approx(votes["learned"] - votes["best-style"])
     page = (tmp_path / "vote/report.html").read_text()
+    assert "Is the vote of learned above the vote of best-style?" in page
     assert "judge fallback" in page
     assert "uneven teacher" in page
     told = study("teachers", setup("teachers", "halves-learned"))["told_apart"]

@@ -17,11 +17,17 @@ from qrdistill.scores.statistics import Interval, over_seeds
 from qrdistill.store import write_json
 from qrdistill.studies.ablation import summarise, tuned_arms
 from qrdistill.studies.arms import by_name, choose
-from qrdistill.studies.page import interval, write_pages
+from qrdistill.studies.collect import Outcome, compare
+from qrdistill.studies.page import interval, sentence, write_pages
 from qrdistill.studies.study import Setup, established, finite, run_arms, run_name, variants
 
 SAMPLES = 8  # sampled answers of each student's best style: what self-consistency may spend
-ARMS = ("all", "best-style", "fixed-loss", "learned")
+ARMS = ("all", "best-style", "best-own", "fixed-loss", "learned")
+ACROSS = (
+    ("learned", "best-style"),
+    ("learned", "best-own"),
+    ("best-own", "best-style"),
+)  # whose votes are compared
 CAVEAT = (
     "Voters, their weights and the best pair are chosen on dev. Equal cost is counted in decodes; self-consistency "
     "gets one more where a vote's mean is no whole number."
@@ -54,7 +60,10 @@ def vote(setup: Setup) -> dict[str, Any]:
     for variant in variants(setup.config):
         chosen = tuned_arms(setup, variant, arms)
         outcomes = run_arms(setup, variant, arms, chosen, extra)
-        result["conditions"][variant.name] = summarise(variant, outcomes, chosen, [])
+        between = _between(outcomes)
+        result["conditions"][variant.name] = {
+            **summarise(variant, outcomes, chosen, []), "comparisons": between,
+        }  # fmt: skip
         found = {
             arm.name: methods(
                 [setup.folder / run_name(variant, arm.name, seed, chosen) for seed in setup.seeds]
@@ -73,11 +82,22 @@ def vote(setup: Setup) -> dict[str, Any]:
             for one in rows
             if one.name in ("weighted vote", "judge fallback")
         ]
+        findings += [f"{variant.title}: {sentence(row, titles)}" for row in between]
     write_pages(
         setup, result, "Votes", "What do several answers per question bring, at their decoding cost?", parts,
         findings=findings, caveats=[CAVEAT],
     )  # fmt: skip
     return finite(result)
+
+
+def _between(outcomes: Mapping[str, list[Outcome]]) -> list[dict[str, Any]]:
+    """The weighted votes of two arms, each at its own decodes."""
+    return [
+        {"question": f"Is the vote of {first} above the vote of {second}?", **asdict(found), "claims": found.claims}
+        for first, second in ACROSS
+        if first in outcomes and second in outcomes
+        and (found := compare(outcomes[first], outcomes[second], "vote"))
+    ]  # fmt: skip
 
 
 def methods(folders: Sequence[Path]) -> list[Method]:
