@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +97,19 @@ def test_small_studies_run_and_explain_themselves(tmp_path: Path) -> None:
     found = vote(setup("vote", "learned", "best-style"))
     ways = {row["name"] for row in found["methods"]["even"]["learned"]}
     assert {"weighted vote", "judge fallback", "self-consistency, 8 samples"} <= ways
-    (between,) = found["conditions"]["uneven"]["comparisons"]
+    between, sampled = found["conditions"]["uneven"]["comparisons"]
     votes = {
         arm: found["conditions"]["uneven"]["arms"][arm]["vote"]["estimate"]
         for arm in ("learned", "best-style")
     }
     assert between["difference"] == pytest.approx(votes["learned"] - votes["best-style"])
+    spent = next(one for one in found["methods"]["uneven"]["learned"] if one["name"] == "weighted vote")[
+        "decodes"
+    ]
+    assert (
+        sampled["question"]
+        == f"Is the vote of learned above {max(2, math.ceil(spent))} sampled answers of best-style?"
+    )
     page = (tmp_path / "vote/report.html").read_text()
     assert "Is the vote of learned above the vote of best-style?" in page
     assert "judge fallback" in page

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from qrdistill.scores.statistics import Interval, over_seeds
 from qrdistill.store import write_json
 from qrdistill.studies.ablation import summarise, tuned_arms
 from qrdistill.studies.arms import by_name, choose
-from qrdistill.studies.collect import Outcome, compare
+from qrdistill.studies.collect import Comparison, Outcome, compare
 from qrdistill.studies.page import interval, sentence, write_pages
 from qrdistill.studies.study import Setup, established, finite, run_arms, run_name, variants
 
@@ -60,16 +61,15 @@ def vote(setup: Setup) -> dict[str, Any]:
     for variant in variants(setup.config):
         chosen = tuned_arms(setup, variant, arms)
         outcomes = run_arms(setup, variant, arms, chosen, extra)
-        between = _between(outcomes)
+        folders = {
+            arm.name: [setup.folder / run_name(variant, arm.name, seed, chosen) for seed in setup.seeds]
+            for arm in arms
+        }
+        found = {name: methods(runs) for name, runs in folders.items()}
+        between = _between(outcomes, found, folders)
         result["conditions"][variant.name] = {
             **summarise(variant, outcomes, chosen, []), "comparisons": between,
         }  # fmt: skip
-        found = {
-            arm.name: methods(
-                [setup.folder / run_name(variant, arm.name, seed, chosen) for seed in setup.seeds]
-            )
-            for arm in arms
-        }
         result["methods"][variant.name] = {
             name: [asdict(one) for one in rows] for name, rows in found.items()
         }
@@ -90,14 +90,36 @@ def vote(setup: Setup) -> dict[str, Any]:
     return finite(result)
 
 
-def _between(outcomes: Mapping[str, list[Outcome]]) -> list[dict[str, Any]]:
-    """The weighted votes of two arms, each at its own decodes."""
-    return [
-        {"question": f"Is the vote of {first} above the vote of {second}?", **asdict(found), "claims": found.claims}
-        for first, second in ACROSS
-        if first in outcomes and second in outcomes
-        and (found := compare(outcomes[first], outcomes[second], "vote"))
-    ]  # fmt: skip
+def _between(
+    outcomes: Mapping[str, list[Outcome]], found: Mapping[str, Sequence[Method]], folders: Mapping[str, Sequence[Path]]
+) -> list[dict[str, Any]]:  # fmt: skip
+    """One arm's weighted vote against another's, and against its self-consistency over no fewer decodes."""
+    rows: list[dict[str, Any]] = []
+
+    def add(question: str, change: Comparison | None) -> None:
+        if change is not None:
+            rows.append({"question": question, **asdict(change), "claims": change.claims})
+
+    for first, second in ACROSS:
+        if first not in outcomes or second not in outcomes:
+            continue
+        add(
+            f"Is the vote of {first} above the vote of {second}?",
+            compare(outcomes[first], outcomes[second], "vote"),
+        )
+        decodes = next((one.decodes for one in found[first] if one.name == "weighted vote"), 0.0)
+        samples = max(2, ceil(decodes))
+        name = f"self-consistency, {samples} samples"
+        sampled = [
+            replace(outcome, consistency=ways[name]["accuracy"])
+            for outcome, folder in zip(outcomes[second], folders[second], strict=True)
+            if name in (ways := _rows(json.loads((folder / "scores.json").read_text())))
+        ]
+        add(
+            f"Is the vote of {first} above {samples} sampled answers of {second}?",
+            compare(outcomes[first], sampled, "vote", against="consistency") if sampled else None,
+        )
+    return rows
 
 
 def methods(folders: Sequence[Path]) -> list[Method]:
