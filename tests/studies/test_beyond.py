@@ -110,6 +110,10 @@ def test_small_studies_run_and_explain_themselves(tmp_path: Path) -> None:
         sampled["question"]
         == f"Is the vote of learned above {max(2, math.ceil(spent))} sampled answers of best-style?"
     )
+    ways_of_second = {row["name"]: row for row in found["methods"]["uneven"]["best-style"]}
+    second = ways_of_second[f"self-consistency, {max(2, math.ceil(spent))} samples"]["accuracy"]
+    assert second.keys() == {"estimate", "low", "high", "n"}
+    assert sampled["difference"] == pytest.approx(votes["learned"] - second["estimate"])
     page = (tmp_path / "vote/report.html").read_text()
     assert "Is the vote of learned above the vote of best-style?" in page
     assert "judge fallback" in page

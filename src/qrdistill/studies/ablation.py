@@ -86,7 +86,7 @@ def summarise(
     for first, second, question in questions:
         for mode in ("styled", "free"):
             if first in found and second in found and (result := compare(found[first], found[second], mode)):
-                comparisons.append({"question": question, **asdict(result), "claims": result.claims})
+                comparisons.append(result.answers(question))
     return {
         "title": variant.title,
         "arms": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -122,6 +122,10 @@ class Comparison:
         Seeds that all give the same difference, as few coarse ones may, say nothing of their spread.
         """
         return self.high - self.low > 1e-9 and (self.low > 0 or self.high < 0)
+
+    def answers(self, question: str) -> dict[str, Any]:
+        """As a study's JSON holds it: the question and every figure."""
+        return {"question": question, **asdict(self), "claims": self.claims}
 
 
 def compare(

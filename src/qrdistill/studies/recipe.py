@@ -9,7 +9,7 @@ little.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from qrdistill.store import write_json
@@ -73,9 +73,7 @@ def _against(
     for index, first in enumerate(firsts):
         for second in (*seconds, *firsts[:index]):  # the recipe stands beside the paper's method too
             if found := compare(mine[first], theirs[second]):
-                rows.append(
-                    {"question": f"Is {first} above {second}{note}?", **asdict(found), "claims": found.claims}
-                )
+                rows.append(found.answers(f"Is {first} above {second}{note}?"))
     return rows
 
 
@@ -84,6 +82,5 @@ def _votes(recipes: Sequence[str], outcomes: Mapping[str, list[Outcome]]) -> lis
     rows: list[dict[str, Any]] = []
     for name in recipes:
         if found := compare(outcomes[name], outcomes[name], "vote", against="consistency"):
-            question = f"Does the vote of {name} beat self-consistency at equal decodes?"
-            rows.append({"question": question, **asdict(found), "claims": found.claims})
+            rows.append(found.answers(f"Does the vote of {name} beat self-consistency at equal decodes?"))
     return rows

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,13 @@ class Method:
     over_single: Interval | None
     over_equal_cost: Interval | None
 
+    def figures(self) -> dict[str, Any]:
+        """As the study's JSON holds it: every interval with its names."""
+        return {
+            key: value._asdict() if isinstance(value, Interval) else value
+            for key, value in vars(self).items()
+        }
+
 
 def vote(setup: Setup) -> dict[str, Any]:
     """Runs the study and writes study.json and report.html."""
@@ -71,7 +78,7 @@ def vote(setup: Setup) -> dict[str, Any]:
             **summarise(variant, outcomes, chosen, []), "comparisons": between,
         }  # fmt: skip
         result["methods"][variant.name] = {
-            name: [asdict(one) for one in rows] for name, rows in found.items()
+            name: [one.figures() for one in rows] for name, rows in found.items()
         }
         write_json(setup.folder / "study.json", finite(result))
         titles = {arm.name: arm.title for arm in arms}
@@ -98,7 +105,7 @@ def _between(
 
     def add(question: str, change: Comparison | None) -> None:
         if change is not None:
-            rows.append({"question": question, **asdict(change), "claims": change.claims})
+            rows.append(change.answers(question))
 
     for first, second in ACROSS:
         if first not in outcomes or second not in outcomes:
@@ -113,7 +120,7 @@ def _between(
         sampled = [
             replace(outcome, consistency=ways[name]["accuracy"])
             for outcome, folder in zip(outcomes[second], folders[second], strict=True)
-            if name in (ways := _rows(json.loads((folder / "scores.json").read_text())))
+            if name in (ways := _rows(folder))
         ]
         add(
             f"Is the vote of {first} above {samples} sampled answers of {second}?",
@@ -124,14 +131,15 @@ def _between(
 
 def methods(folders: Sequence[Path]) -> list[Method]:
     """Every way to answer that all of the runs have, cheapest first."""
-    runs = [_rows(json.loads((folder / "scores.json").read_text())) for folder in folders]
+    runs = [_rows(folder) for folder in folders]
     shared = [name for name in runs[0] if all(name in run for run in runs)]
     found = [_method(name, [run[name] for run in runs]) for name in shared]
     return sorted(found, key=lambda one: one.decodes)
 
 
-def _rows(scores: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def _rows(folder: Path) -> dict[str, Mapping[str, Any]]:
     """One run's ensembles under names that do not depend on who took part."""
+    scores = json.loads((folder / "scores.json").read_text())
     every = {one["name"]: one for one in scores["ensembles"]}
     group = "pairs" if "majority, pairs" in every else "students"
     found = {
