@@ -12,16 +12,16 @@ import argparse
 import random
 import tempfile
 import warnings
-from pathlib import Path as Folder
+from pathlib import Path
 from typing import Any
 
 import tiny
 import torch
 
 from qrdistill.students.config import StudentConfig
-from qrdistill.students.decoding import decode_requests
+from qrdistill.students.decode.decode import decode_requests
+from qrdistill.students.decode.sampler import Request
 from qrdistill.students.loading import load_student
-from qrdistill.students.sampling import Request
 from qrdistill.students.student import Student
 
 
@@ -47,17 +47,13 @@ def generate(model: Any, prompts: list[tuple[int, ...]], limits: list[int], batc
         ends = torch.tensor([limits[at] for at in part])
 
         class Drawn(StoppingCriteria):
-            def __call__(
-                self, ids: Any, scores: Any, longest: int = longest, ends: Any = ends, **_: Any
-            ) -> Any:
+            def __call__(self, ids: Any, scores: Any, longest: int = longest, ends: Any = ends, **_: Any) -> Any:
                 return ids.shape[1] - longest >= ends
 
         model.generate(
             tokens,
             attention_mask=mask,
-            generation_config=GenerationConfig(
-                max_new_tokens=int(ends.max()), do_sample=False, pad_token_id=1
-            ),
+            generation_config=GenerationConfig(max_new_tokens=int(ends.max()), do_sample=False, pad_token_id=1),
             stopping_criteria=StoppingCriteriaList([Drawn()]),
         )
     return sum(limits)
@@ -77,13 +73,11 @@ def main() -> None:
     rows: dict[str, tuple[float, str, str]] = {}
     with tempfile.TemporaryDirectory() as work:
         for family in tiny.FAMILIES:
-            folder = tiny.make_student(family, Folder(work, family))
-            student = load_student(StudentConfig(name=family, model=str(folder)), base_dir=Folder(work))
+            folder = tiny.make_student(family, Path(work, family))
+            student = load_student(StudentConfig(name=family, model=str(folder)), base_dir=Path(work))
             student.codec.stop_ids = frozenset()
             plain = AutoModelForCausalLM.from_pretrained(folder).eval()
-            prompts = [
-                student.codec.prompt_ids(tiny.words(draw, draw.randint(40, 80)) + "\n") for _ in limits
-            ]
+            prompts = [student.codec.prompt_ids(tiny.words(draw, draw.randint(40, 80)) + "\n") for _ in limits]
             rates = tiny.interleave(
                 {
                     "ours": lambda s=student, p=prompts: ours(s, p, limits, 64),

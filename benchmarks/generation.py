@@ -25,14 +25,14 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from qrdistill.paths.config import OpenAITeacher, PathsConfig
+from qrdistill.base.records import Failure, Question, ReasoningPath, Truth
+from qrdistill.base.store import TableWriter
+from qrdistill.llm.config import OpenAITeacher
+from qrdistill.llm.reply_cache import Reply, ReplyCache
+from qrdistill.paths.config import PathsConfig
 from qrdistill.paths.generate import GenerateWriters, Spending, generate
-from qrdistill.paths.slots import ChatRequests
 from qrdistill.paths.styles import resolve_styles
-from qrdistill.records import Failure, Question, Truth
-from qrdistill.records import Path as PathRecord
-from qrdistill.replies import Reply, ReplyCache
-from qrdistill.store import TableWriter
+from qrdistill.paths.wanted_paths import ChatRequests
 
 CONCURRENCY, LATENCY = 64, 0.05
 CONFIG = PathsConfig(per_style=1)
@@ -64,14 +64,12 @@ def ours(folder: Path, url: str, number: int) -> Spending:
     folder.mkdir(parents=True, exist_ok=True)
     with (
         ReplyCache(folder / "replies.sqlite") as cache,
-        TableWriter(folder / "paths.parquet", PathRecord) as paths,
+        TableWriter(folder / "paths.parquet", ReasoningPath) as paths,
         TableWriter(folder / "failures.parquet", Failure) as failures,
         TableWriter(folder / "truth.parquet", Truth) as truth,
     ):
         out = GenerateWriters(paths, failures, truth)
-        return generate(
-            questions(number), [teacher(url)], CONFIG, out=out, cache=cache, base_dir=folder, seed=0
-        )
+        return generate(questions(number), [teacher(url)], CONFIG, out=out, cache=cache, base_dir=folder, seed=0)
 
 
 async def bare(url: str, number: int) -> int:
@@ -80,9 +78,7 @@ async def bare(url: str, number: int) -> int:
 
     with tempfile.TemporaryDirectory() as folder, ReplyCache(Path(folder) / "c.sqlite") as cache:
         styles = list(resolve_styles(CONFIG.styles).values())
-        requests = iter(
-            ChatRequests(teacher(url), questions(number), styles, 1, cache=cache, base_dir=Path(folder))
-        )
+        requests = iter(ChatRequests(teacher(url), questions(number), styles, 1, cache=cache, base_dir=Path(folder)))
         client = openai.AsyncOpenAI(api_key="none", base_url=url, max_retries=0)
         characters = 0
 
@@ -196,9 +192,7 @@ def replay_here(folder: Path, number: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=3000, help="per round and side")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--replies", type=int, default=100_000)

@@ -12,20 +12,21 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path as Folder
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import tiny
 import torch
 
+from qrdistill.base.progress import Silent
 from qrdistill.paths.styles import STYLES
-from qrdistill.progress import Silent
 from qrdistill.routing.config import RouterConfig
 from qrdistill.students import student as student_module
-from qrdistill.students.config import MutualConfig, StudentConfig, TrainConfig
-from qrdistill.students.loop import train
-from qrdistill.students.optimizers import Group
+from qrdistill.students.config import StudentConfig
+from qrdistill.training.config import MutualConfig, TrainConfig
+from qrdistill.training.optimizers import Group
+from qrdistill.training.train import train
 
 
 class Turns(Silent):
@@ -85,7 +86,7 @@ class Turns(Silent):
         return timed
 
 
-def students_of(count: int, work: Folder) -> list[StudentConfig]:
+def students_of(count: int, work: Path) -> list[StudentConfig]:
     """One family: cost may differ by the number of students only."""
     for at in range(count):
         if not (work / f"joint-{at}").exists():
@@ -93,7 +94,7 @@ def students_of(count: int, work: Folder) -> list[StudentConfig]:
     return [StudentConfig(name=f"s{at}", model=str(work / f"joint-{at}")) for at in range(count)]
 
 
-def measure(rounds: int, work: Folder) -> dict[str, tuple[float, str, str]]:
+def measure(rounds: int, work: Path) -> dict[str, tuple[float, str, str]]:
     """Whole `train` runs, step by step in turn: data, routing, ledger, updates, metrics and all.
 
     All arms draw the same paths at the same step, so a step is compared with that very step of another arm.
@@ -101,25 +102,34 @@ def measure(rounds: int, work: Folder) -> dict[str, tuple[float, str, str]]:
     questions, paths, embeddings = tiny.pool(24)
     num_steps = 4 * rounds
 
-    def arm(
-        kind: str, num_students: int, share: float = 0.0, peer: str = "ledger"
-    ) -> Callable[[Turns], None]:
+    def arm(kind: str, num_students: int, share: float = 0.0, peer: str = "ledger") -> Callable[[Turns], None]:
         students = students_of(num_students, work)
 
         def run(turns: Turns) -> None:
             with tempfile.TemporaryDirectory(dir=work) as folder:
                 train(
-                    questions, paths, embeddings, students=students,
+                    questions,
+                    paths,
+                    embeddings,
+                    students=students,
                     router=RouterConfig(kind=kind, peer_loss=peer),
                     mutual=MutualConfig(weight=0.1 if share else 0.0, share=share or 0.25),
                     config=TrainConfig(
-                        steps=num_steps + 2, paths_per_step=tiny.PATHS_PER_STEP, warmup=1, checkpoint_every=100,
+                        steps=num_steps + 2,
+                        paths_per_step=tiny.PATHS_PER_STEP,
+                        warmup=1,
+                        checkpoint_every=100,
                         max_tokens_per_batch=8192,
                     ),
-                    styles=STYLES, folder=Folder(folder, "run"), out=Folder(folder, "out"),
-                    assignments=Folder(folder, "assignments.parquet"), base_dir=work, seed=0, progress=turns,
-                )  # fmt: skip
-                lines = Folder(folder, "run", "metrics.jsonl").read_text().splitlines()
+                    styles=STYLES,
+                    folder=Path(folder, "run"),
+                    out=Path(folder, "out"),
+                    assignments=Path(folder, "assignments.parquet"),
+                    base_dir=work,
+                    seed=0,
+                    progress=turns,
+                )
+                lines = Path(folder, "run", "metrics.jsonl").read_text().splitlines()
                 turns.tokens = [sum(json.loads(line)["tokens"].values()) for line in lines]
 
         return run
@@ -145,9 +155,12 @@ def measure(rounds: int, work: Folder) -> dict[str, tuple[float, str, str]]:
 
     with contextlib.ExitStack() as stack:
         for owner, name in (
-            (student_module.Student, "states"), (student_module, "label_nll"), (torch.Tensor, "backward"),
-            (Group, "gradient_norm"), (Group, "step"),
-        ):  # fmt: skip
+            (student_module.Student, "states"),
+            (student_module, "label_nll"),
+            (torch.Tensor, "backward"),
+            (Group, "gradient_norm"),
+            (Group, "step"),
+        ):
             patched = mock.patch.object(owner, name, Turns.clocked(getattr(owner, name)))
             stack.enter_context(patched)
         threads = [threading.Thread(target=thread, args=(name,)) for name in arms]
@@ -157,9 +170,7 @@ def measure(rounds: int, work: Folder) -> dict[str, tuple[float, str, str]]:
             each.join()
 
     def ratio(name: str, base: str) -> float:
-        pairs = zip(
-            turns[name].steps[1:-1], turns[base].steps[1:-1], strict=True
-        )  # the last writes checkpoints
+        pairs = zip(turns[name].steps[1:-1], turns[base].steps[1:-1], strict=True)  # the last writes checkpoints
         return statistics.median(mine / other for mine, other in pairs)
 
     def computed(name: str, base: str) -> str:
@@ -207,7 +218,7 @@ _KINDS = {  # what torch's profiler calls it -> what it is
 }
 
 
-def profile(work: Folder, num_steps: int = 3) -> str:
+def profile(work: Path, num_steps: int = 3) -> str:
     """Where the time of a mutual step of two students goes (torch's profiler, self time), as a table.
 
     The products' speed is compared with that of one large product: what a dense machine could reach.
@@ -234,14 +245,21 @@ def profile(work: Folder, num_steps: int = 3) -> str:
     recorder = torch_profile(activities=[ProfilerActivity.CPU], record_shapes=True)
     with tempfile.TemporaryDirectory(dir=work) as folder:
         train(
-            questions, paths, embeddings, students=students_of(2, work), router=RouterConfig(),
+            questions,
+            paths,
+            embeddings,
+            students=students_of(2, work),
+            router=RouterConfig(),
             mutual=MutualConfig(weight=0.1),
-            config=TrainConfig(
-                steps=num_steps + 2, paths_per_step=tiny.PATHS_PER_STEP, warmup=1, checkpoint_every=100
-            ),
-            styles=STYLES, folder=Folder(folder, "run"), out=Folder(folder, "out"),
-            assignments=Folder(folder, "assignments.parquet"), base_dir=work, seed=0, progress=(recorded := Recorded()),
-        )  # fmt: skip
+            config=TrainConfig(steps=num_steps + 2, paths_per_step=tiny.PATHS_PER_STEP, warmup=1, checkpoint_every=100),
+            styles=STYLES,
+            folder=Path(folder, "run"),
+            out=Path(folder, "out"),
+            assignments=Path(folder, "assignments.parquet"),
+            base_dir=work,
+            seed=0,
+            progress=(recorded := Recorded()),
+        )
     spent: dict[str, float] = {}
     operations = 0.0
     for event in recorder.key_averages(group_by_input_shape=True):
@@ -253,21 +271,14 @@ def profile(work: Folder, num_steps: int = 3) -> str:
             kind = f"matrix products, {'head' if head else 'layers'}"
             operations += 2.0 * rows * inner * columns * event.count
         else:
-            kind = next(
-                (kind for kind, parts in _KINDS.items() if any(part in name for part in parts)), "rest"
-            )
+            kind = next((kind for kind, parts in _KINDS.items() if any(part in name for part in parts)), "rest")
         spent[kind] = spent.get(kind, 0.0) + event.self_cpu_time_total
     total = sum(spent.values())
     products = sum(value for kind, value in spent.items() if kind.startswith("matrix")) / total
     speed = operations / (products * recorded.seconds) / 1e9 / dense_speed()
     lines = [f"| mutual step, S = 2 ({recorded.seconds / num_steps:.2f} CPU s) | share |", "| --- | --- |"]
-    lines += [
-        f"| {kind} | {value / total:.1%} |"
-        for kind, value in sorted(spent.items(), key=lambda item: -item[1])
-    ]
-    return "\n".join(
-        [*lines, f"| speed of the products over that of one of 2048 x 1024 x 1024 | {speed:.2f} |"]
-    )
+    lines += [f"| {kind} | {value / total:.1%} |" for kind, value in sorted(spent.items(), key=lambda item: -item[1])]
+    return "\n".join([*lines, f"| speed of the products over that of one of 2048 x 1024 x 1024 | {speed:.2f} |"])
 
 
 def dense_speed() -> float:

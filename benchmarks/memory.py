@@ -12,24 +12,25 @@ import gc
 import sys
 import tempfile
 import warnings
-from pathlib import Path as Folder
+from pathlib import Path
 from typing import Any
 
 import tiny
 import torch
-import training
 
+import training
+from qrdistill.base.progress import Silent
 from qrdistill.paths.styles import STYLES
-from qrdistill.progress import Silent
 from qrdistill.routing.config import RouterConfig
-from qrdistill.students.config import MutualConfig, StudentConfig, TrainConfig
+from qrdistill.students.config import StudentConfig
 from qrdistill.students.loading import load_student
-from qrdistill.students.loop import train
+from qrdistill.training.config import MutualConfig, TrainConfig
+from qrdistill.training.train import train
 
 
 def resident(name: str) -> float:
     """VmRSS (now) or VmHWM (highest since the last reset), in MB."""
-    lines = Folder("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
@@ -41,7 +42,7 @@ class Meter(Silent):
     def start(self, stage: str = "", total: int | None = None) -> None:
         gc.collect()
         ctypes.CDLL("libc.so.6").malloc_trim(0)  # what loading freed must not be there to be used again
-        Folder("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5")
         self.loaded = resident("VmRSS")
 
     def advance(self, steps: int = 1, **facts: object) -> None:
@@ -53,13 +54,21 @@ def ours(folders: list[str], weight: float) -> Meter:
     meter = Meter()
     with tempfile.TemporaryDirectory() as work:
         train(
-            questions, paths, embeddings,
+            questions,
+            paths,
+            embeddings,
             students=[StudentConfig(name=f"s{at}", model=folder) for at, folder in enumerate(folders)],
-            router=RouterConfig(), mutual=MutualConfig(weight=weight),
+            router=RouterConfig(),
+            mutual=MutualConfig(weight=weight),
             config=TrainConfig(steps=3, paths_per_step=tiny.PATHS_PER_STEP, warmup=1, checkpoint_every=100),
-            styles=STYLES, folder=Folder(work, "run"), out=Folder(work, "out"),
-            assignments=Folder(work, "assignments.parquet"), base_dir=Folder(work), seed=0, progress=meter,
-        )  # fmt: skip
+            styles=STYLES,
+            folder=Path(work, "run"),
+            out=Path(work, "out"),
+            assignments=Path(work, "assignments.parquet"),
+            base_dir=Path(work),
+            seed=0,
+            progress=meter,
+        )
     return meter
 
 
@@ -67,7 +76,7 @@ def trl(folder: str) -> Meter:
     """TRL's SFT of one student on the same paths, as many a step, fused AdamW, without packing."""
     from transformers import TrainerCallback
 
-    student = load_student(StudentConfig(name="s", model=folder), base_dir=Folder())
+    student = load_student(StudentConfig(name="s", model=folder), base_dir=Path())
     meter = Meter()
 
     class After(TrainerCallback):
@@ -77,7 +86,7 @@ def trl(folder: str) -> Meter:
     pool = training.encode_pool(student, 24)
     del student
     with tempfile.TemporaryDirectory() as work:
-        trainer, _ = training.trl_trainer(Folder(folder), pool, Folder(work), 3)
+        trainer, _ = training.trl_trainer(Path(folder), pool, Path(work), 3)
         trainer.add_callback(After())
         meter.start()
         trainer.train()

@@ -10,7 +10,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path as Folder
+from pathlib import Path
 from typing import Any
 
 VOCABULARY = 4096
@@ -18,7 +18,7 @@ FAMILIES = ("mistral", "gemma")
 PATHS_PER_STEP = 12
 
 
-def make_student(family: str, folder: Folder, seed: int = 0) -> Folder:
+def make_student(family: str, folder: Path, seed: int = 0) -> Path:
     """A Hugging Face folder: hidden 256, 5 layers, 8 heads, 4096 words."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -29,14 +29,22 @@ def make_student(family: str, folder: Folder, seed: int = 0) -> Folder:
     words = {"<unk>": 0, "<pad>": 1, "</s>": 2} | {f"w{at}": at for at in range(3, VOCABULARY)}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
-    )
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", pad_token="<pad>", unk_token="<unk>")
     config = AutoConfig.for_model(
-        family, vocab_size=VOCABULARY, hidden_size=256, intermediate_size=704, num_hidden_layers=5,
-        num_attention_heads=8, num_key_value_heads=8, head_dim=32, max_position_embeddings=512,
-        sliding_window=None, bos_token_id=None, eos_token_id=2, pad_token_id=1,
-    )  # fmt: skip
+        family,
+        vocab_size=VOCABULARY,
+        hidden_size=256,
+        intermediate_size=704,
+        num_hidden_layers=5,
+        num_attention_heads=8,
+        num_key_value_heads=8,
+        head_dim=32,
+        max_position_embeddings=512,
+        sliding_window=None,
+        bos_token_id=None,
+        eos_token_id=2,
+        pad_token_id=1,
+    )
     torch.manual_seed(seed)
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     fast.save_pretrained(folder)
@@ -66,23 +74,26 @@ def pool(num_questions: int) -> tuple[dict[str, Any], list[Any], Any]:
     """The same as questions, paths and random embeddings, for `train`."""
     import numpy as np
 
+    from qrdistill.base.records import Question, ReasoningPath, path_id
     from qrdistill.paths.styles import STYLES
-    from qrdistill.records import Path, Question, path_id
 
     questions: dict[str, Question] = {}
-    paths: list[Path] = []
+    paths: list[ReasoningPath] = []
     for at, (text, written) in enumerate(texts(num_questions)):
         name = f"q{at}"
-        questions[name] = Question(
-            id=name, split="train", task="t", family="f", kind="text", question=text, gold="w3"
-        )
+        questions[name] = Question(id=name, split="train", task="t", family="f", kind="text", question=text, gold="w3")
         for style, path in zip(STYLES, written, strict=True):
             paths.append(
-                Path(
-                    id=path_id(0, name, "t", style, 0), question_id=name, teacher="t", style=style,
-                    prompt_hash="", text=lines(path), answer="w3",
+                ReasoningPath(
+                    id=path_id(0, name, "t", style, 0),
+                    question_id=name,
+                    teacher="t",
+                    style=style,
+                    prompt_hash="",
+                    text=lines(path),
+                    answer="w3",
                 )
-            )  # fmt: skip
+            )
     return questions, paths, np.random.default_rng(0).standard_normal((len(paths), 128), dtype=np.float32)
 
 

@@ -19,7 +19,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path as Folder
+from pathlib import Path
 from typing import Any
 
 import joint
@@ -44,7 +44,7 @@ def encode_pool(student: Student, num_questions: int) -> list[Encoded]:
 class Steps:
     """Optimizer steps on one pool: the same fused AdamW and clipping for every arm."""
 
-    def __init__(self, folder: Folder, student: Student) -> None:
+    def __init__(self, folder: Path, student: Student) -> None:
         from transformers import AutoModelForCausalLM
 
         self.student, self.pool = student, encode_pool(student, 16)
@@ -77,9 +77,7 @@ class Steps:
         return sum(path.num_tokens for path in batch)
 
 
-def trl_trainer(
-    folder: Folder, pool: list[Encoded], work: Folder, steps: int, **options: Any
-) -> tuple[Any, Any]:
+def trl_trainer(folder: Path, pool: list[Encoded], work: Path, steps: int, **options: Any) -> tuple[Any, Any]:
     """TRL's SFT of PATHS_PER_STEP paths a step (packed: as many rows of 512 as hold them), and a meter of it.
 
     The meter counts useful (non-pad) tokens, and CPU seconds from the beginning of each step to its end: TRL's
@@ -92,19 +90,33 @@ def trl_trainer(
     disable_progress_bars()
     draw = random.Random(0)
     rows = [
-        {"input_ids": [*path.prompt_ids, *path.response_ids],
-         "completion_mask": [0] * len(path.prompt_ids) + [1] * len(path.response_ids)}
+        {
+            "input_ids": [*path.prompt_ids, *path.response_ids],
+            "completion_mask": [0] * len(path.prompt_ids) + [1] * len(path.response_ids),
+        }
         for path in draw.sample(pool * 3, len(pool) * 3)
-    ]  # fmt: skip
+    ]
     mean = sum(len(row["input_ids"]) for row in rows) / len(rows)
     packed = bool(options.get("packing"))
     batch_size = round(tiny.PATHS_PER_STEP * mean / 512) if packed else tiny.PATHS_PER_STEP
     settings = SFTConfig(
-        output_dir=str(work), per_device_train_batch_size=batch_size, max_steps=steps, max_length=512,
-        use_cpu=True, bf16=False, gradient_checkpointing=False, optim="adamw_torch_fused", report_to="none",
-        logging_strategy="no", save_strategy="no", completion_only_loss=True, disable_tqdm=True,
-        learning_rate=1e-4, dataloader_pin_memory=False, **options,
-    )  # fmt: skip
+        output_dir=str(work),
+        per_device_train_batch_size=batch_size,
+        max_steps=steps,
+        max_length=512,
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        optim="adamw_torch_fused",
+        report_to="none",
+        logging_strategy="no",
+        save_strategy="no",
+        completion_only_loss=True,
+        disable_tqdm=True,
+        learning_rate=1e-4,
+        dataloader_pin_memory=False,
+        **options,
+    )
 
     class Meter(TrainerCallback):
         tokens, seconds, since = 0, 0.0, 0.0
@@ -116,9 +128,12 @@ def trl_trainer(
             self.seconds += time.process_time() - self.since
 
     trainer = SFTTrainer(
-        model=AutoModelForCausalLM.from_pretrained(folder), args=settings, train_dataset=Dataset.from_list(rows),
-        processing_class=AutoTokenizer.from_pretrained(folder), callbacks=[meter := Meter()],
-    )  # fmt: skip
+        model=AutoModelForCausalLM.from_pretrained(folder),
+        args=settings,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=AutoTokenizer.from_pretrained(folder),
+        callbacks=[meter := Meter()],
+    )
     inner = trainer.training_step
 
     def training_step(model: Any, inputs: Any, *rest: Any, **more: Any) -> Any:
@@ -130,9 +145,7 @@ def trl_trainer(
     return trainer, meter
 
 
-def trl_arm(
-    folder: Folder, pool: list[Encoded], work: Folder, **options: Any
-) -> Callable[[], tuple[float, float]]:
+def trl_arm(folder: Path, pool: list[Encoded], work: Path, **options: Any) -> Callable[[], tuple[float, float]]:
     trainer, meter = trl_trainer(folder, pool, work, 2, **options)
 
     def arm() -> tuple[float, float]:
@@ -144,7 +157,7 @@ def trl_arm(
     return arm
 
 
-def engine(rounds: int, with_trl: bool, work: Folder) -> dict[str, tuple[float, str, str]]:
+def engine(rounds: int, with_trl: bool, work: Path) -> dict[str, tuple[float, str, str]]:
     rows: dict[str, tuple[float, str, str]] = {}
     for family in tiny.FAMILIES:
         folder = tiny.make_student(family, work / family)
@@ -177,16 +190,14 @@ def engine(rounds: int, with_trl: bool, work: Folder) -> dict[str, tuple[float, 
     return rows
 
 
-def memory(work: Folder, with_trl: bool) -> dict[str, tuple[float, str, str]]:
+def memory(work: Path, with_trl: bool) -> dict[str, tuple[float, str, str]]:
     """Peak resident memory over what the loaded students take; every figure from a process of its own."""
     folders = [str(tiny.make_student(family, work / family)) for family in tiny.FAMILIES]
-    script = Folder(__file__).with_name("memory.py")
+    script = Path(__file__).with_name("memory.py")
 
     def over_loaded(*arguments: str) -> float:
         command = [sys.executable, str(script), *arguments]
-        return float(
-            subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[-1]
-        )
+        return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[-1])
 
     kinds = {"joint training of two students": "ours", "the same with mutual distillation": "mutual"}
     ours = {name: over_loaded(kind, *folders) for name, kind in kinds.items()}
@@ -209,11 +220,9 @@ def main() -> None:
     if not with_trl and {"trl", "memory"} & {*parts}:
         print("trl is not installed: its rows are left out (pip install trl==1.16.0)")
     with tempfile.TemporaryDirectory() as place:
-        work = Folder(place)
+        work = Path(place)
         if "engine" in parts:
-            print(
-                tiny.table("training", engine(options.rounds, with_trl and "trl" in parts, work)), flush=True
-            )
+            print(tiny.table("training", engine(options.rounds, with_trl and "trl" in parts, work)), flush=True)
         if "joint" in parts:
             print(tiny.table("joint training", joint.measure(options.rounds, work)), flush=True)
         if "memory" in parts:

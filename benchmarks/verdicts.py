@@ -19,8 +19,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from qrdistill.questions.answers import check_many
-from qrdistill.records import Question
+from qrdistill.answers.check import check_many
+from qrdistill.base.records import Question
 
 BLOCK = 500
 
@@ -72,9 +72,7 @@ def mixed(count: int, seed: int) -> list[tuple[Question, str]]:
         closing = draw.choice(
             [r"The answer is $\boxed{{{}}}$.", r"Therefore, \boxed{{{}}}", "So the final answer is ${}$."]
         )
-        text = f"We compute step by step: ${a} + {b} = {a + b}$ and go on from there.\n" + closing.format(
-            answer
-        )
+        text = f"We compute step by step: ${a} + {b} = {a + b}$ and go on from there.\n" + closing.format(answer)
         pairs.append((question("math", gold), text))
     return pairs
 

@@ -41,21 +41,22 @@ def make_model(
         vocab_size=vocabulary, special_tokens=special, initial_alphabet=alphabet, show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
-    )
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
     room = 64 * (len(fast) // 64 + 1)  # as real models have it: some rows more than tokens
     sizes = {
-        "vocab_size": room, "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": context,
-        "pad_token_id": fast.pad_token_id, "bos_token_id": fast.bos_token_id, "eos_token_id": fast.eos_token_id,
+        "vocab_size": room,
+        "hidden_size": 64,
+        "intermediate_size": 160,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": context,
+        "pad_token_id": fast.pad_token_id,
+        "bos_token_id": fast.bos_token_id,
+        "eos_token_id": fast.eos_token_id,
         "tie_word_embeddings": True,
-    }  # fmt: skip
+    }
     torch.manual_seed(seed)
-    model = (
-        LlamaForCausalLM(LlamaConfig(**sizes))
-        if family == "llama"
-        else Qwen2ForCausalLM(Qwen2Config(**sizes))
-    )
+    model = LlamaForCausalLM(LlamaConfig(**sizes)) if family == "llama" else Qwen2ForCausalLM(Qwen2Config(**sizes))
     model.save_pretrained(folder)
     fast.save_pretrained(folder)

@@ -19,10 +19,28 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 KILOGRAMS = {
-    "mouse": 0.02, "robin": 0.03, "frog": 0.2, "rat": 0.4, "duck": 1, "hen": 2, "cat": 4, "fox": 7, "goose": 6,
-    "beaver": 20, "wolf": 40, "goat": 50, "sheep": 70, "deer": 90, "lion": 180, "pony": 200, "bear": 300,
-    "horse": 500, "cow": 700, "rhino": 2000, "elephant": 5000,
-}  # fmt: skip
+    "mouse": 0.02,
+    "robin": 0.03,
+    "frog": 0.2,
+    "rat": 0.4,
+    "duck": 1,
+    "hen": 2,
+    "cat": 4,
+    "fox": 7,
+    "goose": 6,
+    "beaver": 20,
+    "wolf": 40,
+    "goat": 50,
+    "sheep": 70,
+    "deer": 90,
+    "lion": 180,
+    "pony": 200,
+    "bear": 300,
+    "horse": 500,
+    "cow": 700,
+    "rhino": 2000,
+    "elephant": 5000,
+}
 
 
 def main() -> None:

@@ -20,9 +20,9 @@ sys.path.insert(0, str(HERE.parent))
 def main() -> None:
     from make_model import make_model
 
-    from qrdistill.config import load_config
-    from qrdistill.questions import load_questions
-    from qrdistill.records import Question
+    from qrdistill.base.records import Question
+    from qrdistill.questions.load import load_questions
+    from qrdistill.runs.load_config import load_config
 
     config = load_config(HERE / "config.yaml")
     questions: list[Question] = load_questions(config.questions, seed=config.seed, base_dir=HERE)

@@ -9,15 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qrdistill.config import Config as Config
-    from qrdistill.config import load_config as load_config
-    from qrdistill.pipeline import Run as Run
-    from qrdistill.pipeline import run as run
+    from qrdistill.runs.config import Config as Config
+    from qrdistill.runs.load_config import load_config as load_config
+    from qrdistill.runs.pipeline import run as run
+    from qrdistill.runs.run import Run as Run
 
 __version__ = "0.1.0"
 __all__ = ["Config", "Run", "__version__", "load_config", "run"]
 
-_HOME = {"run": "pipeline", "Run": "pipeline", "Config": "config", "load_config": "config"}
+_HOME = {"run": "runs.pipeline", "Run": "runs.run", "Config": "runs.config", "load_config": "runs.load_config"}
 
 
 def __getattr__(name: str) -> Any:

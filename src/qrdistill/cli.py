@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qrdistill import __version__
-from qrdistill.errors import QRDistillError
+from qrdistill.base.errors import QRDistillError
 
 if TYPE_CHECKING:
-    from qrdistill.progress import Progress
+    from qrdistill.base.progress import Progress
 
 app = typer.Typer(
     name="qrdistill",
@@ -32,8 +32,14 @@ app.add_typer(cache_app, name="cache")
 app.add_typer(styles_app, name="styles")
 
 ConfigFile = Annotated[Path, typer.Argument(help="The config file (YAML).", show_default=False)]
-RunDir = Annotated[Path | None, typer.Option("--run-dir", "-d", help="Where the run lives.  [default: runs/<name>]", show_default=False)]  # fmt: skip
-Overrides = Annotated[list[str] | None, typer.Option("--set", "-s", help="Override a key, e.g. --set train.steps=50 (repeatable).", show_default=False)]  # fmt: skip
+RunDir = Annotated[
+    Path | None,
+    typer.Option("--run-dir", "-d", help="Where the run lives.  [default: runs/<name>]", show_default=False),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", help="Override a key, e.g. --set train.steps=50 (repeatable).", show_default=False),
+]
 CacheFile = Annotated[Path, typer.Argument(help="The cache file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one machine-readable result on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
@@ -57,14 +63,14 @@ def main() -> None:
 
 
 def _complain(message: str, code: int) -> None:
-    from qrdistill.store import redact
+    from qrdistill.base.store import redact
 
     print(f"qrdistill: {redact(message)}", file=sys.stderr)
     sys.exit(code)
 
 
 def _progress(quiet: bool) -> Progress:
-    from qrdistill.terminal import terminal_progress
+    from qrdistill.runs.terminal import terminal_progress
 
     return terminal_progress(quiet)
 
@@ -88,9 +94,7 @@ def _root(
 
 @app.command(epilog="Example: qrdistill demo --run-dir /tmp/demo --seed 1")
 def demo(
-    run_dir: Annotated[Path, typer.Option("--run-dir", "-d", help="Where the runs live.")] = Path(
-        "runs/demo"
-    ),
+    run_dir: Annotated[Path, typer.Option("--run-dir", "-d", help="Where the runs live.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(help="Changes questions, paths and training.")] = 0,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -112,9 +116,7 @@ def init(name: Annotated[str, typer.Argument(help="The folder to make.", show_de
     from qrdistill.commands.starter import write_starter
 
     folder = write_starter(Path(name))
-    print(
-        f"{folder}/: config.yaml, questions.jsonl, paths.jsonl\nnext: qrdistill run {folder}/config.yaml --dry-run"
-    )
+    print(f"{folder}/: config.yaml, questions.jsonl, paths.jsonl\nnext: qrdistill run {folder}/config.yaml --dry-run")
 
 
 @app.command(epilog="Example: qrdistill run config.yaml --set train.steps=100 --until filter")
@@ -122,12 +124,16 @@ def run(
     config: ConfigFile,
     run_dir: RunDir = None,
     overrides: Overrides = None,
-    until: Annotated[str, typer.Option(help="The last stage to run: questions, generate, filter, embed, train, evaluate or report.")] = "report",
+    until: Annotated[
+        str, typer.Option(help="The last stage to run: load, generate, filter, embed, train, evaluate or report.")
+    ] = "report",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan only: stages, calls, tokens, dollars.")] = False,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Ask again where requests for paths or verdicts failed.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Ask again where requests for paths or verdicts failed.")
+    ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
-) -> None:  # fmt: skip
+) -> None:
     """All stages; those that are done and unchanged are skipped, so the same command resumes."""
     _run(config, run_dir, overrides, until, as_json, quiet, dry_run=dry_run, retry_failed=retry_failed)
 
@@ -135,9 +141,12 @@ def run(
 def _stage_command(name: str, stage: str, text: str) -> None:
     @app.command(name, help=text, epilog=f"Example: qrdistill {name} config.yaml")
     def _command(
-        config: ConfigFile, run_dir: RunDir = None, overrides: Overrides = None, as_json: AsJson = False,
+        config: ConfigFile,
+        run_dir: RunDir = None,
+        overrides: Overrides = None,
+        as_json: AsJson = False,
         quiet: Quiet = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         _run(config, run_dir, overrides, stage, as_json, quiet)
 
 
@@ -149,10 +158,17 @@ _stage_command("report", "report", "Everything, the report page last.")
 
 
 def _run(
-    config: Path, run_dir: Path | None, overrides: list[str] | None, until: str, as_json: bool, quiet: bool,
-    *, dry_run: bool = False, retry_failed: bool = False,
-) -> None:  # fmt: skip
-    from qrdistill import pipeline
+    config: Path,
+    run_dir: Path | None,
+    overrides: list[str] | None,
+    until: str,
+    as_json: bool,
+    quiet: bool,
+    *,
+    dry_run: bool = False,
+    retry_failed: bool = False,
+) -> None:
+    from qrdistill.runs import pipeline
 
     if dry_run:
         from qrdistill.commands.dryrun import dry_run as plan_run
@@ -184,11 +200,21 @@ def _print_json(value: Any) -> None:
 @app.command(epilog="Example: qrdistill show runs/lab paths --where style=program --where outcome=drop")
 def show(
     run_dir: Annotated[Path, typer.Argument(help="A run directory.", show_default=False)],
-    what: Annotated[str, typer.Argument(help="questions, paths, verdicts, own_paths, own_verdicts, filter, routing, answers, failures or scores")] = "scores",
-    where: Annotated[list[str] | None, typer.Option("--where", "-w", help="column=value, repeatable; ~ for 'contains': text~'12 +'.", show_default=False)] = None,
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="questions, paths, verdicts, own_paths, own_verdicts, filter, routing, answers, failures or scores"
+        ),
+    ] = "scores",
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--where", "-w", help="column=value, repeatable; ~ for 'contains': text~'12 +'.", show_default=False
+        ),
+    ] = None,
     limit: Annotated[int, typer.Option(help="At most so many rows.")] = 20,
     as_json: AsJson = False,
-) -> None:  # fmt: skip
+) -> None:
     """What is in a run, with its lineage: from a question to the answers it led to."""
     from qrdistill.commands.show import show as show_rows
 
@@ -197,24 +223,39 @@ def show(
 
 @app.command(epilog="Example: qrdistill study ablation examples/lab.yaml --seeds 5")
 def study(
-    name: Annotated[str, typer.Argument(help="ablation, recipe, samples, routing, filter, mutual, vote, own, signals, teachers or students", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="ablation, recipe, samples, routing, filter, mutual, vote, own, signals, teachers or students",
+            show_default=False,
+        ),
+    ],
     config: ConfigFile,
     run_dir: RunDir = None,
     seeds: Annotated[int, typer.Option(help="Runs per arm; odd seeds use the lab's second base checkpoints.")] = 3,
     workers: Annotated[int, typer.Option(help="Runs at a time.")] = 2,
-    tune: Annotated[bool, typer.Option("--tune", help="Choose learning rate and steps on dev for every arm, baselines too.")] = False,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Choose learning rate and steps on dev for every arm, baselines too.")
+    ] = False,
     arms: Annotated[str, typer.Option(help="Only these arms, separated by commas.", show_default=False)] = "",
     overrides: Overrides = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
-) -> None:  # fmt: skip
+) -> None:
     """A grid of resumable runs that share what they have in common, and one page with intervals."""
     from qrdistill.studies import run_study
 
     folder, result = run_study(
-        name, config, run_dir, seeds=seeds, workers=workers, tune=tune,
-        arms=[arm.strip() for arm in arms.split(",") if arm.strip()], overrides=overrides or (), progress=_progress(quiet)
-    )  # fmt: skip
+        name,
+        config,
+        run_dir,
+        seeds=seeds,
+        workers=workers,
+        tune=tune,
+        arms=[arm.strip() for arm in arms.split(",") if arm.strip()],
+        overrides=overrides or (),
+        progress=_progress(quiet),
+    )
     if as_json:
         _print_json(result)
     else:
@@ -238,10 +279,12 @@ def export(
     student: Annotated[str, typer.Argument(help="A student's name.", show_default=False)],
     to: Annotated[Path, typer.Option("--to", help="The folder to write.", show_default=False)],
     merge: Annotated[bool, typer.Option("--merge", help="Merge LoRA adapters into the weights.")] = False,
-    push: Annotated[str | None, typer.Option("--push", help="A hub repository to upload to (HF_TOKEN).", show_default=False)] = None,
-) -> None:  # fmt: skip
+    push: Annotated[
+        str | None, typer.Option("--push", help="A hub repository to upload to (HF_TOKEN).", show_default=False)
+    ] = None,
+) -> None:
     """A trained student as an ordinary Hugging Face folder."""
-    from qrdistill.pipeline import export_from_run
+    from qrdistill.runs.pipeline import export_from_run
 
     print(export_from_run(run_dir, student, to, merge=merge, push=push))
 
@@ -266,7 +309,7 @@ def label(
     seed: Annotated[int, typer.Option(help="Which paths are sampled.")] = 0,
 ) -> None:
     """Label paths by hand, one key each, saved as you go: the truth that `study filter` measures against."""
-    from qrdistill.verdicts.label import label_paths
+    from qrdistill.verdicts.audit.label import label_paths
 
     done = label_paths(run_dir, num_paths=paths, seed=seed)
     print(f"{done.done} of {done.planned} labelled; next: qrdistill study filter CONFIG")
@@ -284,20 +327,31 @@ def styles_list(as_json: AsJson = False) -> None:
 def styles_search(
     config: ConfigFile,
     rounds: Annotated[int, typer.Option(help="Rounds of proposals.")] = 1,
-    teacher: Annotated[str | None, typer.Option(help="Which teacher proposes and writes.  [default: the first that can be asked]", show_default=False)] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            help="Which teacher proposes and writes.  [default: the first that can be asked]", show_default=False
+        ),
+    ] = None,
     candidates: Annotated[int, typer.Option(help="Proposals a round.")] = 4,
     questions: Annotated[int, typer.Option(help="Training questions that each is tried on.")] = 20,
     run_dir: RunDir = None,
     overrides: Overrides = None,
     quiet: Quiet = False,
-) -> None:  # fmt: skip
+) -> None:
     """Let a teacher propose new styles; keep those whose paths pass the filter and differ from the others."""
     from qrdistill.commands.styles import search
 
     search(
-        config, run_dir, overrides or (), rounds=rounds, teacher=teacher, candidates=candidates,
-        questions=questions, progress=_progress(quiet),
-    )  # fmt: skip
+        config,
+        run_dir,
+        overrides or (),
+        rounds=rounds,
+        teacher=teacher,
+        candidates=candidates,
+        questions=questions,
+        progress=_progress(quiet),
+    )
 
 
 @cache_app.command("stats", epilog="Example: qrdistill cache stats runs/replies.sqlite")
@@ -323,9 +377,11 @@ def cache_export(
 def cache_prune(
     file: CacheFile = Path("runs/replies.sqlite"),
     model: Annotated[str | None, typer.Option(help="Only replies of this model.", show_default=False)] = None,
-    older_than: Annotated[float | None, typer.Option("--older-than", help="Only replies older than so many days.", show_default=False)] = None,
+    older_than: Annotated[
+        float | None, typer.Option("--older-than", help="Only replies older than so many days.", show_default=False)
+    ] = None,
     truncated: Annotated[bool, typer.Option("--truncated", help="Only replies that the token limit cut.")] = False,
-) -> None:  # fmt: skip
+) -> None:
     """Deletes replies: what is deleted must be paid for again."""
     from qrdistill.commands.cache import prune
 
@@ -335,6 +391,6 @@ def cache_prune(
 @app.command()
 def schema() -> None:
     """The config's JSON Schema, for editors."""
-    from qrdistill.config import Config
+    from qrdistill.runs.config import Config
 
     print(json.dumps(Config.model_json_schema(), indent=2))

@@ -11,12 +11,11 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qrdistill.questions import load_questions
-from qrdistill.questions.answers import KINDS, canonical, check, extract, render
+from qrdistill.answers.check import KINDS, canonical, check, extract, render
+from qrdistill.answers.numerals import parse_number
+from qrdistill.base.records import Question
 from qrdistill.questions.config import QuestionsConfig
-from qrdistill.questions.load import TASKS
-from qrdistill.questions.numbers import parse_number
-from qrdistill.records import Question
+from qrdistill.questions.load import TASKS, load_questions
 
 SAMPLES = Path(__file__).parents[2] / "examples" / "tasks"
 EIGHT = sorted(path.stem for path in SAMPLES.glob("*.yaml"))
@@ -151,7 +150,7 @@ def near_misses(question: Question) -> list[str]:
 
 
 def test_the_eight_tasks_have_samples() -> None:
-    ours = {name for name, reference in TASKS.items() if reference.startswith("qrdistill.questions.tasks:")}
+    ours = {name for name, reference in TASKS.items() if reference.startswith("qrdistill.questions.paper_tasks:")}
     assert set(EIGHT) == ours
     assert len(ours) == 8
     assert {question.kind for question in QUESTIONS} == set(KINDS) - {"reasoning_gym"}
@@ -181,9 +180,7 @@ def test_near_misses_are_not_accepted(question: Question) -> None:
 def test_what_is_rendered_is_read_back(question: Question) -> None:
     gold = question.gold or ""
     assert extract(question, render(question.kind, gold)).answer == gold
-    assert canonical(question, gold) == canonical(
-        question, extract(question, render(question.kind, gold)).answer
-    )
+    assert canonical(question, gold) == canonical(question, extract(question, render(question.kind, gold)).answer)
 
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=IDS)
@@ -194,13 +191,57 @@ def test_the_prompt_is_never_read(question: Question) -> None:
 
 
 PIECES = st.sampled_from(
-    ["The answer is ", "\\boxed{", "}", "{", "$", "\\[", "\\]", "####", '{"answer": ', '"', "[", "]", "(", ")", "A", "(B)",
-     "yes", "no", "not", "neutral", "entails", "1,000", "3/4", "1 1/2", "-", "%", "5", "05/01/2021", "May 1st, 2021",
-     "\\frac", "\n", " ", ". ", "**", "=", ",", "and", "or", "<answer>", "</answer>", "1e5", "x", "²", "½", "−", "because", "I hope"]
-)  # fmt: skip
-TEXTS = st.one_of(
-    st.text(max_size=200), st.lists(st.one_of(PIECES, st.text(max_size=5)), max_size=40).map("".join)
+    [
+        "The answer is ",
+        "\\boxed{",
+        "}",
+        "{",
+        "$",
+        "\\[",
+        "\\]",
+        "####",
+        '{"answer": ',
+        '"',
+        "[",
+        "]",
+        "(",
+        ")",
+        "A",
+        "(B)",
+        "yes",
+        "no",
+        "not",
+        "neutral",
+        "entails",
+        "1,000",
+        "3/4",
+        "1 1/2",
+        "-",
+        "%",
+        "5",
+        "05/01/2021",
+        "May 1st, 2021",
+        "\\frac",
+        "\n",
+        " ",
+        ". ",
+        "**",
+        "=",
+        ",",
+        "and",
+        "or",
+        "<answer>",
+        "</answer>",
+        "1e5",
+        "x",
+        "²",
+        "½",
+        "−",
+        "because",
+        "I hope",
+    ]
 )
+TEXTS = st.one_of(st.text(max_size=200), st.lists(st.one_of(PIECES, st.text(max_size=5)), max_size=40).map("".join))
 BY_KIND = {question.kind: question for question in QUESTIONS}
 
 

@@ -9,45 +9,68 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from pathlib import Path as Folder
+from pathlib import Path
 
 import pytest
 
+from qrdistill.base.records import Question, ReasoningPath
 from qrdistill.paths.styles import STYLES
-from qrdistill.records import Path, Question
 from qrdistill.routing.config import EncoderConfig, RouterConfig
-from qrdistill.routing.encoder import embed
-from qrdistill.students.config import MutualConfig, StudentConfig, TrainConfig
-from qrdistill.students.loop import train
+from qrdistill.routing.embed import embed
+from qrdistill.students.config import StudentConfig
+from qrdistill.training.config import MutualConfig, TrainConfig
+from qrdistill.training.train import train
 
-GOLDEN = Folder(__file__).with_name("training_curve.json")
+GOLDEN = Path(__file__).with_name("training_curve.json")
 FIELDS = ("imitate", "mutual", "competence", "route", "balance")
 
 
-def test_the_curve_is_the_golden_one(tiny_student_folder: Callable[..., Folder], tmp_path: Folder) -> None:
+def test_the_curve_is_the_golden_one(tiny_student_folder: Callable[..., Path], tmp_path: Path) -> None:
     questions = {
-        f"q{n}": Question(id=f"q{n}", split="train", task="t", family="f", kind="number",
-                          question=f"Ann has {n} apples and buys 4 more. How many?", gold=str(n + 4))
+        f"q{n}": Question(
+            id=f"q{n}",
+            split="train",
+            task="t",
+            family="f",
+            kind="number",
+            question=f"Ann has {n} apples and buys 4 more. How many?",
+            gold=str(n + 4),
+        )
         for n in range(12)
-    }  # fmt: skip
+    }
     texts = {"chain_of_thought": "She buys 4 more.\n{} + 4 = {}", "program": "x = {} + 4\nprint(x)  # {}"}
     paths = [
-        Path(id=f"{name}/{style}", question_id=name, teacher="t", style=style, prompt_hash="",
-             text=text.format(name[1:], question.gold), answer=question.gold)
-        for name, question in questions.items() for style, text in texts.items()
-    ]  # fmt: skip
+        ReasoningPath(
+            id=f"{name}/{style}",
+            question_id=name,
+            teacher="t",
+            style=style,
+            prompt_hash="",
+            text=text.format(name[1:], question.gold),
+            answer=question.gold,
+        )
+        for name, question in questions.items()
+        for style, text in texts.items()
+    ]
     students = [
         StudentConfig(name="a", model=str(tiny_student_folder("mistral")), learning_rate=3e-3),
-        StudentConfig(
-            name="b", model=str(tiny_student_folder("gemma", tokenizer="metaspace")), learning_rate=3e-3
-        ),
+        StudentConfig(name="b", model=str(tiny_student_folder("gemma", tokenizer="metaspace")), learning_rate=3e-3),
     ]
     train(
-        questions, paths, embed(paths, questions, EncoderConfig(dimension=16), seed=0), students=students,
-        router=RouterConfig(peer_loss="fresh"), mutual=MutualConfig(weight=0.2),
-        config=TrainConfig(steps=12, paths_per_step=8, warmup=2, device="cpu"), styles=STYLES, folder=tmp_path,
-        out=tmp_path / "students", assignments=tmp_path / "assignments.parquet", base_dir=tmp_path, seed=0,
-    )  # fmt: skip
+        questions,
+        paths,
+        embed(paths, questions, EncoderConfig(dimension=16), seed=0),
+        students=students,
+        router=RouterConfig(peer_loss="fresh"),
+        mutual=MutualConfig(weight=0.2),
+        config=TrainConfig(steps=12, paths_per_step=8, warmup=2, device="cpu"),
+        styles=STYLES,
+        folder=tmp_path,
+        out=tmp_path / "students",
+        assignments=tmp_path / "assignments.parquet",
+        base_dir=tmp_path,
+        seed=0,
+    )
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     curve = {name: [round(line[name], 5) for line in lines] for name in FIELDS}
     if os.environ.get("QRDISTILL_UPDATE_GOLDEN"):

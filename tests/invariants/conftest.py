@@ -3,60 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path as Folder
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from qrdistill.base.progress import Silent
+from qrdistill.base.records import Question, ReasoningPath, path_id
 from qrdistill.paths.styles import STYLES
-from qrdistill.progress import Silent
-from qrdistill.records import Path, Question, path_id
 from qrdistill.routing.config import RouterConfig
-from qrdistill.students.config import MutualConfig, StudentConfig, TrainConfig
-from qrdistill.students.drawing import Drawing, pinned, standardised
+from qrdistill.students.config import StudentConfig
 from qrdistill.students.loading import load_student
-from qrdistill.students.loop import TrainResult, assemble, train
-from qrdistill.students.material import Material, Order
-from qrdistill.students.step import StepBatch, Team
+from qrdistill.training.config import MutualConfig, TrainConfig
+from qrdistill.training.data import Material, Order
+from qrdistill.training.step import StepBatch, Team
+from qrdistill.training.step_batches import Drawing, pinned, standardised
+from qrdistill.training.train import TrainResult, assemble, train
 
 
 @pytest.fixture(scope="session")
-def pool() -> tuple[dict[str, Question], list[Path], np.ndarray]:
+def pool() -> tuple[dict[str, Question], list[ReasoningPath], np.ndarray]:
     """Eight questions with a path in two styles each, and an embedding per path."""
     questions, paths = {}, []
     for number in range(8):
         question = Question(
-            id=f"train-{number}", split="train", task="t", family="sums", kind="number",
-            question=f"Ann has {number} apples and buys {number + 2} more. How many?", gold=str(2 * number + 2),
-        )  # fmt: skip
+            id=f"train-{number}",
+            split="train",
+            task="t",
+            family="sums",
+            kind="number",
+            question=f"Ann has {number} apples and buys {number + 2} more. How many?",
+            gold=str(2 * number + 2),
+        )
         questions[question.id] = question
         texts = {
             "chain_of_thought": f"She has {number} apples.\nShe buys {number + 2} more.\nThe answer is {2 * number + 2}.",
             "program": f"x = {number} + {number + 2}\nprint(x)\nThe answer is {2 * number + 2}.",
         }
         paths += [
-            Path(
-                id=path_id(0, question.id, "t", style, 0), question_id=question.id, teacher="t", style=style,
-                prompt_hash="", text=text, answer=str(2 * number + 2),
+            ReasoningPath(
+                id=path_id(0, question.id, "t", style, 0),
+                question_id=question.id,
+                teacher="t",
+                style=style,
+                prompt_hash="",
+                text=text,
+                answer=str(2 * number + 2),
             )
             for style, text in texts.items()
-        ]  # fmt: skip
+        ]
     embeddings = np.random.default_rng(0).standard_normal((len(paths), 6)).astype(np.float32)
     embeddings[:, 0] = [1.0 if path.style == "program" else -1.0 for path in paths]
     return questions, paths, embeddings
 
 
 @pytest.fixture
-def student_configs(tiny_student_folder: Callable[..., Folder]) -> list[StudentConfig]:
+def student_configs(tiny_student_folder: Callable[..., Path]) -> list[StudentConfig]:
     folders = {
         "ada": tiny_student_folder("mistral"),
         "bob": tiny_student_folder("gemma", tokenizer="metaspace", seed=1),
     }
-    return [
-        StudentConfig(name=name, model=str(folder), learning_rate=3e-3) for name, folder in folders.items()
-    ]
+    return [StudentConfig(name=name, model=str(folder), learning_rate=3e-3) for name, folder in folders.items()]
 
 
 class Stage:
@@ -98,35 +107,38 @@ def stage(pool: Any, student_configs: list[StudentConfig]) -> Callable[..., Stag
         seed: int = 0,
     ) -> Stage:
         questions, paths, embeddings = pool
-        settings = TrainConfig(
-            **({"steps": 10, "paths_per_step": 8, "warmup": 0, "device": "cpu"} | (config or {}))
-        )
+        settings = TrainConfig(**({"steps": 10, "paths_per_step": 8, "warmup": 0, "device": "cpu"} | (config or {})))
         own = sorted(students or student_configs, key=lambda student: student.name)
         loaded = [
-            load_student(student, base_dir=Folder("."), device="cpu", autocast=settings.autocast)
-            for student in own
+            load_student(student, base_dir=Path("."), device="cpu", autocast=settings.autocast) for student in own
         ]
         material = Material(questions, paths, loaded, STYLES)
         agree = MutualConfig(**(mutual or {}))
-        team = assemble(
-            material, embeddings, RouterConfig(**(router or {})), agree, settings, (), STYLES, seed
-        )
+        team = assemble(material, embeddings, RouterConfig(**(router or {})), agree, settings, (), STYLES, seed)
         team.assigner.prepare(team.ledger)
         order = Order(
-            list(range(len(material.paths))), [path.question_id for path in material.paths],
-            size=settings.paths_per_step, seed=seed,
-        )  # fmt: skip
+            list(range(len(material.paths))),
+            [path.question_id for path in material.paths],
+            size=settings.paths_per_step,
+            seed=seed,
+        )
         drawing = Drawing(
-            material, order, standardised(embeddings, material.rows), pinned(material, allowed or {}), team.ledger,
-            config=settings, mutual=agree if team.mutual else None, seed=seed,
-        )  # fmt: skip
+            material,
+            order,
+            standardised(embeddings, material.rows),
+            pinned(material, allowed or {}),
+            team.ledger,
+            config=settings,
+            mutual=agree if team.mutual else None,
+            seed=seed,
+        )
         return Stage(team, drawing, material)
 
     return build
 
 
 @pytest.fixture
-def train_run(pool: Any, student_configs: list[StudentConfig], tmp_path: Folder) -> Callable[..., Any]:
+def train_run(pool: Any, student_configs: list[StudentConfig], tmp_path: Path) -> Callable[..., Any]:
     """Runs `train` in tmp_path/NAME; returns the result, the folder and what was warned."""
 
     def run(
@@ -136,21 +148,31 @@ def train_run(pool: Any, student_configs: list[StudentConfig], tmp_path: Folder)
         router: dict[str, Any] | None = None,
         mutual: dict[str, Any] | None = None,
         config: dict[str, Any] | None = None,
-        paths: list[Path] | None = None,
+        paths: list[ReasoningPath] | None = None,
         progress: Any = None,
         **rest: Any,
-    ) -> tuple[TrainResult, Folder, Silent]:
+    ) -> tuple[TrainResult, Path, Silent]:
         questions, given, embeddings = pool
         paths = given if paths is None else paths
         folder, told = tmp_path / name, progress or Silent()
         settings = {"steps": 6, "paths_per_step": 6, "warmup": 1, "device": "cpu", "checkpoint_every": 2}
         result = train(
-            questions, paths, embeddings[: len(paths)], students=students or student_configs,
-            router=RouterConfig(**(router or {})), mutual=MutualConfig(**({"weight": 0.1} | (mutual or {}))),
-            config=TrainConfig(**(settings | (config or {}))), styles=STYLES, folder=folder, out=folder / "students",
-            assignments=folder / "assignments.parquet", base_dir=Folder("."), seed=rest.pop("seed", 0),
-            progress=told, **rest,
-        )  # fmt: skip
+            questions,
+            paths,
+            embeddings[: len(paths)],
+            students=students or student_configs,
+            router=RouterConfig(**(router or {})),
+            mutual=MutualConfig(**({"weight": 0.1} | (mutual or {}))),
+            config=TrainConfig(**(settings | (config or {}))),
+            styles=STYLES,
+            folder=folder,
+            out=folder / "students",
+            assignments=folder / "assignments.parquet",
+            base_dir=Path("."),
+            seed=rest.pop("seed", 0),
+            progress=told,
+            **rest,
+        )
         return result, folder, told
 
     return run

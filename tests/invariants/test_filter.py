@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import pathlib
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qrdistill.records import Path, Question, Verdict, path_id
-from qrdistill.store import TableWriter, read_table
-from qrdistill.verdicts import judges
+from qrdistill.base.records import Question, ReasoningPath, Verdict, path_id
+from qrdistill.base.store import TableWriter, read_table
 from qrdistill.verdicts.config import FilterConfig, LabJudge
 from qrdistill.verdicts.counts import FilterCounts, Tally
 from qrdistill.verdicts.filter import filter_paths
-from qrdistill.verdicts.judges import Judgement
+from qrdistill.verdicts.judges import judge as judges
+from qrdistill.verdicts.judges.judge import Judgement
 
 WORDS = [
     "3",
@@ -39,9 +39,12 @@ class Moody:
     """A judge whose vote hangs on the text and the vote, with every outcome and failure there is."""
 
     MOODS = [
-        Judgement("keep", confidence=0.9), Judgement("keep", confidence=0.2), Judgement("drop", "wrong"),
-        Judgement("undecided"), Judgement("undecided", "no reply", failed=True),
-    ]  # fmt: skip
+        Judgement("keep", confidence=0.9),
+        Judgement("keep", confidence=0.2),
+        Judgement("drop", "wrong"),
+        Judgement("undecided"),
+        Judgement("undecided", "no reply", failed=True),
+    ]
 
     def __init__(self, config: LabJudge, *, seed: int) -> None:
         self._name = config.name
@@ -51,9 +54,9 @@ class Moody:
 
 
 @st.composite
-def pools(draw: Any) -> tuple[dict[str, Question], list[Path]]:
+def pools(draw: Any) -> tuple[dict[str, Question], list[ReasoningPath]]:
     questions: dict[str, Question] = {}
-    paths: list[Path] = []
+    paths: list[ReasoningPath] = []
     for number in range(draw(st.integers(0, 6))):
         id = f"train-{number}"
         task = draw(st.sampled_from(["gsm8k", "lab"]))
@@ -70,16 +73,14 @@ def pools(draw: Any) -> tuple[dict[str, Question], list[Path]]:
         for sample in range(draw(st.integers(0, 5))):
             teacher, style = draw(st.sampled_from(["a", "b"])), draw(st.sampled_from(["vanilla", "facts"]))
             paths.append(
-                Path(
+                ReasoningPath(
                     id=path_id(0, id, teacher, style, sample),
                     question_id=id,
                     teacher=teacher,
                     style=style,
                     sample=sample,
                     prompt_hash="",
-                    text=draw(
-                        st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join) | st.text(max_size=20)
-                    ),
+                    text=draw(st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join) | st.text(max_size=20)),
                     answer=None,
                     finish_reason=draw(st.sampled_from(["stop", "length", "content_filter"])),
                 )
@@ -113,10 +114,10 @@ CONFIGS = st.builds(
 
 
 def run(
-    questions: Mapping[str, Question], paths: list[Path], config: FilterConfig
+    questions: Mapping[str, Question], paths: list[ReasoningPath], config: FilterConfig
 ) -> tuple[FilterCounts, list[Verdict]]:
     with tempfile.TemporaryDirectory() as folder:
-        target = pathlib.Path(folder) / "verdicts.parquet"
+        target = Path(folder) / "verdicts.parquet"
         with TableWriter(target, Verdict) as out:
             counts = filter_paths(questions, iter(paths), config, out=out, seed=3)
         return counts, list(read_table(target, Verdict))
@@ -131,7 +132,7 @@ def test_every_path_is_accounted_for(monkeypatch: Any) -> None:
 
     @settings(max_examples=100, deadline=None)
     @given(pools(), CONFIGS)
-    def holds(pool: tuple[dict[str, Question], list[Path]], config: FilterConfig) -> None:
+    def holds(pool: tuple[dict[str, Question], list[ReasoningPath]], config: FilterConfig) -> None:
         questions, paths = pool
         counts, verdicts = run(questions, paths, config)
         closing = {one.path_id: one.outcome for one in verdicts if one.check == "filter"}

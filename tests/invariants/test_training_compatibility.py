@@ -10,13 +10,14 @@ import torch
 
 from qrdistill.routing.config import RouterConfig
 from qrdistill.routing.gates import Pool, Request
-from qrdistill.routing.ledger import Ledger
+from qrdistill.routing.loss_ledger import Ledger
 from qrdistill.routing.rules import make_assigner
-from qrdistill.students.config import StudentConfig, TrainConfig
-from qrdistill.students.optimizers import Group, student_optimizer
-from qrdistill.students.step import StepBatch, Team, training_step
+from qrdistill.students.config import StudentConfig
 from qrdistill.students.student import View
 from qrdistill.students.tokens import Encoded
+from qrdistill.training.config import TrainConfig
+from qrdistill.training.optimizers import Group, student_optimizer
+from qrdistill.training.step import StepBatch, Team, training_step
 
 LETTERS, LENGTH = 8, 12
 
@@ -27,9 +28,7 @@ class UnigramStudent:
     def __init__(self, name: str, learns: str) -> None:
         self.name, self.learns = name, learns
         self.config = StudentConfig(name=name, model="none", learning_rate=0.05)
-        self.model = torch.nn.ParameterDict(
-            {style: torch.nn.Parameter(torch.zeros(LETTERS)) for style in "xy"}
-        )
+        self.model = torch.nn.ParameterDict({style: torch.nn.Parameter(torch.zeros(LETTERS)) for style in "xy"})
 
     def split(self, encoded: Any, max_tokens: int, *, shared_prefix: bool) -> list[list[int]]:
         return [list(range(len(encoded)))]
@@ -52,9 +51,7 @@ def share_of_first(seed: int, learns: tuple[str, str], peer_loss: str) -> tuple[
     features[:, 0] = torch.tensor([1.0 if style == "x" else -1.0 for style in styles])
     frequencies = {style: generator.dirichlet(np.full(LETTERS, 0.3)) for style in "xy"}
     encoded = [
-        Encoded(
-            ("xy".index(style),), tuple(generator.choice(LETTERS, LENGTH, p=frequencies[style]).tolist()), []
-        )
+        Encoded(("xy".index(style),), tuple(generator.choice(LETTERS, LENGTH, p=frequencies[style]).tolist()), [])
         for style in styles
     ]
     students = [UnigramStudent(name, own) for name, own in zip("ab", learns, strict=True)]
@@ -65,18 +62,18 @@ def share_of_first(seed: int, learns: tuple[str, str], peer_loss: str) -> tuple[
         Group(student.name, student_optimizer(student.model.parameters(), student.config), 0.05, True, 1.0)
         for student in students
     ]
-    groups.append(
-        Group(":router", torch.optim.AdamW(assigner.parameters()), config.learning_rate, False, 1.0)
-    )
+    groups.append(Group(":router", torch.optim.AdamW(assigner.parameters()), config.learning_rate, False, 1.0))
     ledger = Ledger(count, ("a", "b"))
     team = Team(students, assigner, ledger, None, groups, config, TrainConfig(steps=steps), seed)  # type: ignore[arg-type]
     for step in range(steps):
         rows = np.sort(np.random.default_rng([seed, step]).choice(count, size, replace=False))
         batch = StepBatch(
-            Request(rows, features[rows], ledger, step, steps), [names[row] for row in rows],
-            torch.full((size,), float(LENGTH), dtype=torch.float64), torch.zeros(size, 2, dtype=torch.bool),
+            Request(rows, features[rows], ledger, step, steps),
+            [names[row] for row in rows],
+            torch.full((size,), float(LENGTH), dtype=torch.float64),
+            torch.zeros(size, 2, dtype=torch.bool),
             lambda s, b, rows=rows: encoded[rows[b]],
-        )  # fmt: skip
+        )
         training_step(batch, team, 1.0)
     everything = Request(np.arange(count), features, ledger, steps - 1, steps)
     first_N = assigner.gates(everything).soft_BS.detach()[:, 0]

@@ -15,12 +15,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from qrdistill.errors import InputError, Interrupted, TrainingError
-from qrdistill.progress import Silent
-from qrdistill.records import Assignment
-from qrdistill.store import content_hash, read_table, sweep
-from qrdistill.students import checkpoint, export, loop
+from qrdistill.base.errors import InputError, Interrupted, TrainingError
+from qrdistill.base.progress import Silent
+from qrdistill.base.records import Assignment
+from qrdistill.base.store import content_hash, read_table, sweep
+from qrdistill.students import export
 from qrdistill.students.config import StudentConfig
+from qrdistill.training import checkpoint
+from qrdistill.training import train as loop
 
 
 def fingerprints(folder: Path) -> dict[str, str]:
@@ -110,9 +112,7 @@ def place_kill(patch: pytest.MonkeyPatch, moment: str) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.parametrize("moment", ["step", "checkpoint", "export", "table"])
-def test_a_process_killed_while_writing_leaves_the_same_bits(
-    train_run: Callable[..., Any], moment: str
-) -> None:
+def test_a_process_killed_while_writing_leaves_the_same_bits(train_run: Callable[..., Any], moment: str) -> None:
     whole_result, whole, _ = train_run("whole")
     child = os.fork()
     if child == 0:
@@ -241,8 +241,7 @@ def test_no_steps_exports_the_base_students(
     assert list(read_table(folder / "assignments.parquet", Assignment)) == []
     for config in student_configs:
         old, new = (
-            load_file(Path(place) / "model.safetensors")
-            for place in (config.model, result.students[config.name])
+            load_file(Path(place) / "model.safetensors") for place in (config.model, result.students[config.name])
         )
         assert old.keys() == new.keys()
         assert all(torch.equal(old[name], new[name]) for name in old)
@@ -283,9 +282,7 @@ def test_own_paths_train_exactly_the_students_named(train_run: Callable[..., Any
     assert chosen == {(paths[0].id, "bob"), (paths[1].id, "ada"), (paths[1].id, "bob")}
 
 
-def test_collapse_is_said_while_training(
-    train_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_collapse_is_said_while_training(train_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     from qrdistill.routing.router import Router
 
     def certain(self: Router, ledger: object) -> None:
@@ -351,9 +348,7 @@ def test_dev_evaluation_keeps_the_best_weights_and_stops_early(
     )
 
 
-def test_training_error_names_the_step(
-    train_run: Callable[..., Any], student_configs: list[StudentConfig]
-) -> None:
+def test_training_error_names_the_step(train_run: Callable[..., Any], student_configs: list[StudentConfig]) -> None:
     wild = [student_configs[0].model_copy(update={"learning_rate": 1e30}), student_configs[1]]
     with pytest.raises(TrainingError, match=r"step \d+: the (loss|gradient) of (student )?ada"):
         train_run("run", students=wild, router={"kind": "all"})
@@ -382,11 +377,7 @@ def test_a_rule_that_needs_dev_questions_says_so(train_run: Callable[..., Any]) 
         train_run("run", router={"kind": "best_style"})
 
 
-def test_a_learned_router_without_embeddings_says_so(
-    stage: Callable[..., Any], train_run: Callable[..., Any]
-) -> None:
+def test_a_learned_router_without_embeddings_says_so(stage: Callable[..., Any], train_run: Callable[..., Any]) -> None:
     built = stage()
     with pytest.raises(InputError, match="needs the paths' embeddings"):
-        loop.assemble(
-            built.material, None, built.team.router, loop.MutualConfig(), built.team.config, (), {}, 0
-        )
+        loop.assemble(built.material, None, built.team.router, loop.MutualConfig(), built.team.config, (), {}, 0)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from qrdistill.errors import TrainingError
+from qrdistill.base.errors import TrainingError
 from qrdistill.students.config import StudentConfig
-from qrdistill.students.step import training_step
+from qrdistill.training.step import training_step
 
 
 def gradients(stage: Any, batches: list[Any]) -> dict[str, torch.Tensor]:
@@ -32,9 +32,7 @@ def gradients(stage: Any, batches: list[Any]) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("peer_loss", ["ledger", "fresh", "dense"])
-def test_the_task_loss_gives_every_router_parameter_a_gradient(
-    stage: Callable[..., Any], peer_loss: str
-) -> None:
+def test_the_task_loss_gives_every_router_parameter_a_gradient(stage: Callable[..., Any], peer_loss: str) -> None:
     built = stage(router={"peer_loss": peer_loss, "balance": 0.0, "entropy": 0.0})
     for step in range(3):  # from the second epoch on, the ledger gives the learning state something to say
         found = gradients(built, [built.batch(step)])
@@ -131,9 +129,7 @@ def test_shared_paths_are_read_by_all_but_imitated_by_the_chosen_only(stage: Cal
     assert torch.equal(report.num_targets_BS > 0, report.gates.chosen_BS)
 
 
-def test_a_frozen_student_is_measured_and_never_moves(
-    stage: Callable[..., Any], student_configs: Any
-) -> None:
+def test_a_frozen_student_is_measured_and_never_moves(stage: Callable[..., Any], student_configs: Any) -> None:
     ada, bob = student_configs
     built = stage(students=[ada, bob.model_copy(update={"frozen": True})], mutual={"weight": 0.5})
     before = built.weights()
@@ -160,9 +156,7 @@ def test_a_loss_that_is_not_finite_names_step_student_and_paths(stage: Callable[
 def test_a_gradient_that_is_not_finite_changes_no_weight(stage: Callable[..., Any]) -> None:
     built = stage(router={"kind": "all"})
     before = built.weights()
-    next(iter(built.student("ada").model.parameters())).register_hook(
-        lambda gradient: gradient * float("inf")
-    )
+    next(iter(built.student("ada").model.parameters())).register_hook(lambda gradient: gradient * float("inf"))
     with pytest.raises(TrainingError, match="gradient of ada"):
         training_step(built.batch(), built.team, 1.0)
     after = built.weights()
@@ -181,7 +175,7 @@ def test_a_gradient_that_is_not_finite_changes_no_weight(stage: Callable[..., An
 def test_memory_that_runs_out_is_one_message(
     stage: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, error: Exception, told: bool
 ) -> None:
-    from qrdistill.students import loop
+    from qrdistill.training import train as loop
 
     built = stage()
 
@@ -191,21 +185,15 @@ def test_memory_that_runs_out_is_one_message(
     monkeypatch.setattr(loop, "training_step", exhausted)
     with pytest.raises(TrainingError if told else RuntimeError) as caught:
         loop._guarded(built.batch(), built.team, 1.0)
-    assert (
-        "step 0: memory ran out with train.max_tokens_per_batch 4096; lower it" in str(caught.value)
-    ) == told
+    assert ("step 0: memory ran out with train.max_tokens_per_batch 4096; lower it" in str(caught.value)) == told
 
 
-def test_half_precision_loses_no_small_gradient(
-    stage: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_half_precision_loses_no_small_gradient(stage: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """float16 has no number between 0 and 6e-8: without a scaled loss much of a gradient is exactly zero."""
-    from qrdistill.students import step
+    from qrdistill.training import step
 
     original = step.routed_nll
-    monkeypatch.setattr(
-        step, "routed_nll", lambda *given: 1e-5 * original(*given)
-    )  # as of a much larger step
+    monkeypatch.setattr(step, "routed_nll", lambda *given: 1e-5 * original(*given))  # as of a much larger step
     exact = stage(router={"kind": "all"})
     expected = gradients(exact, [exact.batch()])
     likeness = {}
@@ -213,16 +201,12 @@ def test_half_precision_loses_no_small_gradient(
         monkeypatch.setattr(step, "_FLOAT16_SCALE", scale)
         built = stage(router={"kind": "all"}, config={"autocast": "float16"})
         found = gradients(built, [built.batch()])
-        likeness[scale] = [
-            float((found[name] - expected[name]).norm() / expected[name].norm()) for name in expected
-        ]
+        likeness[scale] = [float((found[name] - expected[name]).norm() / expected[name].norm()) for name in expected]
     assert max(likeness[1024.0]) < 0.1
     assert min(likeness[1.0]) > 0.3
 
 
-def test_three_students_share_one_pool(
-    stage: Callable[..., Any], student_configs: list[StudentConfig]
-) -> None:
+def test_three_students_share_one_pool(stage: Callable[..., Any], student_configs: list[StudentConfig]) -> None:
     third = student_configs[0].model_copy(update={"name": "cleo"})
     built = stage(students=[*student_configs, third], mutual={"weight": 0.1}, config={"paths_per_step": 16})
     report = training_step(built.batch(), built.team, 1.0)
@@ -230,9 +214,7 @@ def test_three_students_share_one_pool(
     assert torch.equal(report.gates.chosen_BS.sum(1), torch.ones(16, dtype=torch.long))
 
 
-@pytest.mark.filterwarnings(
-    "ignore:.*is_gradient_checkpointing:FutureWarning", "ignore:.*gradient_checkpointing"
-)
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning", "ignore:.*gradient_checkpointing")
 def test_dropout_is_a_function_of_the_step_not_of_what_ran_before(
     stage: Callable[..., Any], student_configs: Any
 ) -> None:
@@ -244,8 +226,6 @@ def test_dropout_is_a_function_of_the_step_not_of_what_ran_before(
         built = stage(students=adapted, router={"kind": "all"})
         torch.rand(draws)
         reports.append(training_step(built.batch(), built.team, 1.0))
-        other = training_step(
-            replace(built.batch(), request=replace(built.batch().request, step=1)), built.team, 0.0
-        )
+        other = training_step(replace(built.batch(), request=replace(built.batch().request, step=1)), built.team, 0.0)
     assert torch.equal(reports[0].nll_BS, reports[1].nll_BS)
     assert not torch.equal(reports[0].nll_BS, other.nll_BS)

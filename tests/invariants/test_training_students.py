@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from qrdistill.store import content_hash
+from qrdistill.base.store import content_hash
 from qrdistill.students.config import LoraSettings, StudentConfig
-from qrdistill.students.decoding import decode
+from qrdistill.students.decode.decode import decode
 from qrdistill.students.export import export_student
 from qrdistill.students.loading import load_student
 from qrdistill.students.student import Student
@@ -25,20 +25,26 @@ def trio(tiny_student_folder: Callable[..., Path]) -> list[StudentConfig]:
     return [
         StudentConfig(name="full", model=str(tiny_student_folder("mistral")), learning_rate=3e-3),
         StudentConfig(
-            name="lora", model=str(tiny_student_folder("gemma", tokenizer="metaspace", seed=1)), lora=lora, learning_rate=1e-2
+            name="lora",
+            model=str(tiny_student_folder("gemma", tokenizer="metaspace", seed=1)),
+            lora=lora,
+            learning_rate=1e-2,
         ),
         StudentConfig(
-            name="nf4", model=str(tiny_student_folder("qwen2", seed=2, hidden_size=64, intermediate_size=128)),
-            lora=lora, quantize="nf4", learning_rate=1e-2,
+            name="nf4",
+            model=str(tiny_student_folder("qwen2", seed=2, hidden_size=64, intermediate_size=128)),
+            lora=lora,
+            quantize="nf4",
+            learning_rate=1e-2,
         ),
-    ]  # fmt: skip
+    ]
 
 
 def test_three_ways_of_training_share_one_run_and_resume(
     train_run: Callable[..., Any], trio: list[StudentConfig], pool: Any
 ) -> None:
     pytest.importorskip("bitsandbytes")
-    from qrdistill.progress import Silent
+    from qrdistill.base.progress import Silent
 
     class StopAfterThree(Silent):
         steps = 0
@@ -52,8 +58,10 @@ def test_three_ways_of_training_share_one_run_and_resume(
     with pytest.raises(KeyboardInterrupt):
         train_run("killed", students=trio, config={"paths_per_step": 9}, progress=StopAfterThree())
     _, killed, _ = train_run("killed", students=trio, config={"paths_per_step": 9})
-    weights = {name: [content_hash(f) for f in sorted(folder.glob("students/*/*.safetensors"))]
-               for name, folder in (("whole", whole), ("killed", killed))}  # fmt: skip
+    weights = {
+        name: [content_hash(f) for f in sorted(folder.glob("students/*/*.safetensors"))]
+        for name, folder in (("whole", whole), ("killed", killed))
+    }
     assert len(weights["whole"]) == 3
     assert weights["whole"] == weights["killed"]
     assert content_hash(whole / "assignments.parquet") == content_hash(killed / "assignments.parquet")
@@ -70,9 +78,7 @@ def test_three_ways_of_training_share_one_run_and_resume(
         for student in (base, trained):
             student.model.eval()
             with torch.no_grad():
-                encoded = [
-                    student.encode(questions[path.question_id].question + "\n", path.text) for path in paths
-                ]
+                encoded = [student.encode(questions[path.question_id].question + "\n", path.text) for path in paths]
                 losses.append(student.forward(encoded).nll_B.sum().item())
         assert losses[1] < losses[0], config.name  # what was exported is what learnt
         merged = export_student(trained, whole / "merged" / config.name, merge=True)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from qrdistill.base.records import Question
 from qrdistill.lab.questions import load
 from qrdistill.lab.teacher import LabTeacherImplementation
 from qrdistill.paths.config import LabTeacher
 from qrdistill.paths.styles import STYLES
 from qrdistill.paths.teachers import Draft
 from qrdistill.questions.config import QuestionsConfig
-from qrdistill.records import Question
 
 Written = list[tuple[Question, str, Draft]]
 

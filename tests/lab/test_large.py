@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from qrdistill.config import load_config
-from qrdistill.errors import ConfigError
+from qrdistill.answers import check as answers
+from qrdistill.base.errors import ConfigError
+from qrdistill.base.records import Question
 from qrdistill.lab.judge import examine
 from qrdistill.lab.mixes import FAMILIES, MIXES
 from qrdistill.lab.pretraining import RECIPES, TINY, Shape
@@ -19,9 +20,8 @@ from qrdistill.lab.teacher import WEAK, LabTeacherImplementation
 from qrdistill.lab.templates import LEGS, Problem, apply
 from qrdistill.paths.config import LabTeacher
 from qrdistill.paths.styles import STYLES
-from qrdistill.questions import answers
 from qrdistill.questions.config import QuestionsConfig
-from qrdistill.records import Question
+from qrdistill.runs.load_config import load_config
 
 LARGE = MIXES["large"]
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from qrdistill.errors import ConfigError
+from qrdistill.base.errors import ConfigError
+from qrdistill.base.records import Question
 from qrdistill.lab.pretraining import RECIPES, TINY, documents
 from qrdistill.lab.questions import load, part_of, problems, word_runs
 from qrdistill.lab.templates import HIGHEST, LEGS, SMALL, Problem, apply
 from qrdistill.questions.config import QuestionsConfig
-from qrdistill.records import Question
 
 
 def loaded(seed: int = 0, **settings: object) -> list[Question]:
@@ -27,9 +27,7 @@ def test_sizes_order_and_distinct_texts() -> None:
 
 def test_same_seed_same_questions_and_another_seed_others() -> None:
     assert loaded(seed=5) == loaded(seed=5)
-    assert not {q.question for q in loaded(seed=5, dev=0, test=0)} >= {
-        q.question for q in loaded(dev=0, test=0)
-    }
+    assert not {q.question for q in loaded(seed=5, dev=0, test=0)} >= {q.question for q in loaded(dev=0, test=0)}
 
 
 def test_more_train_questions_extend_fewer() -> None:
@@ -111,7 +109,5 @@ def test_what_cannot_be_is_refused_with_the_mend(settings: dict[str, object], wo
 
 def test_hard_share_of_pretraining_is_a_fifth() -> None:
     drawn = list(islice(problems("pretraining", 0, hard=0.2), 2000))
-    hard = sum(len(p.steps) == 3 for p in drawn if p.family != "chain") / sum(
-        p.family != "chain" for p in drawn
-    )
+    hard = sum(len(p.steps) == 3 for p in drawn if p.family != "chain") / sum(p.family != "chain" for p in drawn)
     assert 0.16 < hard < 0.24

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from qrdistill.errors import InputError
+from qrdistill.base.errors import InputError
 from qrdistill.lab import student_folder
 from qrdistill.lab.mistakes import sound, spurious, wrong
 from qrdistill.lab.pretraining import RECIPES, TINY, documents
@@ -89,9 +89,7 @@ def test_prompt_and_path_are_cut_as_if_alone(tokenizers: dict[str, Any], texts: 
         for problem in islice(problems("train", 3), 20):
             prompt = student_prompt(problem.text, STYLES["program"])
             path = render(problem, sound(problem), "program")
-            assert (
-                tokenizer(prompt + path).input_ids == tokenizer(prompt).input_ids + tokenizer(path).input_ids
-            )
+            assert tokenizer(prompt + path).input_ids == tokenizer(prompt).input_ids + tokenizer(path).input_ids
 
 
 @pytest.mark.parametrize("name", NAMES)

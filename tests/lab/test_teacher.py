@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from qrdistill.errors import ConfigError
+from qrdistill.answers import check as answers
+from qrdistill.base.errors import ConfigError
+from qrdistill.base.records import Question
 from qrdistill.lab.render import OPENINGS
 from qrdistill.lab.teacher import SPURIOUS, WEAK, WEAK_WRONG, WRONG, LabTeacherImplementation
 from qrdistill.lab.templates import SMALL
 from qrdistill.paths.config import LabTeacher
 from qrdistill.paths.styles import STYLES, Style
 from qrdistill.paths.teachers import Draft
-from qrdistill.questions import answers
-from qrdistill.records import Question
 
 Written = list[tuple[Question, str, Draft]]
 Ask = Callable[..., Written]

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qrdistill.base.records import ReasoningPath
 from qrdistill.paths.duplicates import near_duplicates, word_grams
-from qrdistill.records import Path
 
 
-def path(name: str, text: str, question: str = "q") -> Path:
-    return Path(id=name, question_id=question, teacher="t", style="s", prompt_hash="", text=text, answer=None)
+def path(name: str, text: str, question: str = "q") -> ReasoningPath:
+    return ReasoningPath(id=name, question_id=question, teacher="t", style="s", prompt_hash="", text=text, answer=None)
 
 
 STEPS = "Ann has 3 apples. She buys 4 more apples at the market. 3 + 4 = 7. The answer is 7."

@@ -6,10 +6,10 @@ from typing import get_args
 
 import pytest
 
+from qrdistill.answers.check import answer_format
+from qrdistill.base.records import Question
 from qrdistill.paths.prompts import INSTRUCTIONS, Family, family, instruction, teacher_messages
 from qrdistill.paths.styles import STYLES, Style, student_prompt
-from qrdistill.questions.answers import answer_format
-from qrdistill.records import Question
 
 KINDS = {
     "number": "math",

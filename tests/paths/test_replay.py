@@ -9,14 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from qrdistill.errors import ConfigError, DataError
+from qrdistill.base.errors import ConfigError, DataError
+from qrdistill.base.progress import Silent
+from qrdistill.base.records import Failure, Question, ReasoningPath, Truth
+from qrdistill.base.store import TableWriter, read_table
+from qrdistill.llm.reply_cache import ReplyCache
 from qrdistill.paths.config import PathsConfig, ReplayTeacher
 from qrdistill.paths.generate import GenerateWriters, Spending, generate
-from qrdistill.progress import Silent
-from qrdistill.records import Failure, Question, Truth
-from qrdistill.records import Path as PathRecord
-from qrdistill.replies import ReplyCache
-from qrdistill.store import TableWriter, read_table
 
 ROWS = [
     {"question_id": "q1", "style": "facts", "text": "A dog has 4 legs. The answer is 4."},
@@ -35,7 +34,7 @@ def question(name: str, split: str = "train") -> Question:
 def run(folder: Path, config: PathsConfig, *files: str, progress: Silent | None = None):
     teachers = [ReplayTeacher(kind="replay", name=f"file{n}", file=file) for n, file in enumerate(files)]
     with (
-        TableWriter(folder / "paths.parquet", PathRecord) as paths,
+        TableWriter(folder / "paths.parquet", ReasoningPath) as paths,
         TableWriter(folder / "failures.parquet", Failure) as failures,
         TableWriter(folder / "truth.parquet", Truth) as truth,
         ReplyCache(folder / "replies.sqlite") as cache,
@@ -50,7 +49,7 @@ def run(folder: Path, config: PathsConfig, *files: str, progress: Silent | None 
             seed=0,
             progress=progress or Silent(),
         )
-    return spending, list(read_table(folder / "paths.parquet", PathRecord))
+    return spending, list(read_table(folder / "paths.parquet", ReasoningPath))
 
 
 def write(folder: Path, rows: list[dict[str, object]], name: str = "paths.jsonl") -> str:

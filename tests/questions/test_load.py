@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from qrdistill.errors import ConfigError, DataError
-from qrdistill.questions import load_questions
+from qrdistill.base.errors import ConfigError, DataError
+from qrdistill.base.records import Question
 from qrdistill.questions.config import QuestionsConfig
-from qrdistill.records import Question
+from qrdistill.questions.load import load_questions
 
 
 def write(folder: Path, name: str, rows: list[dict[str, Any]]) -> str:
@@ -46,8 +46,7 @@ def test_an_empty_file_is_named(tmp_path: Path) -> None:
 def test_smaller_training_sets_are_parts_of_larger_ones(tmp_path: Path) -> None:
     file = write(tmp_path, "q.jsonl", sums(60))
     chosen = [
-        {q.id for q in load(tmp_path, file=file, train=n, dev=5, test=5) if q.split == "train"}
-        for n in (10, 20, 40)
+        {q.id for q in load(tmp_path, file=file, train=n, dev=5, test=5) if q.split == "train"} for n in (10, 20, 40)
     ]
     assert [len(ids) for ids in chosen] == [10, 20, 40]
     assert chosen[0] < chosen[1] < chosen[2]
@@ -62,9 +61,7 @@ def test_a_split_field_is_honoured_and_order_is_train_dev_test(tmp_path: Path) -
 
 
 def test_fields_are_mapped_and_options_are_shown(tmp_path: Path) -> None:
-    rows = [
-        {"prompt": "Which is even?", "target": "2", "choices": {"1": "three", "2": "four"}, "topic": "parity"}
-    ]
+    rows = [{"prompt": "Which is even?", "target": "2", "choices": {"1": "three", "2": "four"}, "topic": "parity"}]
     file = write(tmp_path, "q.jsonl", rows)
     fields = {"question": "prompt", "gold": "target", "options": "choices", "family": "topic"}
     [question] = load(tmp_path, file=file, kind="text", fields=fields, dev=0, test=0)

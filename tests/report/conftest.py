@@ -5,14 +5,12 @@ import random
 
 import pytest
 
-from qrdistill.records import FREE, Answer, Assignment, Path, Question, Verdict, path_id
-from qrdistill.scores import score
+from qrdistill.base.records import FREE, Answer, Assignment, Question, ReasoningPath, Verdict, path_id
+from qrdistill.base.store import write_json, write_table, write_text
 from qrdistill.scores.config import EvaluateConfig
-from qrdistill.store import write_json, write_table, write_text
+from qrdistill.scores.score import score
 
-HOSTILE = (
-    '</pre><script>alert("x")</script><img src="https://evil.example/p.png" onerror=alert(1)> & {{ 7*7 }}'
-)
+HOSTILE = '</pre><script>alert("x")</script><img src="https://evil.example/p.png" onerror=alert(1)> & {{ 7*7 }}'
 STYLES = ["vanilla", "program", "facts"]
 STUDENTS = ["anna", "ben"]
 
@@ -26,12 +24,17 @@ def build_run():
         folder.mkdir(parents=True, exist_ok=True)
         questions = [
             Question(
-                id=f"{split}-{n}", split=split, task="t", family=["sums", "trips"][n % 2], kind="number",
-                question=f"What is {n} + 1? {HOSTILE if n == 0 else ''}", gold=str(n + 1),
+                id=f"{split}-{n}",
+                split=split,
+                task="t",
+                family=["sums", "trips"][n % 2],
+                kind="number",
+                question=f"What is {n} + 1? {HOSTILE if n == 0 else ''}",
+                gold=str(n + 1),
             )
             for split, many in (("train", 12), ("dev", 20), ("test", 40))
             for n in range(many)
-        ]  # fmt: skip
+        ]
         write_table(folder / "questions.parquet", Question, questions)
         write_tables(folder, questions, draw)
         answers = list(answer(questions, draw, base, samples))
@@ -68,11 +71,18 @@ def write_tables(folder, questions, draw):
     paths, verdicts, assignments = [], [], []
     for question in (q for q in questions if q.split == "train"):
         for style in STYLES:
-            path = Path(
-                id=path_id(0, question.id, "gemini", style, 0), question_id=question.id, teacher="gemini",
-                style=style, prompt_hash="h", text=f"Facts: {HOSTILE}\nThe answer is 1.", answer="1",
-                prompt_tokens=50, completion_tokens=80, cost=0.001,
-            )  # fmt: skip
+            path = ReasoningPath(
+                id=path_id(0, question.id, "gemini", style, 0),
+                question_id=question.id,
+                teacher="gemini",
+                style=style,
+                prompt_hash="h",
+                text=f"Facts: {HOSTILE}\nThe answer is 1.",
+                answer="1",
+                prompt_tokens=50,
+                completion_tokens=80,
+                cost=0.001,
+            )
             paths.append(path)
             fate = draw.choice(["keep", "keep", "answer", "judge", "unclear"])
             verdicts.append(
@@ -85,9 +95,7 @@ def write_tables(folder, questions, draw):
             )
             if fate != "answer":
                 said = {"keep": "keep", "judge": "drop", "unclear": "undecided"}[fate]
-                verdicts.append(
-                    Verdict(path_id=path.id, check="judge", outcome=said, judge="rules", quote=HOSTILE)
-                )
+                verdicts.append(Verdict(path_id=path.id, check="judge", outcome=said, judge="rules", quote=HOSTILE))
             final = {"keep": "keep", "unclear": "undecided"}.get(fate, "drop")
             verdicts.append(Verdict(path_id=path.id, check="filter", outcome=final))
     kept = [v.path_id for v in verdicts if v.check == "filter" and v.outcome == "keep"]
@@ -97,11 +105,9 @@ def write_tables(folder, questions, draw):
             for student in STUDENTS:
                 chosen = (student == "ben") == program
                 assignments.append(
-                    Assignment(
-                        step=step, path_id=path, student=student, probability=0.5, chosen=chosen, nll=0.5
-                    )
+                    Assignment(step=step, path_id=path, student=student, probability=0.5, chosen=chosen, nll=0.5)
                 )
-    write_table(folder / "paths.parquet", Path, paths)
+    write_table(folder / "paths.parquet", ReasoningPath, paths)
     write_table(folder / "verdicts.parquet", Verdict, verdicts)
     write_table(folder / "assignments.parquet", Assignment, assignments)
 
@@ -116,7 +122,14 @@ def answer(questions, draw, base, samples):
                     right = draw.random() < skill[student] + 0.1 * (style == "facts")
                     said = question.gold if right else draw.choice(["99", None])
                     yield Answer(
-                        student=student, question_id=question.id, split=question.split, style=style, sample=sample,
-                        text=f"Facts: {HOSTILE} The answer is {said}.", answer=said,
-                        correct=None if said is None else right, logprob=-draw.random() * 9, tokens=12,
-                    )  # fmt: skip
+                        student=student,
+                        question_id=question.id,
+                        split=question.split,
+                        style=style,
+                        sample=sample,
+                        text=f"Facts: {HOSTILE} The answer is {said}.",
+                        answer=said,
+                        correct=None if said is None else right,
+                        logprob=-draw.random() * 9,
+                        tokens=12,
+                    )

@@ -8,7 +8,7 @@ import torch
 
 from qrdistill.routing.config import RouterConfig
 from qrdistill.routing.gates import Gates, Pool, Request, pin
-from qrdistill.routing.ledger import Ledger
+from qrdistill.routing.loss_ledger import Ledger
 from qrdistill.routing.router import Router, straight_through
 
 
@@ -58,7 +58,7 @@ def test_hard_gates_are_one_hot_and_carry_the_soft_gradient() -> None:
 
 def test_sampling_follows_the_probabilities() -> None:
     """Gumbel-max: the share of hard choices is the softmax of the logits, at any temperature."""
-    from qrdistill.routing.draws import gumbel
+    from qrdistill.base.draws import gumbel
 
     noise = torch.tensor([[gumbel(0, s, b) for s in ("a", "b")] for b in range(4000)])
     gates = straight_through(torch.tensor([[math.log(3.0), 0.0]]).expand(4000, 2), noise, 1.3)

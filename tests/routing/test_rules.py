@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from qrdistill.errors import ConfigError
+from qrdistill.base.errors import ConfigError
 from qrdistill.routing.config import RouterConfig
 from qrdistill.routing.gates import DevAccuracy, Pool, Request
-from qrdistill.routing.ledger import Ledger
+from qrdistill.routing.loss_ledger import Ledger
 from qrdistill.routing.rules import ASSIGNERS, make_assigner
 
 STYLES = ["x", "y", "z"] * 8
@@ -129,9 +129,7 @@ def test_best_style_reads_dev_and_draws_nothing_else() -> None:
 def test_bandit_follows_relative_accuracy_and_new_evidence() -> None:
     def share_of_a(assigner: Any, request: Request) -> list[float]:
         rows = [
-            assigner.gates(Request(request.rows_B, request.features_BF, request.ledger, step, 100)).hard_BS[
-                :3, 0
-            ]
+            assigner.gates(Request(request.rows_B, request.features_BF, request.ledger, step, 100)).hard_BS[:3, 0]
             for step in range(100)
         ]
         return torch.stack(rows).mean(0).tolist()

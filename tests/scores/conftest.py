@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from qrdistill.records import Answer, Question
+from qrdistill.base.records import Answer, Question
 
 WORDS = ["<pad>", "<s>", "</s>", "<unk>", *(str(n) for n in range(30))]
 WORDS += [
@@ -68,9 +68,7 @@ def student_folders(tmp_path_factory):
 @pytest.fixture
 def make_question():
     def make(id, gold="1", split="test", family="sums"):
-        return Question(
-            id=id, split=split, task="t", family=family, kind="number", question=f"{id} ?", gold=gold
-        )
+        return Question(id=id, split=split, task="t", family=family, kind="number", question=f"{id} ?", gold=gold)
 
     return make
 
@@ -79,14 +77,19 @@ def make_question():
 def make_answer():
     """An answer with `said` as its answer; right where it is the gold "1", undecided where None."""
 
-    def make(
-        student, question, style, said="1", *, split="test", sample=0, logprob=-1.0, tokens=10, text=None
-    ):
+    def make(student, question, style, said="1", *, split="test", sample=0, logprob=-1.0, tokens=10, text=None):
         return Answer(
-            student=student, question_id=question, split=split, style=style, sample=sample,
-            text=text if text is not None else f"The answer is {said}.", answer=said,
-            correct=None if said is None else said == "1", logprob=logprob, tokens=tokens,
-        )  # fmt: skip
+            student=student,
+            question_id=question,
+            split=split,
+            style=style,
+            sample=sample,
+            text=text if text is not None else f"The answer is {said}.",
+            answer=said,
+            correct=None if said is None else said == "1",
+            logprob=logprob,
+            tokens=tokens,
+        )
 
     return make
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from qrdistill.progress import Silent
+from qrdistill.base.progress import Silent
 from qrdistill.scores.config import EvaluateConfig
 from qrdistill.scores.engines import open_engine
 from qrdistill.students.config import StudentConfig
@@ -21,9 +21,7 @@ class LLM:
 
     def generate(self, requests: list[dict[str, list[int]]], parameters: Any, use_tqdm: bool) -> list[Any]:
         limit = self.settings["max_model_len"]
-        assert all(
-            len(request["prompt_token_ids"]) < limit for request in requests
-        )  # vLLM refuses all at once
+        assert all(len(request["prompt_token_ids"]) < limit for request in requests)  # vLLM refuses all at once
         assert parameters.stop_token_ids == [2]
         one = SimpleNamespace(token_ids=[11, 2], cumulative_logprob=-1.5, finish_reason="stop")
         return [SimpleNamespace(outputs=[one] * parameters.n) for _ in requests]

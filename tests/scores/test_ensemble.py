@@ -8,9 +8,7 @@ from qrdistill.scores.ensemble import Ballot, Vote, fallback, majority_weights, 
 
 
 def ballot(answer, correct=None, logprob=-1.0, tokens=10):
-    return Ballot(
-        answer, answer == "1" if correct is None and answer else correct, logprob, tokens, f"= {answer}"
-    )
+    return Ballot(answer, answer == "1" if correct is None and answer else correct, logprob, tokens, f"= {answer}")
 
 
 def test_majority_and_ties():

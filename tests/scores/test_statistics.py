@@ -130,9 +130,7 @@ def test_pass_at_k_is_the_share_of_subsets_with_a_hit(case):
 
 
 def test_calibration_by_hand():
-    result = stats.calibration(
-        [0.9, 0.9, 0.9, 0.9, 0.1, 0.1], [True, True, True, False, False, False], num_bins=2
-    )
+    result = stats.calibration([0.9, 0.9, 0.9, 0.9, 0.1, 0.1], [True, True, True, False, False, False], num_bins=2)
     assert [tuple(bin) for bin in result.bins] == [
         (pytest.approx(0.1), 0.0, 2),
         (pytest.approx(0.9), 0.75, 4),

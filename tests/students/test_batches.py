@@ -103,9 +103,7 @@ def test_one_batch_of_eight_is_eight_of_one(student: Student) -> None:
     encoded = [student.encode(*text) for text in TEXTS]
     together = student.forward(encoded, hidden=True)
     single = [student.forward([path], hidden=True) for path in encoded]
-    torch.testing.assert_close(
-        together.nll_B, torch.cat([view.nll_B for view in single]), rtol=1e-5, atol=1e-4
-    )
+    torch.testing.assert_close(together.nll_B, torch.cat([view.nll_B for view in single]), rtol=1e-5, atol=1e-4)
     assert together.num_targets_B.tolist() == [path.num_targets for path in encoded]
     assert together.hidden is not None
     for path, states, view in zip(encoded, together.hidden, single, strict=True):
@@ -155,9 +153,7 @@ def test_hidden_states_are_transformers_at_the_tokens_own_positions(student: Stu
         view = student.forward([path], hidden=True)
     assert view.hidden is not None
     start = len(path.prompt_ids)
-    torch.testing.assert_close(
-        view.hidden[0], expected[start : start + len(path.spans)], rtol=1e-4, atol=1e-5
-    )
+    torch.testing.assert_close(view.hidden[0], expected[start : start + len(path.spans)], rtol=1e-4, atol=1e-5)
 
 
 def mixed_plan() -> tuple[Plan, int]:
@@ -189,9 +185,18 @@ def test_padded_blocks_compute_what_segments_compute(rules: Rules) -> None:
 
 
 def flash(
-    q: Tensor, k: Tensor, v: Tensor, cu_q: Tensor, cu_k: Tensor, max_q: int, max_k: int, *,
-    scale: float | None = None, window_size: tuple[int, int] = (-1, -1), enable_gqa: bool = False,
-) -> Tensor:  # fmt: skip
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cu_q: Tensor,
+    cu_k: Tensor,
+    max_q: int,
+    max_k: int,
+    *,
+    scale: float | None = None,
+    window_size: tuple[int, int] = (-1, -1),
+    enable_gqa: bool = False,
+) -> Tensor:
     """What torch documents of `varlen_attn`, by hand: [T, H, D], the last query sees the last key."""
     assert enable_gqa == (q.shape[1] != k.shape[1])
     assert (cu_q.dtype, cu_k.dtype) == (torch.int32, torch.int32)
@@ -225,9 +230,7 @@ def test_the_variable_length_kernel_is_asked_for_what_segments_compute(
     monkeypatch.setattr(varlen, "varlen_attn", kernel)
     plan, count = mixed_plan()
     generator = torch.Generator().manual_seed(0)
-    query, key, value = (
-        torch.randn(1, heads, count, 8, generator=generator) for heads in (4, key_heads, key_heads)
-    )
+    query, key, value = (torch.randn(1, heads, count, 8, generator=generator) for heads in (4, key_heads, key_heads))
     rules = Rules(0.3, window=window)
     expected = attention._segments(query, *attention.all_heads(query, key, value), plan, rules)
     torch.testing.assert_close(attention._varlen(query, key, value, plan, rules), expected)
@@ -241,9 +244,7 @@ def test_autocast_reaches_attention_in_one_type() -> None:
         assert {each.dtype for each in attention.lowered(wide, wide, half)} == {torch.bfloat16}
 
 
-def test_a_chunked_head_gives_the_same_loss_and_gradient(
-    student: Student, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_chunked_head_gives_the_same_loss_and_gradient(student: Student, monkeypatch: pytest.MonkeyPatch) -> None:
     encoded = [student.encode(*text) for text in TEXTS]
     results = []
     for limit in (head.MAX_LOGITS, student.num_rows * 7):

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from qrdistill.errors import TrainingError
+from qrdistill.base.errors import TrainingError
 from qrdistill.students.config import LoraSettings, StudentConfig
-from qrdistill.students.decoding import decode
+from qrdistill.students.decode.decode import decode
 from qrdistill.students.export import export_student
 from qrdistill.students.loading import load_student
 from qrdistill.students.student import Student
@@ -62,9 +62,7 @@ def test_an_exported_student_answers_as_before(student: Student, merge: bool, tm
     again.model.eval()
     paths = [student.encode(prompt, "the answer is 7.") for prompt in PROMPTS]
     with torch.no_grad():
-        torch.testing.assert_close(
-            again.forward(paths).nll_B, student.forward(paths).nll_B, rtol=1e-4, atol=1e-4
-        )
+        torch.testing.assert_close(again.forward(paths).nll_B, student.forward(paths).nll_B, rtol=1e-4, atol=1e-4)
     assert [again.encode(prompt, "7") for prompt in PROMPTS] == [student.encode(p, "7") for p in PROMPTS]
     ours, theirs = (decode(s, PROMPTS, max_tokens=12) for s in (student, again))
     assert [row[0].text for row in ours] == [row[0].text for row in theirs]
@@ -104,12 +102,8 @@ def test_two_exports_are_the_same_bytes(student: Student, tmp_path: Path) -> Non
     assert all((first / name).read_bytes() == (second / name).read_bytes() for name in names)
 
 
-def test_weights_that_are_not_finite_are_not_exported(
-    tiny_student_folder: Callable[..., Path], tmp_path: Path
-) -> None:
-    student = load_student(
-        StudentConfig(name="s", model=str(tiny_student_folder("llama"))), base_dir=Path("/")
-    )
+def test_weights_that_are_not_finite_are_not_exported(tiny_student_folder: Callable[..., Path], tmp_path: Path) -> None:
+    student = load_student(StudentConfig(name="s", model=str(tiny_student_folder("llama"))), base_dir=Path("/"))
     with torch.no_grad():
         student.trainable_parameters()[0][0, 0] = float("nan")
     with pytest.raises(TrainingError, match="not finite"):

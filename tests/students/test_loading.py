@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from qrdistill.errors import ModelError
-from qrdistill.progress import Silent
+from qrdistill.base.errors import ModelError
+from qrdistill.base.progress import Silent
 from qrdistill.students.config import LoraSettings, StudentConfig
 from qrdistill.students.loading import find_model, load_student
 from qrdistill.students.student import Student
@@ -23,9 +23,7 @@ PATHS = [("Ann has 3 apples.\nThink step by step.\n", "3 + 4 = 7"), ("Ann has 3 
 def load(folder: Path | str, base_dir: Path = Path("/"), **options: Any) -> Student:
     names = ("lora", "quantize", "frozen", "dtype", "max_context")
     chosen = {name: options.pop(name) for name in names if name in options}
-    return load_student(
-        StudentConfig(name="pupil", model=str(folder), **chosen), base_dir=base_dir, **options
-    )
+    return load_student(StudentConfig(name="pupil", model=str(folder), **chosen), base_dir=base_dir, **options)
 
 
 def nll(student: Student) -> torch.Tensor:
@@ -76,9 +74,7 @@ def unknown_family(folder: Path) -> None:
     (folder / "config.json").write_text('{"model_type": "nobody"}')
 
 
-@pytest.mark.parametrize(
-    "spoil", [spoil_config, remove_weights, truncate_weights, remove_tokenizer, unknown_family]
-)
+@pytest.mark.parametrize("spoil", [spoil_config, remove_weights, truncate_weights, remove_tokenizer, unknown_family])
 def test_a_broken_folder_is_named_in_one_line(spoil: Callable[[Path], None], copied: Path) -> None:
     spoil(copied)
     with pytest.raises(ModelError) as caught:
@@ -102,8 +98,16 @@ def test_missing_weights_never_start_at_random(copied: Path) -> None:
 def test_a_tokenizer_of_another_model_is_refused(copied: Path) -> None:
     tokenizer = json.loads((copied / "tokenizer.json").read_text())
     tokenizer["added_tokens"].append(
-        {"id": 5000, "content": "<far>", "special": True, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-    )  # fmt: skip
+        {
+            "id": 5000,
+            "content": "<far>",
+            "special": True,
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+        }
+    )
     (copied / "tokenizer.json").write_text(json.dumps(tokenizer))
     with pytest.raises(ModelError, match="do not belong together"):
         load(copied)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qrdistill.errors import ModelError
+from qrdistill.base.errors import ModelError
 from qrdistill.students.tokens import Codec, Encoded, Unencodable
 
 TEMPLATE = (

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from qrdistill.config import Config
-from qrdistill.errors import InputError
-from qrdistill.progress import Silent
+from qrdistill.base.errors import InputError
+from qrdistill.base.progress import Silent
+from qrdistill.runs.config import Config
 from qrdistill.studies import STUDIES
 from qrdistill.studies.beyond import PLANS, study
-from qrdistill.studies.collect import Outcome, compare
-from qrdistill.studies.study import Setup
+from qrdistill.studies.grid.outcomes import Outcome, compare
+from qrdistill.studies.grid.study import Setup
 from qrdistill.studies.vote import methods, vote
 
 SMALL: dict[str, Any] = {
@@ -62,9 +62,14 @@ def scores(folder: Path, right: int) -> Path:
     def one(name: str, method: str, accuracy: float, decodes: float, equal: float | None) -> dict[str, Any]:
         cost = None if equal is None else {"difference": equal}
         return {
-            "name": name, "method": method, "members": ["a/x"], "accuracy": accuracy, "decodes": decodes,
-            "against_single": {"second": "a/x", "difference": accuracy - 0.5}, "against_equal_cost": cost,
-        }  # fmt: skip
+            "name": name,
+            "method": method,
+            "members": ["a/x"],
+            "accuracy": accuracy,
+            "decodes": decodes,
+            "against_single": {"second": "a/x", "difference": accuracy - 0.5},
+            "against_equal_cost": cost,
+        }
 
     folder.mkdir()
     rows = [
@@ -98,17 +103,11 @@ def test_small_studies_run_and_explain_themselves(tmp_path: Path) -> None:
     ways = {row["name"] for row in found["methods"]["even"]["learned"]}
     assert {"weighted vote", "judge fallback", "self-consistency, 8 samples"} <= ways
     between, sampled = found["conditions"]["uneven"]["comparisons"]
-    votes = {
-        arm: found["conditions"]["uneven"]["arms"][arm]["vote"]["estimate"]
-        for arm in ("learned", "best-style")
-    }
+    votes = {arm: found["conditions"]["uneven"]["arms"][arm]["vote"]["estimate"] for arm in ("learned", "best-style")}
     assert between["difference"] == pytest.approx(votes["learned"] - votes["best-style"])
-    spent = next(one for one in found["methods"]["uneven"]["learned"] if one["name"] == "weighted vote")[
-        "decodes"
-    ]
+    spent = next(one for one in found["methods"]["uneven"]["learned"] if one["name"] == "weighted vote")["decodes"]
     assert (
-        sampled["question"]
-        == f"Is the vote of learned above {max(2, math.ceil(spent))} sampled answers of best-style?"
+        sampled["question"] == f"Is the vote of learned above {max(2, math.ceil(spent))} sampled answers of best-style?"
     )
     ways_of_second = {row["name"]: row for row in found["methods"]["uneven"]["best-style"]}
     second = ways_of_second[f"self-consistency, {max(2, math.ceil(spent))} samples"]["accuracy"]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qrdistill.studies.measures import (
+from qrdistill.studies.grid.measures import (
     agreement,
     contingency,
     debiased_cka,
@@ -55,11 +55,13 @@ def test_p_values_of_independent_labels_are_uniform() -> None:
     generator = np.random.default_rng(2)
     p = [
         informed(
-            generator.integers(0, 3, 60).tolist(), generator.integers(0, 2, 60).tolist(),
-            permutations=99, seed=seed,
+            generator.integers(0, 3, 60).tolist(),
+            generator.integers(0, 2, 60).tolist(),
+            permutations=99,
+            seed=seed,
         ).p
         for seed in range(200)
-    ]  # fmt: skip
+    ]
     assert 0.01 <= np.mean(np.array(p) <= 0.05) <= 0.10
     assert np.mean(p) == pytest.approx(0.5, abs=0.08)
 
@@ -155,9 +157,7 @@ def test_debiased_cka_by_the_definition() -> None:
         n = range(len(a))
         two = [gram[i, j] * other[i, j] for i in n for j in n if i != j]
         three = [gram[i, j] * other[i, q] for i in n for j in n for q in n if len({i, j, q}) == 3]
-        four = [
-            gram[i, j] * other[q, r] for i in n for j in n for q in n for r in n if len({i, j, q, r}) == 4
-        ]  # fmt: skip
+        four = [gram[i, j] * other[q, r] for i in n for j in n for q in n for r in n if len({i, j, q, r}) == 4]
         return float(np.mean(two) + np.mean(four) - 2 * np.mean(three))
 
     expected = unbiased(x, y) / math.sqrt(unbiased(x, x) * unbiased(y, y))

@@ -8,19 +8,19 @@ from typing import Any
 
 import pytest
 
-from qrdistill.config import Config
-from qrdistill.errors import InputError
-from qrdistill.progress import Silent
-from qrdistill.report.study import Chart, Line, Part, StudyResults, write_study_report
+from qrdistill.base.errors import InputError
+from qrdistill.base.progress import Silent
+from qrdistill.report.study_page import Chart, Line, Part, StudyResults, write_study_report
+from qrdistill.runs.config import Config
 from qrdistill.studies.ablation import summarise
-from qrdistill.studies.collect import Outcome
-from qrdistill.studies.diversity import Point, same_answers
 from qrdistill.studies.filter import filter_study
+from qrdistill.studies.grid.outcomes import Outcome
+from qrdistill.studies.grid.page import sentence, write_pages
+from qrdistill.studies.grid.study import Setup, Variant
 from qrdistill.studies.mutual import figures, findings, mutual
-from qrdistill.studies.page import sentence, write_pages
 from qrdistill.studies.routing import routing
 from qrdistill.studies.samples import samples
-from qrdistill.studies.study import Setup, Variant
+from qrdistill.studies.student_similarity import Point, same_answers
 
 TITLES = {"x": ("the x arm", "part"), "y": ("the y arm", "baseline")}
 
@@ -28,8 +28,7 @@ TITLES = {"x": ("the x arm", "part"), "y": ("the y arm", "baseline")}
 def outcomes(seeds: int) -> dict[str, list[Outcome]]:
     return {
         name: [
-            Outcome(name, seed, {"a": base + seed / 50}, {"a": base}, {}, None, None, {"a": 5})
-            for seed in range(seeds)
+            Outcome(name, seed, {"a": base + seed / 50}, {"a": base}, {}, None, None, {"a": 5}) for seed in range(seeds)
         ]
         for name, base in (("x", 0.6), ("y", 0.5))
     }
@@ -39,17 +38,26 @@ def result(seeds: int) -> dict[str, Any]:
     variant = Variant("v", "a condition")
     asked = [("x", "y", "Is x better?")]
     return {
-        "study": "ablation", "seeds": list(range(seeds)), "tuned": False, "arms": TITLES,
+        "study": "ablation",
+        "seeds": list(range(seeds)),
+        "tuned": False,
+        "arms": TITLES,
         "conditions": {"v": summarise(variant, outcomes(seeds), None, asked)},
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_a_page_of_one_seed_shows_figures_and_no_infinity(tmp_path: Path, seeds: int) -> None:
     setup = Setup(Config(), tmp_path, Silent(), seeds=tuple(range(seeds)))
     page = write_pages(
-        setup, result(seeds), "A study", "What?", findings=["First this."], caveats=["Then that."], warnings=["Mind it."]
-    ).read_text()  # fmt: skip
+        setup,
+        result(seeds),
+        "A study",
+        "What?",
+        findings=["First this."],
+        caveats=["Then that."],
+        warnings=["Mind it."],
+    ).read_text()
     assert "inf" not in page.replace("information", "").replace("infer", "")
     for text in ("First this.", "Then that.", "Mind it.", "the x arm", "not tuned"):
         assert text in page

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from qrdistill.config import Config
-from qrdistill.progress import Silent
+from qrdistill.base.progress import Silent
+from qrdistill.runs.config import Config
 from qrdistill.studies import recipe as module
-from qrdistill.studies.arms import Arm
-from qrdistill.studies.collect import Outcome
-from qrdistill.studies.study import Setup, Variant
+from qrdistill.studies.grid.arms import Arm
+from qrdistill.studies.grid.outcomes import Outcome
+from qrdistill.studies.grid.study import Setup, Variant
 
 TRAINED = {"best-own": 0.9, "learned": 0.7}  # every other arm: 0.6
 LOSS = {"even": 0.0, "uneven": 0.1, "scarce30": 0.2}
@@ -22,9 +22,7 @@ LOSS = {"even": 0.0, "uneven": 0.1, "scarce30": 0.2}
 
 @pytest.fixture
 def result(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
-    def run_arms(
-        setup: Setup, variant: Variant, arms: Sequence[Arm], chosen: object
-    ) -> dict[str, list[Outcome]]:
+    def run_arms(setup: Setup, variant: Variant, arms: Sequence[Arm], chosen: object) -> dict[str, list[Outcome]]:
         def one(arm: str, seed: int) -> Outcome:
             right = TRAINED.get(arm, 0.6) - LOSS[variant.name] + 0.01 * seed * (arm == "best-own")
             figures = {"mistral": right, "gemma": right}
@@ -77,7 +75,5 @@ def test_the_recipe_stands_beside_the_papers_method_and_not_the_other_way_round(
 
 
 def test_the_page_and_the_figures_are_written(result: dict[str, Any], tmp_path: Path) -> None:
-    assert (
-        json.loads((tmp_path / "study.json").read_text())["conditions"].keys() == result["conditions"].keys()
-    )
+    assert json.loads((tmp_path / "study.json").read_text())["conditions"].keys() == result["conditions"].keys()
     assert "Does the recipe beat every plain baseline" in (tmp_path / "report.html").read_text()

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from qrdistill.config import Config
-from qrdistill.errors import ConfigError
-from qrdistill.progress import Silent
-from qrdistill.studies.collect import Outcome
+from qrdistill.base.errors import ConfigError
+from qrdistill.base.progress import Silent
+from qrdistill.runs.config import Config
+from qrdistill.studies.grid.outcomes import Outcome
+from qrdistill.studies.grid.study import Setup
 from qrdistill.studies.samples import against_full, findings, samples, smallest
-from qrdistill.studies.study import Setup
 
 
 def runs(arm: str, accuracies: tuple[float, ...]) -> list[Outcome]:
@@ -26,7 +26,7 @@ FOUND = {
     0.6: {"all": runs("all", (0.60, 0.63, 0.61)), "learned": runs("learned", (0.71, 0.71, 0.72))},
     0.3: {"all": runs("all", (0.70, 0.71, 0.73)), "learned": runs("learned", (0.69, 0.73, 0.70))},
     0.1: {"all": runs("all", (0.30, 0.31, 0.29)), "learned": runs("learned", (0.40, 0.43, 0.44))},
-}  # fmt: skip
+}
 
 
 def test_every_share_is_held_to_the_full_baseline() -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from qrdistill.config import Config
-from qrdistill.progress import Silent
-from qrdistill.studies import trust
-from qrdistill.studies.arms import Arm
-from qrdistill.studies.collect import Outcome, compare
-from qrdistill.studies.diversity import FILE, final_agreement, over_training, probes
-from qrdistill.studies.study import Setup, Variant, run_arms
-from qrdistill.studies.traces import trace
+from qrdistill.base.progress import Silent
+from qrdistill.runs.config import Config
+from qrdistill.studies import filter_reliability as trust
+from qrdistill.studies.grid.arms import Arm
+from qrdistill.studies.grid.outcomes import Outcome, compare
+from qrdistill.studies.grid.study import Setup, Variant, run_arms
+from qrdistill.studies.router_records import trace
+from qrdistill.studies.student_similarity import FILE, final_agreement, over_training, probes
 
 pytestmark = pytest.mark.slow
 
@@ -66,9 +66,11 @@ def test_a_second_call_runs_nothing(grid: tuple[Setup, dict[str, list[Outcome]]]
         return {
             str(file): file.stat().st_mtime_ns
             for file in setup.folder.rglob("*")
-            if file.is_file() and file.name not in ("config.yaml", "diversity.json") and not file.name.startswith(".")
+            if file.is_file()
+            and file.name not in ("config.yaml", "diversity.json")
+            and not file.name.startswith(".")
             and ".locks" not in file.parts
-        }  # fmt: skip
+        }
 
     before = state()
     assert any(name.endswith("scores.json") for name in before)
@@ -122,9 +124,9 @@ def test_similarity_is_measured_at_every_checkpoint_and_kept(
 def test_the_last_checkpoint_is_the_exported_student(
     grid: tuple[Setup, dict[str, list[Outcome]]],
 ) -> None:
-    from qrdistill.pipeline import Run
-    from qrdistill.students.checkpoint import list_checkpoints, restore_students
+    from qrdistill.runs.run import Run
     from qrdistill.students.loading import load_student
+    from qrdistill.training.checkpoint import list_checkpoints, restore_students
 
     folder = grid[0].folder / "even.learned.s0"
     config = Run(folder).config.students[0]

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from qrdistill.config import Config
-from qrdistill.pipeline import Run
-from qrdistill.progress import Silent
-from qrdistill.studies import tune as tuning
-from qrdistill.studies.arms import Arm
+from qrdistill.base.progress import Silent
+from qrdistill.runs.config import Config
+from qrdistill.runs.run import Run
+from qrdistill.studies.grid import tune as tuning
+from qrdistill.studies.grid.arms import Arm
 
 ARMS = [
     Arm("zero-shot", "untrained", "baseline", {"train.steps": 0}),
@@ -68,18 +68,14 @@ def test_the_candidate_with_the_best_dev_accuracy_is_chosen_for_every_arm(
     asked: dict[str, Config], tmp_path: Path
 ) -> None:
     config = Config.model_validate({"train": {"steps": 10}})
-    chosen = tuning.tune(
-        ARMS, config, tmp_path, "even", variant={"questions.train": 50}, workers=1, progress=Silent()
-    )
+    chosen = tuning.tune(ARMS, config, tmp_path, "even", variant={"questions.train": 50}, workers=1, progress=Silent())
     assert {name: candidate for name, (candidate, _) in chosen.items()} == {
         "all": "lr1-x2",
         "learned": "lr0.3-x2",
     }
     assert chosen["all"][1]["train.steps"] == 20
     # every arm had the same number of candidates, on dev, with seeds that no comparison uses
-    per_arm = {
-        name: [label for label in asked if f".{name}." in label] for name in ("all", "learned", "zero-shot")
-    }
+    per_arm = {name: [label for label in asked if f".{name}." in label] for name in ("all", "learned", "zero-shot")}
     assert [len(labels) for labels in per_arm.values()] == [3, 3, 0]
     # both rates at the configured steps, then more steps at the better rate only
     tried = [label.split("tune-")[1].split(".s")[0] for label in per_arm["learned"]]

@@ -76,9 +76,7 @@ class FaultServer:
 
         def serve() -> None:
             asyncio.set_event_loop(self._loop)
-            self._server = self._loop.run_until_complete(
-                asyncio.start_server(self._connection, "127.0.0.1", 0)
-            )
+            self._server = self._loop.run_until_complete(asyncio.start_server(self._connection, "127.0.0.1", 0))
             started.set()
             self._loop.run_forever()
 
@@ -124,9 +122,7 @@ class FaultServer:
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        headers = {
-            name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])
-        }
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
         body = json.loads(await reader.readexactly(int(headers["content-length"])))
         self.bodies.append(body)
         self.headers.append(headers)

@@ -22,13 +22,13 @@ from urllib.parse import unquote
 
 from pyarrow import parquet
 
-from qrdistill.paths.config import OpenAITeacher, PathsConfig, Price
+from qrdistill.base.progress import Progress
+from qrdistill.base.records import Failure, Question, ReasoningPath, Truth
+from qrdistill.base.store import TableWriter
+from qrdistill.llm.config import OpenAITeacher, Price
+from qrdistill.llm.reply_cache import ReplyCache
+from qrdistill.paths.config import PathsConfig
 from qrdistill.paths.generate import GenerateWriters, Spending, generate
-from qrdistill.progress import Progress
-from qrdistill.records import Failure, Question, Truth
-from qrdistill.records import Path as PathRecord
-from qrdistill.replies import ReplyCache
-from qrdistill.store import TableWriter
 
 DRIPPING = 2.0  # seconds that a server which drips is borne with
 # with characters that URLs escape
@@ -38,10 +38,16 @@ KEY_NAME, KEY = "FAULT_API_KEY", "sk-never/to+be=seen-0123456789"
 def questions(number: int) -> list[Question]:
     return [
         Question(
-            id=f"q{n}", split="train", task="jsonl", family="f", kind="number", question=f"What is {n} + 1?", gold=str(n + 1)
+            id=f"q{n}",
+            split="train",
+            task="jsonl",
+            family="f",
+            kind="number",
+            question=f"What is {n} + 1?",
+            gold=str(n + 1),
         )
         for n in range(number)
-    ]  # fmt: skip
+    ]
 
 
 def teacher(url: str, **changes: Any) -> OpenAITeacher:
@@ -73,7 +79,7 @@ def run(
     config = PathsConfig(**({"styles": list(styles), "per_style": 2} | changes))
     with (
         ReplyCache(cache or folder / "replies.sqlite") as replies,
-        TableWriter(folder / "paths.parquet", PathRecord) as paths,
+        TableWriter(folder / "paths.parquet", ReasoningPath) as paths,
         TableWriter(folder / "failures.parquet", Failure) as failures,
         TableWriter(folder / "truth.parquet", Truth) as truth,
     ):

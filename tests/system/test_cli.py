@@ -14,10 +14,15 @@ COMMAND = [str(Path(sys.executable).with_name("qrdistill"))]
 
 def call(*arguments, cwd, limit=resource.RLIM_INFINITY, **environment):
     return subprocess.run(
-        [*COMMAND, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=120, check=False,
+        [*COMMAND, *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )  # fmt: skip
+    )
 
 
 def test_help_names_every_command_and_has_examples(tmp_path):
@@ -44,10 +49,7 @@ def test_help_imports_nothing_heavy(tmp_path):
     heavy = ("torch", "transformers", "pyarrow", "sklearn", "numpy", "pydantic", "openai")
     code = f"import sys, qrdistill.cli; print([m for m in {heavy} if m in sys.modules])"
     assert (
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        == "[]"
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )
 
 
@@ -57,9 +59,7 @@ def write(folder, questions=None, paths=None, **config):
         for n, split in enumerate(["train"] * 4 + ["dev"] * 2 + ["test"] * 2)
     ]
     (folder / "q.jsonl").write_text(questions or "".join(json.dumps(row) + "\n" for row in rows))
-    lines = [
-        {"question_id": f"q{n}", "style": "vanilla", "text": f"The answer is {n + 1}."} for n in range(4)
-    ]
+    lines = [{"question_id": f"q{n}", "style": "vanilla", "text": f"The answer is {n + 1}."} for n in range(4)]
     (folder / "p.jsonl").write_text(paths or "".join(json.dumps(row) + "\n" for row in lines))
     base = {
         "name": "t",
@@ -90,13 +90,17 @@ ROW = '{"id": "q0", "split": "train", "question": "1 + 1 = ?", "gold": "2"}\n'
         ({"questions": ROW.replace(', "gold": "2"', "")}, "q.jsonl:1", "gold"),
         ({"paths": '{"question_id": "q0", "style": "vanilla"}\n'}, "p.jsonl:1", "text"),
         ({"paths": '{"question_id": "q0", "style": "poem", "text": "x"}\n'}, "p.jsonl:1", "poem"),
-        ({"questions": ROW, "paths": '{"question_id": "q0", "style": "vanilla", "text": "The answer is 3."}\n'}, "no path survived", "1 dropped"),
+        (
+            {"questions": ROW, "paths": '{"question_id": "q0", "style": "vanilla", "text": "The answer is 3."}\n'},
+            "no path survived",
+            "1 dropped",
+        ),
         ({"paths": {"styles": ["poem"]}}, "paths.styles.0", "poem"),
         ({"teachers": [{"name": "r", "kind": "replay", "file": "none.jsonl"}]}, "none.jsonl", "no such file"),
         ({"questions": {"task": "gsm9k"}}, "questions.task", "gsm8k"),
         ({"students": [{"name": "a", "model": "./nothing-here"}]}, "nothing-here", ""),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_one_message_and_exit_code_2(tmp_path, files, place, words):
     texts = {key: value for key, value in files.items() if isinstance(value, str)}
     write(tmp_path, **texts)

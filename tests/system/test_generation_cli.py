@@ -32,21 +32,31 @@ def start(folder: Path, url: str, *arguments: str) -> subprocess.Popen[str]:
     ]
     (folder / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     teacher = {
-        "name": "api", "kind": "openai", "model": "tiny", "base_url": url, "api_key_env": KEY_NAME, "concurrency": 4,
-        "timeout": 60, "price": {"input": 1, "output": 2},
-    }  # fmt: skip
+        "name": "api",
+        "kind": "openai",
+        "model": "tiny",
+        "base_url": url,
+        "api_key_env": KEY_NAME,
+        "concurrency": 4,
+        "timeout": 60,
+        "price": {"input": 1, "output": 2},
+    }
     config = {
         "name": "cli",
         "questions": {"task": "jsonl", "file": "q.jsonl", "kind": "number", "train": None, "dev": None, "test": None},
         "teachers": [teacher],
         "paths": {"styles": ["vanilla", "facts"]},
         "students": [{"name": "a", "model": "lab:mistral-tiny"}],
-    }  # fmt: skip
+    }
     (folder / "c.yaml").write_text(json.dumps(config))
     return subprocess.Popen(
-        [*COMMAND, "run", "c.yaml", *arguments], cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [*COMMAND, "run", "c.yaml", *arguments],
+        cwd=folder,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env={**os.environ, KEY_NAME: KEY, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -58,9 +68,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
 def test_a_run_to_its_report_holds_no_key(tmp_path: Path):
     kinds = ("refuse", "malformed", "error", "busy", "empty", "reset")
     with FaultServer(rate=0.4, kinds=kinds, text=answered) as server:
-        code, said = finish(
-            start(tmp_path, server.url, *(part for item in SHORT for part in ("--set", item)))
-        )
+        code, said = finish(start(tmp_path, server.url, *(part for item in SHORT for part in ("--set", item))))
         assert set(server.served) >= {*kinds, "fine"}
     assert code == 0, said
     assert (tmp_path / "runs/cli/report.html").exists()

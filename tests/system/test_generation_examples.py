@@ -8,21 +8,28 @@ import pytest
 import yaml
 from fault_server import FaultServer
 
+from qrdistill.base.errors import ConfigError
+from qrdistill.base.records import ReasoningPath
+from qrdistill.base.store import read_table
 from qrdistill.commands.dryrun import dry_run
-from qrdistill.config import load_config
-from qrdistill.errors import ConfigError
-from qrdistill.paths.config import OpenAITeacher
-from qrdistill.pipeline import run
-from qrdistill.records import Path as PathRecord
-from qrdistill.store import read_table
+from qrdistill.llm.config import OpenAITeacher
+from qrdistill.runs.load_config import load_config
+from qrdistill.runs.pipeline import run
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = ("gemini", "vllm", "ollama")
 # what belongs to an endpoint: where it is, what it takes, what it costs
 ENDPOINT = {
-    "base_url", "model", "api_key_env", "max_tokens", "concurrency", "requests_per_minute", "tokens_per_minute",
-    "retry_truncated", "price",
-}  # fmt: skip
+    "base_url",
+    "model",
+    "api_key_env",
+    "max_tokens",
+    "concurrency",
+    "requests_per_minute",
+    "tokens_per_minute",
+    "retry_truncated",
+    "price",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +57,7 @@ def test_an_example_generates_once_endpoint_and_model_are_ours(name: str, tmp_pa
             "teachers.0.requests_per_minute=null",
         ]
         run(EXAMPLES / f"{name}.yaml", tmp_path / "runs/x", where, until="generate")
-    paths = list(read_table(tmp_path / "runs/x/paths.parquet", PathRecord))
+    paths = list(read_table(tmp_path / "runs/x/paths.parquet", ReasoningPath))
     assert len(paths) == 36
 
 
@@ -63,9 +70,7 @@ def test_the_examples_differ_in_their_endpoint_only():
     assert written[0] == written[1] == written[2]
 
 
-@pytest.mark.parametrize(
-    "url", ["https://me:sk-in-a-url@api.example/v1", "https://api.example/v1?key=sk-in-a-url"]
-)
+@pytest.mark.parametrize("url", ["https://me:sk-in-a-url@api.example/v1", "https://api.example/v1?key=sk-in-a-url"])
 def test_a_key_in_the_address_is_refused_unquoted(url: str):
     with pytest.raises(ConfigError, match=r"teachers\.0.*base_url holds a user name or a query") as caught:
         load_config(EXAMPLES / "vllm.yaml", [f"teachers.0.base_url={url}"])

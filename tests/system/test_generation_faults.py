@@ -14,14 +14,13 @@ import pytest
 from fault_server import FaultServer, digest
 from generation_runner import DRIPPING, KEY, KEY_NAME, no_key_in, run, teacher
 
-from qrdistill.errors import BoundaryError, BudgetError, ConfigError, Interrupted, TeacherError
-from qrdistill.paths.board import Board
-from qrdistill.paths.config import Price
-from qrdistill.progress import Silent
-from qrdistill.records import Failure
-from qrdistill.records import Path as PathRecord
-from qrdistill.replies import ReplyCache
-from qrdistill.store import read_table
+from qrdistill.base.errors import BoundaryError, BudgetError, ConfigError, Interrupted, TeacherError
+from qrdistill.base.progress import Silent
+from qrdistill.base.records import Failure, ReasoningPath
+from qrdistill.base.store import read_table
+from qrdistill.llm.config import Price
+from qrdistill.llm.live_counts import Board
+from qrdistill.llm.reply_cache import ReplyCache
 
 
 @pytest.fixture(autouse=True)
@@ -29,9 +28,9 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY_NAME, KEY)
 
 
-def rows(folder: Path) -> tuple[list[PathRecord], list[Failure]]:
+def rows(folder: Path) -> tuple[list[ReasoningPath], list[Failure]]:
     return (
-        list(read_table(folder / "paths.parquet", PathRecord)),
+        list(read_table(folder / "paths.parquet", ReasoningPath)),
         list(read_table(folder / "failures.parquet", Failure)),
     )
 
@@ -318,9 +317,7 @@ def test_tokens_per_minute_are_kept_once_replies_tell_how_long_they_are(tmp_path
         begun = time.monotonic()
         run(tmp_path, [teacher(server.url, tokens_per_minute=60_000, concurrency=4)], 15)
         seconds = server.times[-1] - begun
-    assert seconds > 1900 / 1000 - 1 - 0.2, (
-        "a thousand tokens a second, of which one second's may pass at once"
-    )
+    assert seconds > 1900 / 1000 - 1 - 0.2, "a thousand tokens a second, of which one second's may pass at once"
     assert seconds < 40, "reserving max_tokens for every request would take a minute"
 
 

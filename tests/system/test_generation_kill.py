@@ -13,9 +13,9 @@ import pytest
 from fault_server import FaultServer
 from generation_runner import DRIPPING, KEY, KEY_NAME, run, teacher
 
-from qrdistill.records import Path as PathRecord
-from qrdistill.replies import ChatRequest, ReplyCache
-from qrdistill.store import read_table
+from qrdistill.base.records import ReasoningPath
+from qrdistill.base.store import read_table
+from qrdistill.llm.reply_cache import ChatRequest, ReplyCache
 
 NUMBER = 250  # questions; four requests each: 1,000
 FAULTS = {"rate": 0.3, "latency": 0.05}  # of every kind
@@ -58,12 +58,12 @@ def script(folder: Path, server: FaultServer, processes: int, kills: int) -> sub
     )
 
 
-def table(folder: Path) -> list[PathRecord]:
-    return sorted(read_table(folder / "paths.parquet", PathRecord), key=lambda path: path.id)
+def table(folder: Path) -> list[ReasoningPath]:
+    return sorted(read_table(folder / "paths.parquet", ReasoningPath), key=lambda path: path.id)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[PathRecord]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[ReasoningPath]:
     folder = tmp_path_factory.mktemp("undisturbed")
     with pytest.MonkeyPatch.context() as patch, FaultServer(**FAULTS) as server:
         patch.setenv(KEY_NAME, KEY)
@@ -74,7 +74,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[PathRecord]:
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_twenty_kills_lose_nothing_and_buy_nothing_twice(
-    tmp_path: Path, undisturbed: list[PathRecord], processes: int
+    tmp_path: Path, undisturbed: list[ReasoningPath], processes: int
 ):
     folder = tmp_path / "killed"
     watch = CommittedWatch(folder / "replies.sqlite")
@@ -93,7 +93,7 @@ def test_twenty_kills_lose_nothing_and_buy_nothing_twice(
 
 
 @pytest.mark.slow
-def test_two_processes_share_one_cache(tmp_path: Path, undisturbed: list[PathRecord]):
+def test_two_processes_share_one_cache(tmp_path: Path, undisturbed: list[ReasoningPath]):
     folder = tmp_path / "pair"
     # a dripping reply is bought and given up: here every reply that is sent has to arrive
     with FaultServer(**FAULTS, without=frozenset({"drip", "reset"})) as server:

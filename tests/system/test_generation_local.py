@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from generation_runner import run, teacher
 
-from qrdistill.errors import ModelError
-from qrdistill.paths.config import TransformersTeacher
-from qrdistill.records import Path as PathRecord
-from qrdistill.store import read_table
+from qrdistill.base.errors import ModelError
+from qrdistill.base.records import ReasoningPath
+from qrdistill.base.store import read_table
+from qrdistill.llm.config import TransformersTeacher
 
 TEMPLATE = (
     "{% for message in messages %}<turn>{{ message['role'] }} {{ message['content'] }}{% endfor %}"
@@ -34,9 +34,18 @@ def served(tiny_student_folder: Callable[..., Path], tmp_path: Path) -> Iterator
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [
-        sys.executable, "-c", "from transformers.cli.transformers import main; main()",
-        "serve", str(folder), "--host", "127.0.0.1", "--port", str(port), "--device", "cpu",
-    ]  # fmt: skip
+        sys.executable,
+        "-c",
+        "from transformers.cli.transformers import main; main()",
+        "serve",
+        str(folder),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--device",
+        "cpu",
+    ]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     log = tmp_path / "serve.log"
     with log.open("w") as output:
@@ -65,7 +74,7 @@ def test_a_real_server_writes_paths(tmp_path: Path, served: tuple[str, Path]):
     url, folder = served
     asked = teacher(url, model=str(folder), api_key_env=None, timeout=60, max_tokens=12, concurrency=4)
     spending = run(tmp_path / "run", [asked], 2)
-    paths = list(read_table(tmp_path / "run/paths.parquet", PathRecord))
+    paths = list(read_table(tmp_path / "run/paths.parquet", ReasoningPath))
     assert (spending.paths, spending.failures) == (8, 0)
     assert all(0 < path.completion_tokens <= 12 and path.prompt_tokens > 20 for path in paths)
     assert {path.finish_reason for path in paths} <= {"stop", "length"}
@@ -85,12 +94,10 @@ def local(folder: Path, **changes: object) -> TransformersTeacher:
 
 def texts(folder: Path, asked: TransformersTeacher) -> list[str]:
     run(folder, [asked], 3)  # type: ignore[list-item]
-    return [path.text for path in read_table(folder / "paths.parquet", PathRecord)]
+    return [path.text for path in read_table(folder / "paths.parquet", ReasoningPath)]
 
 
-def test_a_local_model_writes_the_same_whatever_its_batches(
-    tmp_path: Path, tiny_student_folder: Callable[..., Path]
-):
+def test_a_local_model_writes_the_same_whatever_its_batches(tmp_path: Path, tiny_student_folder: Callable[..., Path]):
     folder = tiny_student_folder("llama", chat_template=TEMPLATE, max_position_embeddings=512)
     one, five = (texts(tmp_path / str(size), local(folder, batch_size=size)) for size in (1, 5))
     assert len(one) == 12

@@ -14,18 +14,21 @@ import pytest
 
 COMMAND = [str(Path(sys.executable).with_name("qrdistill")), "demo", "--quiet", "--seed", "3"]
 SHORT = [
-    "train.steps=12", "train.paths_per_step=8", "train.checkpoint_every=3", "questions.train=24",
-    "questions.dev=6", "questions.test=6", "evaluate.max_tokens=40",
-]  # fmt: skip
+    "train.steps=12",
+    "train.paths_per_step=8",
+    "train.checkpoint_every=3",
+    "questions.train=24",
+    "questions.dev=6",
+    "questions.test=6",
+    "evaluate.max_tokens=40",
+]
 
 
 def start(folder):
     command = [*COMMAND, "--run-dir", str(folder)]
     for item in SHORT:
         command += ["--set", item]
-    return subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
 
 
 def finish(folder):

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 import qrdistill
-from qrdistill.records import Answer, Question, Verdict
-from qrdistill.records import Path as ReasoningPath
-from qrdistill.store import read_table
+from qrdistill.base.records import Answer, Question, ReasoningPath, Verdict
+from qrdistill.base.store import read_table
 
 SAMPLES = Path(__file__).parents[2] / "examples" / "tasks"
 

@@ -17,9 +17,7 @@ BIN = Path(sys.executable).parent
 
 def shell(command: str, cwd: Path) -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": f"{BIN}:{os.environ['PATH']}"}
-    done = subprocess.run(
-        command, shell=True, cwd=cwd, env=environment, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, shell=True, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}\n{done.stderr}"
     return done.stdout
 
@@ -55,9 +53,7 @@ def test_every_command_of_the_walk_through_runs(tmp_path):
     (tmp_path / ".venv").symlink_to(BIN.parent)
     sizes = "questions.train=24 questions.dev=6 questions.test=8 train.steps=4 train.paths_per_step=32"
     demo = "qrdistill demo --quiet " + " ".join(f"--set {item}" for item in sizes.split())
-    blocks = re.findall(
-        r"^```(\w*)\n(.*?)^```", (ROOT / "docs/pipeline.md").read_text(), re.MULTILINE | re.DOTALL
-    )
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / "docs/pipeline.md").read_text(), re.MULTILINE | re.DOTALL)
     for language, block in blocks:
         if language == "python":
             printed = shell(f"python - <<'END'\n{block}END", tmp_path)

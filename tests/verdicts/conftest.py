@@ -1,19 +1,19 @@
 from __future__ import annotations
 
 import json
-import pathlib
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from qrdistill.paths.config import OpenAITeacher
-from qrdistill.records import Path, Question, Verdict, path_id
-from qrdistill.replies import ReplyCache
-from qrdistill.store import TableWriter, read_table
+from qrdistill.base.records import Question, ReasoningPath, Verdict, path_id
+from qrdistill.base.store import TableWriter, read_table
+from qrdistill.llm.config import OpenAITeacher
+from qrdistill.llm.reply_cache import ReplyCache
 from qrdistill.verdicts.counts import FilterCounts
 from qrdistill.verdicts.filter import filter_paths
 
@@ -21,7 +21,7 @@ from qrdistill.verdicts.filter import filter_paths
 @pytest.fixture
 def seccomp() -> None:
     """Skips where the kernel has no seccomp; that is asked of the kernel, so that a broken sandbox cannot skip its own tests."""
-    status = pathlib.Path("/proc/self/status")
+    status = Path("/proc/self/status")
     if not status.exists() or "Seccomp:" not in status.read_text():
         pytest.skip("no seccomp in this kernel; that nothing is run then is tested everywhere")
 
@@ -45,8 +45,8 @@ def _path(
     sample: int = 0,
     teacher: str = "scripted",
     **fields: Any,
-) -> Path:
-    return Path(
+) -> ReasoningPath:
+    return ReasoningPath(
         id=path_id(0, question_id, teacher, style, sample),
         question_id=question_id,
         teacher=teacher,
@@ -64,16 +64,16 @@ def make_question() -> Callable[..., Question]:
 
 
 @pytest.fixture(scope="session")
-def make_path() -> Callable[..., Path]:
+def make_path() -> Callable[..., ReasoningPath]:
     return _path
 
 
 @pytest.fixture
-def run_filter(tmp_path: pathlib.Path) -> Callable[..., tuple[FilterCounts, list[Verdict]]]:
+def run_filter(tmp_path: Path) -> Callable[..., tuple[FilterCounts, list[Verdict]]]:
     """Runs the filter and reads back what it wrote."""
 
     def run(
-        questions: Iterable[Question], paths: Iterable[Path], config: Any, **options: Any
+        questions: Iterable[Question], paths: Iterable[ReasoningPath], config: Any, **options: Any
     ) -> tuple[FilterCounts, list[Verdict]]:
         target = tmp_path / "verdicts.parquet"
         with TableWriter(target, Verdict) as out:
@@ -183,7 +183,7 @@ def judge_server() -> Iterator[JudgeServer]:
 
 
 @pytest.fixture
-def replies(tmp_path: pathlib.Path) -> Iterator[ReplyCache]:
+def replies(tmp_path: Path) -> Iterator[ReplyCache]:
     with ReplyCache(tmp_path / "replies.sqlite") as cache:
         yield cache
 

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from qrdistill.records import Verdict
-from qrdistill.verdicts.calibration import (
+from qrdistill.base.records import Verdict
+from qrdistill.verdicts.audit.calibration import (
     audit,
     calibrate,
     calibration_half,
@@ -113,12 +113,7 @@ def test_an_unreachable_target_is_said_to_be_one() -> None:
 
 
 def test_one_question_s_paths_are_on_one_side() -> None:
-    sides = {
-        calibration_half(f"{round}/q7/{teacher}/s/{n}")
-        for round in (0, 1)
-        for teacher in "ab"
-        for n in (0, 1)
-    }
+    sides = {calibration_half(f"{round}/q7/{teacher}/s/{n}") for round in (0, 1) for teacher in "ab" for n in (0, 1)}
     assert len(sides) == 1
 
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from qrdistill.errors import InputError
+from qrdistill.base.errors import InputError
+from qrdistill.verdicts.checks.contamination import contaminated, refuse_contaminated, words
 from qrdistill.verdicts.config import FilterConfig
-from qrdistill.verdicts.contamination import contaminated, refuse_contaminated, words
 
 LONG = (
     "A farmer in the valley keeps 12 sheep and 7 goats on two meadows, sells 5 sheep at the market on Monday, "
@@ -65,9 +65,7 @@ def test_phrases_of_a_data_set_give_nothing_away(make_question) -> None:
         "are there in total if you have {}?"
     )
     herds = ["3 cats", "4 dogs and 3 cats", "5 ants", "6 cows", "7 hens and 2 owls"]
-    questions = [
-        make_question(f"test-{n}", question=asked.format(h), split="test") for n, h in enumerate(herds)
-    ]
+    questions = [make_question(f"test-{n}", question=asked.format(h), split="test") for n, h in enumerate(herds)]
     other = make_question("train-1", question=asked.format("3 cats, 4 goats, 5 frogs, 6 bees and 7 apes"))
     assert contaminated([*questions, other], CONFIG) == {}
     same = make_question("train-2", question="Please: " + asked.format(herds[4]))

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from qrdistill.errors import ConfigError, DataError
+from qrdistill.base.errors import ConfigError, DataError
+from qrdistill.base.progress import Silent
 from qrdistill.paths.config import ReplayTeacher
-from qrdistill.progress import Silent
 from qrdistill.verdicts.config import FilterConfig
 
 PLAIN = FilterConfig(answer=False)
@@ -63,9 +63,7 @@ def test_near_duplicates_are_looked_for_among_sound_paths(make_question, make_pa
     assert closing(verdicts)[paths[2].id][1] == f"near_duplicate: almost the text of {paths[1].id}"
 
 
-def test_keep_limits_sound_paths_per_question_and_spreads_over_styles(
-    make_question, make_path, run_filter
-) -> None:
+def test_keep_limits_sound_paths_per_question_and_spreads_over_styles(make_question, make_path, run_filter) -> None:
     styles = ("vanilla", "program", "facts", "backward")
     questions = [make_question(f"train-{i}") for i in range(40)]
     paths = [make_path(f"path {s}", one.id, s) for one in questions for s in styles]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import pathlib
+from pathlib import Path
 
 import pytest
 
+from qrdistill.base.records import Failure, ReasoningPath, Truth, Verdict
+from qrdistill.base.store import TableWriter, read_table
+from qrdistill.llm.reply_cache import ReplyCache
 from qrdistill.paths.config import LabTeacher, PathsConfig
 from qrdistill.paths.generate import GenerateWriters, generate
 from qrdistill.questions.config import QuestionsConfig
 from qrdistill.questions.load import load_questions
-from qrdistill.records import Failure, Path, Truth, Verdict
-from qrdistill.replies import ReplyCache
-from qrdistill.store import TableWriter, read_table
-from qrdistill.verdicts.calibration import calibrate
+from qrdistill.verdicts.audit.calibration import calibrate
 from qrdistill.verdicts.config import FilterConfig, LabJudge
 from qrdistill.verdicts.filter import filter_paths
 
@@ -21,17 +21,21 @@ from qrdistill.verdicts.filter import filter_paths
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pool")
-    questions = load_questions(QuestionsConfig(train=150, dev=20, test=20), seed=0, base_dir=pathlib.Path())
+    questions = load_questions(QuestionsConfig(train=150, dev=20, test=20), seed=0, base_dir=Path())
     with (
         ReplyCache(folder / "replies.sqlite") as cache,
-        TableWriter(folder / "paths.parquet", Path) as paths,
+        TableWriter(folder / "paths.parquet", ReasoningPath) as paths,
         TableWriter(folder / "failures.parquet", Failure) as failures,
         TableWriter(folder / "truth.parquet", Truth) as truth,
     ):
         writers = GenerateWriters(paths, failures, truth)
         generate(questions, [LabTeacher()], PathsConfig(), out=writers, cache=cache, base_dir=folder, seed=0)
     labels = {one.path_id: one.label for one in read_table(folder / "truth.parquet", Truth)}
-    return {one.id: one for one in questions}, list(read_table(folder / "paths.parquet", Path)), labels
+    return (
+        {one.id: one for one in questions},
+        list(read_table(folder / "paths.parquet", ReasoningPath)),
+        labels,
+    )
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from qrdistill.errors import DataError, InputError
-from qrdistill.records import Path, Question
-from qrdistill.store import write_table
-from qrdistill.verdicts.label import FILE, label_paths, plain, read_labels
+from qrdistill.base.errors import DataError, InputError
+from qrdistill.base.records import Question, ReasoningPath
+from qrdistill.base.store import write_table
+from qrdistill.verdicts.audit.label import FILE, label_paths, plain, read_labels
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def run_dir(tmp_path, make_question, make_path):
     questions = [make_question(f"train-{n}") for n in range(6)]
     write_table(tmp_path / "questions.parquet", Question, questions)
     paths = [make_path(f"path {n}", f"train-{n}") for n in range(6)]
-    write_table(tmp_path / "paths.parquet", Path, paths)
+    write_table(tmp_path / "paths.parquet", ReasoningPath, paths)
     return tmp_path
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from qrdistill.errors import BoundaryError, BudgetError, QRDistillError
+from qrdistill.base.errors import BoundaryError, BudgetError, QRDistillError
 from qrdistill.verdicts.config import FilterConfig
 
 SOUND = "3 + 4 = 7. The answer is 7."
@@ -31,9 +31,7 @@ def judge(judge_server, replies, make_question, make_path, run_filter):
     def judge(texts, *, cache=replies, teachers=(), **settings):
         config = {"answer": False, "contamination": None, "judges": [judge_server.config()], **settings}
         paths = [make_path(text, sample=index) for index, text in enumerate(texts)]
-        counts, verdicts = run_filter(
-            [make_question()], paths, FilterConfig(**config), cache=cache, teachers=teachers
-        )
+        counts, verdicts = run_filter([make_question()], paths, FilterConfig(**config), cache=cache, teachers=teachers)
         votes = [one for one in verdicts if one.check == "judge"]
         return [one.outcome for one in verdicts if one.check == "filter"], votes, counts
 
@@ -88,9 +86,7 @@ def test_a_judge_that_is_an_echo_decides_nothing(judge, judge_server, fence_read
 
 
 def test_an_unreadable_reply_is_asked_for_once_more(judge, judge_server, honest_answer) -> None:
-    judge_server.answer = lambda prompt: (
-        honest_answer(prompt) if "An earlier reply" in prompt else "Looks fine."
-    )
+    judge_server.answer = lambda prompt: honest_answer(prompt) if "An earlier reply" in prompt else "Looks fine."
     outcomes, _, _ = judge([SOUND, SPURIOUS])
     assert outcomes == ["keep", "drop"]
     assert len(judge_server.bodies) == 4
@@ -177,9 +173,7 @@ def test_the_budget_is_a_hard_stop(judge, judge_server) -> None:
 def test_a_stronger_judge_decides_what_is_left_open(judge, judge_server, honest_answer) -> None:
     unsure = json.dumps({"reason": "?", "first_wrong_step": None, "verdict": "undecided", "confidence": 0.5})
     judge_server.answer = lambda prompt: (
-        unsure
-        if judge_server.bodies[-1]["model"] == "m" and "3 + 4" in fenced(prompt)
-        else honest_answer(prompt)
+        unsure if judge_server.bodies[-1]["model"] == "m" and "3 + 4" in fenced(prompt) else honest_answer(prompt)
     )
     fenced = lambda prompt: prompt.split("[solution ")[1]  # noqa: E731
     boss = judge_server.config(name="boss", model="big")
@@ -200,7 +194,7 @@ def test_a_stronger_judge_decides_what_is_left_open(judge, judge_server, honest_
 @pytest.mark.slow
 def test_a_local_model_that_talks_nonsense_decides_nothing(judge) -> None:
     from qrdistill.lab import student_folder
-    from qrdistill.paths.config import TransformersTeacher
+    from qrdistill.llm.config import TransformersTeacher
 
     model = str(student_folder("mistral-tiny"))
     tiny = TransformersTeacher(kind="transformers", name="tiny", model=model, max_tokens=4, device="cpu")

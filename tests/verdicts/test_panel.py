@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from qrdistill.verdicts.cases import Case
 from qrdistill.verdicts.config import FilterConfig
-from qrdistill.verdicts.judges import Item, Judgement, OneByOne, Seat
-from qrdistill.verdicts.panel import Panel
+from qrdistill.verdicts.judges.judge import Item, Judgement, OneByOne, Seat
+from qrdistill.verdicts.judges.panel import Panel
+from qrdistill.verdicts.open_case import Case
 
 SOUND, SPURIOUS, UNCLEAR = (
     Judgement("keep"),

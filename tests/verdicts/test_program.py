@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qrdistill.errors import ConfigError
-from qrdistill.verdicts import sandbox
-from qrdistill.verdicts.cases import Case
+from qrdistill.base.errors import ConfigError
+from qrdistill.verdicts.checks import sandbox
+from qrdistill.verdicts.checks.program import find_code, program
 from qrdistill.verdicts.config import FilterConfig
-from qrdistill.verdicts.program import find_code, program
+from qrdistill.verdicts.open_case import Case
 
 kernel = pytest.mark.usefixtures("seccomp")
 
@@ -30,11 +30,7 @@ def test_where_the_code_is(text: str, code: str | None) -> None:
     assert find_code(text) == code
 
 
-@given(
-    st.lists(
-        st.sampled_from(["print(1)", "x = (", "```", "```python", "So:", "\x00", ")", "  y = 2"]), max_size=12
-    )
-)
+@given(st.lists(st.sampled_from(["print(1)", "x = (", "```", "```python", "So:", "\x00", ")", "  y = 2"]), max_size=12))
 def test_no_text_breaks_the_search(lines: list[str]) -> None:
     find_code("\n".join(lines))
 

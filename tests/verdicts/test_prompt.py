@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qrdistill.verdicts.prompt import (
+from qrdistill.verdicts.judges.prompt import (
     RESPONSE_FORMAT,
     Unreadable,
     VerdictReply,
@@ -106,6 +106,4 @@ def test_quotes_that_the_path_does_not_hold_are_not_passed_on() -> None:
 def test_schema_and_model_ask_for_the_same_fields() -> None:
     schema = RESPONSE_FORMAT["json_schema"]["schema"]
     assert list(schema["properties"]) == schema["required"] == list(VerdictReply.model_fields)
-    read_verdict(
-        json.dumps({"reason": "", "first_wrong_step": None, "verdict": "undecided", "confidence": 0})
-    )
+    read_verdict(json.dumps({"reason": "", "first_wrong_step": None, "verdict": "undecided", "confidence": 0}))

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from qrdistill.verdicts.cases import Case
-from qrdistill.verdicts.quality import language, leak, over_long, scripts
+from qrdistill.verdicts.checks.form import language, leak, over_long, scripts
+from qrdistill.verdicts.open_case import Case
 
 
 @pytest.fixture

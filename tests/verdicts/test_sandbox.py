@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from qrdistill.verdicts import _confine
-from qrdistill.verdicts.sandbox import Execution, run_program
+from qrdistill.verdicts.checks import confine
+from qrdistill.verdicts.checks.sandbox import Execution, run_program
 
 pytestmark = pytest.mark.usefixtures("seccomp")
 
@@ -107,9 +107,9 @@ def test_the_kernel_filter_holds_alone(tmp_path: Path) -> None:
     """Without audit hook and import list, after every Python-level guard is gone."""
     script = f"""
         import os, socket, subprocess, sys
-        sys.path.insert(0, {str(Path(_confine.__file__).parent)!r})
-        import _confine
-        assert _confine.filter_system_calls()
+        sys.path.insert(0, {str(Path(confine.__file__).parent)!r})
+        import confine
+        assert confine.filter_system_calls()
         attempts = dict(
             read=lambda: os.open('/etc/passwd', os.O_RDONLY),
             write=lambda: os.open({str(tmp_path / "x")!r}, os.O_WRONLY | os.O_CREAT),

@@ -4,8 +4,8 @@ from itertools import product
 
 import pytest
 
-from qrdistill.records import Outcome
-from qrdistill.verdicts.votes import Rule, combine
+from qrdistill.base.records import Outcome
+from qrdistill.verdicts.judges.votes import Rule, combine
 
 S, P, U = "keep", "drop", "undecided"
 

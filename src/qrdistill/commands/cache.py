@@ -8,9 +8,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from qrdistill.base.errors import InputError
 from qrdistill.commands.show import clean
-from qrdistill.errors import InputError
-from qrdistill.replies import ReplyCache
+from qrdistill.llm.reply_cache import ReplyCache
 
 
 def _open(file: Path) -> ReplyCache:
@@ -25,8 +25,15 @@ def stats(file: Path, *, as_json: bool = False) -> None:
     if as_json:
         print(json.dumps(facts))
         return
-    columns = {"host": "host", "model": "model", "replies": "replies", "truncated": "cut",
-               "prompt_tokens": "tokens in", "completion_tokens": "tokens out", "usd": "$"}  # fmt: skip
+    columns = {
+        "host": "host",
+        "model": "model",
+        "replies": "replies",
+        "truncated": "cut",
+        "prompt_tokens": "tokens in",
+        "completion_tokens": "tokens out",
+        "usd": "$",
+    }
     table = Table(
         title=f"{file}: {facts['replies']} replies, ${facts['usd']:.2f}, {facts['bytes'] / 2**20:.1f} MiB",
         title_justify="left",

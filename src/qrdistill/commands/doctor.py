@@ -57,9 +57,7 @@ def _facts(folder: Path) -> Iterator[Fact]:
     yield Fact(
         "hub access",
         not offline,
-        "HF_HUB_OFFLINE is set: hub ids are read from the cache only"
-        if offline
-        else "hub ids are downloaded",
+        "HF_HUB_OFFLINE is set: hub ids are read from the cache only" if offline else "hub ids are downloaded",
     )
     keys = sorted(name for name, value in os.environ.items() if name.endswith("_API_KEY") and value)
     yield Fact(
@@ -75,9 +73,7 @@ def _gpu() -> Fact:
 
         if torch.cuda.is_available():
             gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
-            return Fact(
-                "gpu", True, ", ".join(f"{gpu.name} ({gpu.total_memory / 2**30:.0f} GiB)" for gpu in gpus)
-            )
+            return Fact("gpu", True, ", ".join(f"{gpu.name} ({gpu.total_memory / 2**30:.0f} GiB)" for gpu in gpus))
         if torch.backends.mps.is_available():
             return Fact("gpu", True, "Apple MPS")
     except (ImportError, RuntimeError) as error:

@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qrdistill.config import Config, load_config, placed
-from qrdistill.errors import ConfigError
-from qrdistill.manifest import Manifest
-from qrdistill.paths.plan import PathsPlan, plan_paths
-from qrdistill.pipeline import plan
-from qrdistill.questions import load_questions
-from qrdistill.replies import ReplyCache
-from qrdistill.students.cost import CostRow, cost_plan
+from qrdistill.base.errors import ConfigError
+from qrdistill.llm.reply_cache import ReplyCache
+from qrdistill.paths.estimate import PathsPlan, plan_paths
+from qrdistill.questions.load import load_questions
+from qrdistill.runs.config import Config
+from qrdistill.runs.load_config import load_config, placed
+from qrdistill.runs.manifest import Manifest
+from qrdistill.runs.pipeline import plan
 from qrdistill.students.preflight import check_students
-from qrdistill.verdicts.contamination import refuse_contaminated
-from qrdistill.verdicts.plan import JudgePlan, plan_judging
+from qrdistill.training.estimate import CostRow, cost_plan
+from qrdistill.verdicts.checks.contamination import refuse_contaminated
+from qrdistill.verdicts.estimate import JudgePlan, plan_judging
 
 _PATH_TOKENS = 200.0  # of a path, where no reply tells
 
@@ -111,21 +112,30 @@ def _plan(resolved: Config, base: Path, folder: Path, until: str) -> Plan:
     calls = sum(teacher.calls for teacher in paths.teachers)
     mean = sum(teacher.output_tokens for teacher in paths.teachers) / calls if calls else _PATH_TOKENS
     return Plan(
-        run_dir=str(folder), stages=states,
+        run_dir=str(folder),
+        stages=states,
         questions={split: sum(question.split == split for question in questions) for split in ("train", "dev", "test")},
         paths=paths,
         judges=plan_judging(
-            resolved.filter, resolved.teachers, num_paths=num_paths, path_tokens=mean,
+            resolved.filter,
+            resolved.teachers,
+            num_paths=num_paths,
+            path_tokens=mean,
             question=train[len(train) // 2].question if train else "",
         ),
         training=cost_plan(
-            resolved.students, resolved.router, resolved.mutual, resolved.train,
-            num_paths=num_paths, prompt_tokens=_mean_length(train), path_tokens=mean,
+            resolved.students,
+            resolved.router,
+            resolved.mutual,
+            resolved.train,
+            num_paths=num_paths,
+            prompt_tokens=_mean_length(train),
+            path_tokens=mean,
         ),
-    )  # fmt: skip
+    )
 
 
 def _mean_length(questions: Sequence[Any]) -> float:
-    from qrdistill.paths.chat import estimate_tokens
+    from qrdistill.llm.client import estimate_tokens
 
     return sum(estimate_tokens(question.question) for question in questions) / max(1, len(questions))

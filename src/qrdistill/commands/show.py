@@ -15,20 +15,24 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from qrdistill import records
-from qrdistill.errors import InputError
-from qrdistill.store import read_table
+from qrdistill.base import records
+from qrdistill.base.errors import InputError
+from qrdistill.base.store import read_table
 
 _TABLES: dict[str, tuple[str, type[records.Record], tuple[str, ...]]] = {
     "questions": ("questions.parquet", records.Question, ("id", "split", "family", "question", "gold")),
-    "paths": ("paths.parquet", records.Path, ("id", "decision", "answer", "text")),
+    "paths": ("paths.parquet", records.ReasoningPath, ("id", "decision", "answer", "text")),
     "verdicts": ("verdicts.parquet", records.Verdict, ("path_id", "check", "outcome", "judge", "reason")),
-    "own_paths": ("own_paths.parquet", records.Path, ("id", "decision", "answer", "text")),
+    "own_paths": ("own_paths.parquet", records.ReasoningPath, ("id", "decision", "answer", "text")),
     "own_verdicts": ("own_verdicts.parquet", records.Verdict, ("path_id", "check", "outcome", "judge", "reason")),
-    "routing": ("assignments.parquet", records.Assignment, ("step", "path_id", "student", "probability", "chosen", "nll")),
+    "routing": (
+        "assignments.parquet",
+        records.Assignment,
+        ("step", "path_id", "student", "probability", "chosen", "nll"),
+    ),
     "answers": ("answers.parquet", records.Answer, ("student", "question_id", "style", "correct", "answer", "text")),
     "failures": ("failures.parquet", records.Failure, ("question_id", "teacher", "style", "sample", "reason")),
-}  # fmt: skip
+}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -48,7 +52,7 @@ def show(run_dir: Path, what: str, where: Sequence[str], *, limit: int = 20, as_
     file, record, columns = _TABLES[what]
     rows = _rows(run_dir, file, record)
     tests = [
-        _test(text, {*record.model_fields, *(("decision",) if record is records.Path else ())})
+        _test(text, {*record.model_fields, *(("decision",) if record is records.ReasoningPath else ())})
         for text in where
     ]
     chosen = [row for row in rows if all(test(row) for test in tests)]
@@ -94,15 +98,13 @@ def _rows(run_dir: Path, file: str, record: type[records.Record]) -> Iterator[di
     path = _existing(run_dir, file)
     decisions: dict[str, str] = {}
     verdicts = run_dir / file.replace("paths", "verdicts")
-    if record is records.Path and verdicts.exists():
+    if record is records.ReasoningPath and verdicts.exists():
         for row in read_table(verdicts, records.Verdict):
             if row.check == "filter":
-                decisions[row.path_id] = (
-                    row.outcome if row.outcome == "keep" else f"{row.outcome}: {row.reason}"
-                )
+                decisions[row.path_id] = row.outcome if row.outcome == "keep" else f"{row.outcome}: {row.reason}"
     for row in read_table(path, record):
         plain = row.model_dump()
-        if record is records.Path:
+        if record is records.ReasoningPath:
             plain["decision"] = decisions.get(plain["id"], "not filtered yet")
         yield plain
 
@@ -153,9 +155,7 @@ def print_scores(run_dir: Path) -> None:
         table.add_column(column, justify="right" if column == "n" else "left", no_wrap=numbers)
     for row in scores["headlines"]:
         n = (row["styled"] or row["free"] or {"n": 0})["n"]
-        table.add_row(
-            row["student"], row["style"] or "", interval(row["styled"]), interval(row["free"]), str(n)
-        )
+        table.add_row(row["student"], row["style"] or "", interval(row["styled"]), interval(row["free"]), str(n))
     for row in scores["ensembles"]:
         cost = f"{len(row['members'])} voters, {row['decodes']:.1f} decodes"
         table.add_row(row["name"], cost, interval(row), "", str(row["n"]))
@@ -164,7 +164,7 @@ def print_scores(run_dir: Path) -> None:
 
 def compare_runs(runs: Sequence[Path], *, as_json: bool = False) -> None:
     """Prints paired differences of two or more runs on the questions that they share."""
-    from qrdistill.scores import compare
+    from qrdistill.scores.compare import compare
 
     if len(runs) < 2:
         raise InputError("compare needs two or more run directories")
@@ -177,8 +177,13 @@ def compare_runs(runs: Sequence[Path], *, as_json: bool = False) -> None:
         table.add_column(column)
     for row in results:
         table.add_row(
-            row.first, row.second, str(row.n), f"{100 * row.difference:+.1f}",
-            f"{100 * row.low:+.1f} to {100 * row.high:+.1f}", str(row.only_first), str(row.only_second),
+            row.first,
+            row.second,
+            str(row.n),
+            f"{100 * row.difference:+.1f}",
+            f"{100 * row.low:+.1f} to {100 * row.high:+.1f}",
+            str(row.only_first),
+            str(row.only_second),
             "<0.001" if row.p < 0.001 else f"{row.p:.3f}",
-        )  # fmt: skip
+        )
     Console().print(table)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from qrdistill.errors import InputError
-from qrdistill.store import write_text
+from qrdistill.base.errors import InputError
+from qrdistill.base.store import write_text
 
 _CONFIG = """\
 # qrdistill config. Every key is optional unless said otherwise; a wrong key is refused with its line.
@@ -81,11 +81,24 @@ def _sample() -> tuple[list[dict[str, str]], list[dict[str, str]]]:
         split = "test" if number % 5 == 4 else "dev" if number % 5 == 3 else "train"
         identity = f"q{number + 1}"
         questions.append(
-            {"id": identity, "split": split, "question": f"Ben has {have} {thing}. He buys {more} more. How many {thing} does he have?", "gold": str(total)}
-        )  # fmt: skip
+            {
+                "id": identity,
+                "split": split,
+                "question": f"Ben has {have} {thing}. He buys {more} more. How many {thing} does he have?",
+                "gold": str(total),
+            }
+        )
         if split == "train":
             paths += [
-                {"question_id": identity, "style": "chain_of_thought", "text": f"Ben starts with {have} {thing}.\n{have} + {more} = {total}.\nThe answer is {total}."},
-                {"question_id": identity, "style": "program", "text": f"x = {have}\ny = {more}\nprint(x + y)  # {total}\nThe answer is {total}."},
-            ]  # fmt: skip
+                {
+                    "question_id": identity,
+                    "style": "chain_of_thought",
+                    "text": f"Ben starts with {have} {thing}.\n{have} + {more} = {total}.\nThe answer is {total}.",
+                },
+                {
+                    "question_id": identity,
+                    "style": "program",
+                    "text": f"x = {have}\ny = {more}\nprint(x + y)  # {total}\nThe answer is {total}.",
+                },
+            ]
     return questions, paths

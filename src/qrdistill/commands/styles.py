@@ -11,19 +11,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from qrdistill import records
+from qrdistill.base import records
+from qrdistill.base.errors import ConfigError
+from qrdistill.base.progress import Progress, Silent
+from qrdistill.base.records import Question
+from qrdistill.base.store import TableWriter, read_table
 from qrdistill.commands.show import clean
-from qrdistill.config import Config, load_config
-from qrdistill.errors import ConfigError
-from qrdistill.paths.config import OpenAITeacher, TransformersTeacher
-from qrdistill.paths.search import search_styles
+from qrdistill.llm.config import OpenAITeacher, TransformersTeacher
+from qrdistill.llm.reply_cache import ReplyCache
+from qrdistill.paths.style_search import search_styles
 from qrdistill.paths.styles import STYLES
-from qrdistill.progress import Progress, Silent
-from qrdistill.questions import load_questions
-from qrdistill.records import Question
-from qrdistill.replies import ReplyCache
-from qrdistill.store import TableWriter, read_table
-from qrdistill.verdicts import filter_paths
+from qrdistill.questions.load import load_questions
+from qrdistill.runs.config import Config
+from qrdistill.runs.load_config import load_config
+from qrdistill.verdicts.filter import filter_paths
 
 
 def list_styles(*, as_json: bool = False) -> None:
@@ -37,9 +38,16 @@ def list_styles(*, as_json: bool = False) -> None:
 
 
 def search(
-    config: Path, run_dir: Path | None, overrides: Sequence[str], *, rounds: int, teacher: str | None,
-    candidates: int, questions: int, progress: Progress,
-) -> None:  # fmt: skip
+    config: Path,
+    run_dir: Path | None,
+    overrides: Sequence[str],
+    *,
+    rounds: int,
+    teacher: str | None,
+    candidates: int,
+    questions: int,
+    progress: Progress,
+) -> None:
     """Searches, prints every candidate, and says where the accepted ones stand. Resumes for free."""
     resolved = load_config(config, overrides)
     folder = (run_dir or Path("runs") / resolved.name) / "styles"
@@ -47,21 +55,37 @@ def search(
     asked = load_questions(resolved.questions, seed=resolved.seed, base_dir=base)
     with ReplyCache(folder.parent.parent / "replies.sqlite") as cache:
 
-        def keep(by_id: Mapping[str, Question], paths: Sequence[records.Path]) -> set[str]:
+        def keep(by_id: Mapping[str, Question], paths: Sequence[records.ReasoningPath]) -> set[str]:
             table = folder / "trial.parquet"
             with TableWriter(table, records.Verdict) as out:
                 filter_paths(
-                    by_id, paths, resolved.filter, teachers=resolved.teachers, out=out, cache=cache, base_dir=base,
-                    seed=resolved.seed, progress=Silent(),
-                )  # fmt: skip
+                    by_id,
+                    paths,
+                    resolved.filter,
+                    teachers=resolved.teachers,
+                    out=out,
+                    cache=cache,
+                    base_dir=base,
+                    seed=resolved.seed,
+                    progress=Silent(),
+                )
             rows = read_table(table, records.Verdict)
             return {row.path_id for row in rows if row.check == "filter" and row.outcome == "keep"}
 
         found = search_styles(
-            asked, _proposer(resolved, teacher), resolved.paths, keep=keep, folder=folder, cache=cache,
-            base_dir=base, seed=resolved.seed, rounds=rounds, num_candidates=candidates, num_questions=questions,
+            asked,
+            _proposer(resolved, teacher),
+            resolved.paths,
+            keep=keep,
+            folder=folder,
+            cache=cache,
+            base_dir=base,
+            seed=resolved.seed,
+            rounds=rounds,
+            num_candidates=candidates,
+            num_questions=questions,
             progress=progress,
-        )  # fmt: skip
+        )
     table = Table("round", "style", "kept", "distance", "score", "$", "result")
     for row in found:
         result = "there before" if not row.round else "accepted" if row.accepted else row.reason
@@ -74,9 +98,7 @@ def search(
 
 
 def _proposer(config: Config, name: str | None) -> OpenAITeacher | TransformersTeacher:
-    able = [
-        teacher for teacher in config.teachers if isinstance(teacher, OpenAITeacher | TransformersTeacher)
-    ]
+    able = [teacher for teacher in config.teachers if isinstance(teacher, OpenAITeacher | TransformersTeacher)]
     for teacher in able:
         if name in (None, teacher.name):
             return teacher

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qrdistill.errors import InputError
+from qrdistill.base.errors import InputError
 
 _STUDENTS = Path(__file__).parent / "students"
 MADE = Path("lab-students")  # where `make_students` puts further ones, under the working directory

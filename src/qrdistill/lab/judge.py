@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
 
+from qrdistill.base.records import Outcome, Question
 from qrdistill.lab.knowledge import TRUE_SENTENCES
 from qrdistill.lab.render import OPENINGS, WORDS
 from qrdistill.lab.templates import LEGS, apply
-from qrdistill.records import Outcome, Question
 from qrdistill.verdicts.config import LabJudge
-from qrdistill.verdicts.judges import Judgement
+from qrdistill.verdicts.judges.judge import Judgement
 
 _SIGNS = {**{sign: sign for sign in "+-*/"}, "//": "/", **{word: sign for sign, word in WORDS.items()}}
 _OPERAND = r"\d+|[a-z]"

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from transformers.utils import logging
 
+from qrdistill.base.records import FREE
 from qrdistill.lab import MADE
 from qrdistill.lab.mistakes import sound
 from qrdistill.lab.pretraining import RECIPES, TINY, Document, Recipe, documents
@@ -32,7 +33,6 @@ from qrdistill.lab.render import OPENINGS, render
 from qrdistill.lab.templates import Problem
 from qrdistill.lab.tokenizers import build_tokenizer
 from qrdistill.paths.styles import STYLES, student_prompt
-from qrdistill.records import FREE
 
 _WARMUP = 0.03  # share of the tokens
 _POOL = 16  # batches that are sorted by length together, so that little is padded
@@ -89,9 +89,7 @@ def make_student(
         optimizer.step()
         seen, step = seen + num_tokens, step + 1
         if step % 100 == 0:
-            _say(
-                f"{name}: {seen / tokens:4.0%} loss {loss.item():.3f} {time.process_time() - started:.0f} CPU seconds"
-            )
+            _say(f"{name}: {seen / tokens:4.0%} loss {loss.item():.3f} {time.process_time() - started:.0f} CPU seconds")
         due = 1 - (1 - _KEEP_FROM) * (looks - 1 - looked) / max(1, looks - 1)
         if seen >= due * tokens and looked < looks:
             looked += 1
@@ -148,12 +146,20 @@ def _model(recipe: Recipe, tokenizer: Any) -> Any:
 
     wanted = recipe.shape
     shape: dict[str, Any] = {
-        "vocab_size": len(tokenizer), "hidden_size": wanted.hidden, "intermediate_size": wanted.intermediate,
-        "num_hidden_layers": wanted.layers, "num_attention_heads": wanted.heads, "num_key_value_heads": wanted.heads,
-        "head_dim": wanted.head_dim, "max_position_embeddings": 512, "initializer_range": wanted.spread,
-        "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id, "tie_word_embeddings": True,
-    }  # fmt: skip
+        "vocab_size": len(tokenizer),
+        "hidden_size": wanted.hidden,
+        "intermediate_size": wanted.intermediate,
+        "num_hidden_layers": wanted.layers,
+        "num_attention_heads": wanted.heads,
+        "num_key_value_heads": wanted.heads,
+        "head_dim": wanted.head_dim,
+        "max_position_embeddings": 512,
+        "initializer_range": wanted.spread,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "tie_word_embeddings": True,
+    }
     if recipe.family == "mistral":
         return MistralForCausalLM(MistralConfig(**shape, sliding_window=None))
     return GemmaForCausalLM(GemmaConfig(**shape))
@@ -223,9 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description="Make the lab's base students from nothing: about 110 seconds of one core for each tiny one; "
         "the large ones want a GPU, and are found from where they were made (lab:mistral-large).",
     )
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"which of {', '.join(RECIPES)} (the tiny ones)"
-    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of {', '.join(RECIPES)} (the tiny ones)")
     parser.add_argument("--to", type=Path, default=MADE, metavar="DIR", help="%(default)s")
     parser.add_argument("--seed", type=int, default=0, help="0 makes the shipped ones")
     parser.add_argument(
@@ -242,9 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.disable_progress_bar()
     torch.set_num_threads(1)  # one order of summation, and several can be made side by side
     for name in given.names or TINY:
-        make_student(
-            name, given.to / name, seed=given.seed, tokens=given.tokens, dev=given.dev, looks=given.looks
-        )
+        make_student(name, given.to / name, seed=given.seed, tokens=given.tokens, dev=given.dev, looks=given.looks)
 
 
 if __name__ == "__main__":

@@ -50,9 +50,7 @@ def spurious(problem: Problem, style: str, rng: Random) -> Planted:
     """A path whose answer is right although a step or a fact in it is not."""
     right, most = sound(problem), mix_of(problem.family).mistaken
     if rng.random() < _DETOUR:
-        return Planted(
-            replace(right, steps=_with_detour(problem.steps, rng, most)), "needless step at step 1"
-        )
+        return Planted(replace(right, steps=_with_detour(problem.steps, rng, most)), "needless step at step 1")
     if style == "facts" and rng.random() < 0.6:
         return Planted(replace(right, facts=_false_facts(problem, rng)), "false fact")
     place = rng.randrange(len(problem.steps))

@@ -63,13 +63,24 @@ _GEMMA = Recipe("gemma", "pieces", 400, _EQUATIONS, spoken=False, tokens=2_000_0
 
 # 26 and 41 million parameters: for a GPU
 _LARGE_MISTRAL = replace(
-    _MISTRAL, entries=600, tokens=60_000_000, size="large", batch=256, rate=5e-4, longest=160, readers=8,
+    _MISTRAL,
+    entries=600,
+    tokens=60_000_000,
+    size="large",
+    batch=256,
+    rate=5e-4,
+    longest=160,
+    readers=8,
     shape=Shape(hidden=512, intermediate=1408, layers=8, heads=8, head_dim=64, spread=0.02),
-)  # fmt: skip
+)
 _LARGE_GEMMA = replace(
-    _LARGE_MISTRAL, family="gemma", tokenizer="pieces", styles=_EQUATIONS, spoken=False,
+    _LARGE_MISTRAL,
+    family="gemma",
+    tokenizer="pieces",
+    styles=_EQUATIONS,
+    spoken=False,
     shape=Shape(hidden=640, intermediate=1792, layers=8, heads=10, head_dim=64, spread=0.02),
-)  # fmt: skip
+)
 
 # the second of each kind is the same recipe from another seed: a base checkpoint is a source of variance
 RECIPES: dict[str, Recipe] = {

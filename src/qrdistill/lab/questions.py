@@ -14,11 +14,11 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 
-from qrdistill.errors import ConfigError
+from qrdistill.base.errors import ConfigError
+from qrdistill.base.records import Question, Split
 from qrdistill.lab.mixes import MIXES, draw
 from qrdistill.lab.templates import Problem
 from qrdistill.questions.config import QuestionsConfig
-from qrdistill.records import Question, Split
 
 SCENARIOS = ("even", "uneven")
 TASK = "lab"
@@ -38,9 +38,13 @@ def part_of(text: str) -> str:
 
 
 def problems(
-    part: str, seed: int, *, size: str = "small", hard: float = HARD,
+    part: str,
+    seed: int,
+    *,
+    size: str = "small",
+    hard: float = HARD,
     avoid: Collection[tuple[str, ...]] = frozenset(),
-) -> Iterator[Problem]:  # fmt: skip
+) -> Iterator[Problem]:
     """Endless problems of one part, the families of a mix in turn; `hard`: the share of long ones.
 
     Those of a split are distinct, share no run of words with `avoid`, and end where a family has no
@@ -117,9 +121,7 @@ def load(config: QuestionsConfig, *, seed: int, base_dir: Path) -> Iterator[Ques
             )
 
 
-def _choose(
-    split: str, number: int, seed: int, size: str, hard: float, avoid: set[tuple[str, ...]]
-) -> list[Problem]:
+def _choose(split: str, number: int, seed: int, size: str, hard: float, avoid: set[tuple[str, ...]]) -> list[Problem]:
     chosen = list(islice(problems(split, seed, size=size, hard=hard, avoid=avoid), max(0, number)))
     if len(chosen) < number:
         raise ConfigError(

@@ -52,8 +52,7 @@ def _vanilla(problem: Problem, shown: Shown) -> str:
 
 def _chain_of_thought(problem: Problem, shown: Shown) -> str:
     lines = [
-        f"Step {number}: {step.what} {_spoken(step, ', which is')}."
-        for number, step in enumerate(shown.steps, start=1)
+        f"Step {number}: {step.what} {_spoken(step, ', which is')}." for number, step in enumerate(shown.steps, start=1)
     ]
     return "\n".join(lines)
 

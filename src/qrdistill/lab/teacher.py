@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
-from qrdistill.errors import ConfigError
+from qrdistill.base.errors import ConfigError
+from qrdistill.base.records import Question
 from qrdistill.lab.mistakes import Planted, sound, spurious, wrong
 from qrdistill.lab.mixes import FAMILIES, MIXES
 from qrdistill.lab.questions import TASK
@@ -20,28 +21,32 @@ from qrdistill.lab.templates import Problem
 from qrdistill.paths.config import LabTeacher
 from qrdistill.paths.styles import Style
 from qrdistill.paths.teachers import Draft
-from qrdistill.records import Question
 
 # style -> share of its paths whose answer is wrong
 WRONG = {
-    "vanilla": 0.22, "chain_of_thought": 0.12, "tree_of_thoughts": 0.16,
-    "program": 0.10, "backward": 0.14, "facts": 0.19,
-}  # fmt: skip
+    "vanilla": 0.22,
+    "chain_of_thought": 0.12,
+    "tree_of_thoughts": 0.16,
+    "program": 0.10,
+    "backward": 0.14,
+    "facts": 0.19,
+}
 
 # style -> share of its paths with the right answer and a spurious step
 SPURIOUS = {
-    "vanilla": 0.10, "chain_of_thought": 0.14, "tree_of_thoughts": 0.25,
-    "program": 0.08, "backward": 0.20, "facts": 0.17,
-}  # fmt: skip
+    "vanilla": 0.10,
+    "chain_of_thought": 0.14,
+    "tree_of_thoughts": 0.25,
+    "program": 0.08,
+    "backward": 0.20,
+    "facts": 0.17,
+}
 
 WEAK_WRONG = 0.7  # share of wrong answers in a weak cell
 # style -> the families that it is weak at in the scenario `uneven`: each family in two or three styles
 WEAK = {
     style: tuple(
-        family
-        for mix in MIXES.values()
-        for place, family in enumerate(mix.families)
-        if (place - index) % 5 in (0, 2)
+        family for mix in MIXES.values() for place, family in enumerate(mix.families) if (place - index) % 5 in (0, 2)
     )
     for index, style in enumerate(WRONG)
 }
@@ -52,9 +57,7 @@ _WORDS_PER_TOKEN = 0.75  # the scripted teacher has no tokenizer; its token coun
 class LabTeacherImplementation:
     """A path teacher (see `paths.teachers`); every path follows from seed, teacher, question, style and sample."""
 
-    def __init__(
-        self, config: LabTeacher, *, base_dir: Path, seed: int, questions: Sequence[Question]
-    ) -> None:
+    def __init__(self, config: LabTeacher, *, base_dir: Path, seed: int, questions: Sequence[Question]) -> None:
         del base_dir
         self._config, self._seed = config, seed
         for family in config.strength:

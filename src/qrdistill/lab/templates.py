@@ -65,9 +65,7 @@ class Problem:
 
     @staticmethod
     def from_json(family: str, text: str, stored: dict[str, Any]) -> Problem:
-        return Problem(
-            family, text, tuple(Step(**step) for step in stored["steps"]), tuple(stored["animals"])
-        )
+        return Problem(family, text, tuple(Step(**step) for step in stored["steps"]), tuple(stored["animals"]))
 
 
 class Solution:
@@ -124,8 +122,7 @@ def _shop(rng: Random, solution: Solution, hard: bool) -> Drawn:
         rest = solution.step("then there are left", purse, "-", cost)
         solution.step("in the end there are left", rest, "-", more)
         return (
-            f"{person} has {purse} coins. {PEOPLE[person]} {buys} and a {extra} for {more}. "
-            "How many coins are left?",
+            f"{person} has {purse} coins. {PEOPLE[person]} {buys} and a {extra} for {more}. How many coins are left?",
             (),
         )
     if rng.random() < 0.5:
@@ -206,5 +203,9 @@ def _trip(rng: Random, solution: Solution, hard: bool) -> Drawn:
 
 
 SMALL: dict[str, Callable[[Random, Solution, bool], Drawn]] = {
-    "chain": _chain, "shop": _shop, "legs": _legs, "equation": _equation, "trip": _trip,
-}  # fmt: skip
+    "chain": _chain,
+    "shop": _shop,
+    "legs": _legs,
+    "equation": _equation,
+    "trip": _trip,
+}

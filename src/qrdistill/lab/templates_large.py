@@ -230,6 +230,14 @@ def _saving(rng: Random, solution: Solution, length: int) -> Drawn:
 
 
 LARGE: dict[str, Callable[[Random, Solution, int], Drawn]] = {
-    "sum": _sum, "bus": _bus, "stall": _stall, "herd": _herd, "bracket": _bracket, "tank": _tank,
-    "share": _share, "journey": _journey, "rooms": _rooms, "saving": _saving,
-}  # fmt: skip
+    "sum": _sum,
+    "bus": _bus,
+    "stall": _stall,
+    "herd": _herd,
+    "bracket": _bracket,
+    "tank": _tank,
+    "share": _share,
+    "journey": _journey,
+    "rooms": _rooms,
+    "saving": _saving,
+}

@@ -1,0 +1,1 @@
+"""What teachers write: styles, prompts, requests, replayed files."""

@@ -1,27 +1,11 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from qrdistill.settings import Settings
-
-
-class Price(Settings):
-    """US dollars per million tokens."""
-
-    input: float = Field(default=0.0, ge=0)
-    output: float = Field(default=0.0, ge=0)
-
-    @property
-    def known(self) -> bool:
-        return self.input > 0 or self.output > 0
-
-
-class TeacherBase(Settings):
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
-    styles: list[str] | None = None  # None: every style of `paths.styles`
+from qrdistill.base.settings import Settings
+from qrdistill.llm.config import OpenAITeacher, TeacherBase, TransformersTeacher
 
 
 class LabTeacher(TeacherBase):
@@ -30,9 +14,7 @@ class LabTeacher(TeacherBase):
     kind: Literal["lab"] = "lab"
     name: str = "scripted"
     coverage: float = Field(default=1.0, ge=0, le=1)  # share of the training questions it is asked about
-    strength: dict[
-        str, float
-    ] = {}  # family -> share of its paths whose answer is wrong, instead of the scenario's
+    strength: dict[str, float] = {}  # family -> share of its paths whose answer is wrong, instead of the scenario's
 
 
 class ReplayTeacher(TeacherBase):
@@ -42,54 +24,7 @@ class ReplayTeacher(TeacherBase):
     file: str  # .jsonl or .parquet, relative to the config file
 
 
-class Sampling(TeacherBase):
-    model: str
-    temperature: float = Field(default=0.8, ge=0)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    max_tokens: int = Field(default=1000, gt=0)
-    seed: int | None = None
-    system: str | None = None
-
-
-class OpenAITeacher(Sampling):
-    """Any OpenAI-compatible endpoint."""
-
-    kind: Literal["openai"]
-    base_url: str | None = None
-    api_key_env: str | None = None  # the variable's NAME; keys never stand in a config
-    extra_body: dict[str, object] = {}
-    timeout: float = Field(default=120.0, gt=0)  # seconds per request
-    requests_per_minute: float | None = Field(default=None, gt=0)
-    tokens_per_minute: float | None = Field(default=None, gt=0)
-    concurrency: int = Field(default=32, gt=0)
-    max_attempts: int = Field(default=6, gt=0)
-    retry_truncated: int | None = None  # ask once more with this max_tokens where a reply was cut
-    price: Price = Field(default_factory=lambda: Price(input=0.0, output=0.0))
-
-    @model_validator(mode="after")
-    def _no_key_in_the_address(self) -> OpenAITeacher:
-        """The config is kept in the run directory; of the section, not the field, so that no message quotes it."""
-        parts = urlsplit(self.base_url or "")
-        if "@" in parts.netloc or parts.query:
-            raise ValueError(
-                "base_url holds a user name or a query, where keys stand; give the address alone, and the NAME "
-                "of the variable that holds the key as api_key_env"
-            )
-        return self
-
-
-class TransformersTeacher(Sampling):
-    """A local Hugging Face causal model."""
-
-    kind: Literal["transformers"]
-    batch_size: int = Field(default=8, gt=0)
-    device: str = "auto"
-    trust_remote_code: bool = False
-
-
-TeacherConfig = Annotated[
-    LabTeacher | ReplayTeacher | OpenAITeacher | TransformersTeacher, Field(discriminator="kind")
-]
+TeacherConfig = Annotated[LabTeacher | ReplayTeacher | OpenAITeacher | TransformersTeacher, Field(discriminator="kind")]
 
 
 class StyleConfig(Settings):
@@ -103,8 +38,13 @@ class StyleConfig(Settings):
 
 class PathsConfig(Settings):
     styles: list[str | StyleConfig] = [
-        "vanilla", "chain_of_thought", "tree_of_thoughts", "program", "backward", "facts",
-    ]  # fmt: skip
+        "vanilla",
+        "chain_of_thought",
+        "tree_of_thoughts",
+        "program",
+        "backward",
+        "facts",
+    ]
     per_style: int = Field(default=1, gt=0)
     budget_usd: float | None = Field(default=None, ge=0)
     budget_tokens: int | None = Field(default=None, ge=0)

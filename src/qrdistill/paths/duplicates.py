@@ -12,13 +12,13 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 
-from qrdistill.records import Path
+from qrdistill.base.records import ReasoningPath
 
 _WORDS = re.compile(r"\w+|[^\w\s]")
 _GRAM = 3
 
 
-def near_duplicates(paths: Iterable[Path], threshold: float) -> dict[str, str]:
+def near_duplicates(paths: Iterable[ReasoningPath], threshold: float) -> dict[str, str]:
     """Path id -> the id of the earlier path of the same question that it repeats.
 
     Paths are compared in the order given, within one question, whatever their style or teacher; the
@@ -36,9 +36,7 @@ def near_duplicates(paths: Iterable[Path], threshold: float) -> dict[str, str]:
     repeats: dict[str, str] = {}
     for path in paths:
         grams = word_grams(path.text)
-        earlier = next(
-            (id for id, other in kept[path.question_id] if _reaches(grams, other, threshold)), None
-        )
+        earlier = next((id for id, other in kept[path.question_id] if _reaches(grams, other, threshold)), None)
         if earlier is None:
             kept[path.question_id].append((path.id, grams))
         else:

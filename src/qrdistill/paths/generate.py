@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path as FilePath
+from pathlib import Path
 
-from qrdistill.errors import ConfigError
-from qrdistill.paths.board import Budget
-from qrdistill.paths.config import OpenAITeacher, PathsConfig, TeacherConfig
-from qrdistill.paths.fill import Job, fill
-from qrdistill.paths.slots import ChatRequests, Slot, slot_source
+from qrdistill.base.errors import ConfigError
+from qrdistill.base.progress import Progress, Silent
+from qrdistill.base.records import Failure, Question, ReasoningPath, Truth, path_id
+from qrdistill.base.store import TableWriter
+from qrdistill.llm.ask import Job, fill
+from qrdistill.llm.config import OpenAITeacher
+from qrdistill.llm.live_counts import Budget
+from qrdistill.llm.reply_cache import Failed, ReplyCache
+from qrdistill.paths.config import PathsConfig, TeacherConfig
 from qrdistill.paths.styles import Style, resolve_styles
 from qrdistill.paths.teachers import Draft
-from qrdistill.progress import Progress, Silent
-from qrdistill.records import Failure, Path, Question, Truth, path_id
-from qrdistill.replies import Failed, ReplyCache
-from qrdistill.store import TableWriter
+from qrdistill.paths.wanted_paths import ChatRequests, Slot, slot_source
 
 _GROUP = 32  # questions whose replies are looked up at once
 
@@ -47,7 +48,7 @@ class Spending:
     bought_usd: float = 0.0  # of it, spent in this call
     teachers: dict[str, Spending] = field(default_factory=dict)
 
-    def book(self, item: Path | Failure) -> None:
+    def book(self, item: ReasoningPath | Failure) -> None:
         if isinstance(item, Failure):
             self.failures += 1
             return
@@ -65,7 +66,7 @@ def generate(
     *,
     out: GenerateWriters,
     cache: ReplyCache,
-    base_dir: FilePath,
+    base_dir: Path,
     seed: int,
     round: int = 0,
     progress: Progress | None = None,
@@ -77,7 +78,7 @@ def generate(
         DataError    a replay file that cannot be used
         TeacherError, BudgetError, Interrupted  see `fill`: run the same call again to go on
     """
-    from qrdistill.questions.answers import extract
+    from qrdistill.answers.check import extract
 
     progress = progress or Silent()
     asked = [question for question in questions if question.split == "train"]
@@ -129,13 +130,11 @@ def _ask(
     cache: ReplyCache,
     spending: Spending,
     *,
-    base_dir: FilePath,
+    base_dir: Path,
     progress: Progress,
 ) -> None:
     """Fills the cache and books what was bought and what was there."""
-    priced = [
-        chat for chat in chats.values() if isinstance(chat.config, OpenAITeacher) and chat.config.price.known
-    ]
+    priced = [chat for chat in chats.values() if isinstance(chat.config, OpenAITeacher) and chat.config.price.known]
     if config.budget_usd is not None and not priced:
         progress.warn("budget_usd stops nothing, because no teacher has a price; set teachers.N.price")
     progress.start("ask", sum(len(chat) for chat in chats.values()))
@@ -158,7 +157,7 @@ def _ask(
     )
 
 
-def _row(slot: Slot, round: int, answer: Callable[[Question, str], str | None]) -> Path | Failure:
+def _row(slot: Slot, round: int, answer: Callable[[Question, str], str | None]) -> ReasoningPath | Failure:
     question_id, style, outcome = slot.question.id, slot.style.name, slot.outcome
     if isinstance(outcome, Failed):
         return Failure(
@@ -171,7 +170,7 @@ def _row(slot: Slot, round: int, answer: Callable[[Question, str], str | None]) 
             status=outcome.status,
             attempts=outcome.attempts,
         )
-    return Path(
+    return ReasoningPath(
         id=path_id(round, question_id, slot.teacher, style, slot.sample),
         round=round,
         question_id=question_id,
@@ -188,7 +187,7 @@ def _row(slot: Slot, round: int, answer: Callable[[Question, str], str | None]) 
     )
 
 
-def _write(item: Path | Failure, slot: Slot, out: GenerateWriters) -> None:
+def _write(item: ReasoningPath | Failure, slot: Slot, out: GenerateWriters) -> None:
     if isinstance(item, Failure):
         out.failures.write(item)
         return

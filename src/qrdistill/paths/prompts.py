@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from qrdistill.base.records import Question
 from qrdistill.paths.styles import STYLES, Style
-from qrdistill.records import Question
 
 Family = Literal["math", "choice", "yes_no", "nli", "table", "general"]
 
@@ -50,9 +50,7 @@ INSTRUCTIONS: dict[Family, dict[str, str]] = {
     },
     "choice": {
         "vanilla": "Answer the question.",
-        "chain_of_thought": (
-            "Reason step by step, one short step per line, until exactly one of the options is left."
-        ),
+        "chain_of_thought": ("Reason step by step, one short step per line, until exactly one of the options is left."),
         "tree_of_thoughts": (
             "First take the two or three options that could be right and sketch in one line each what would "
             "speak for it. Say which is the most promising and why, then examine only that one in full."
@@ -156,11 +154,9 @@ def instruction(question: Question, style: Style) -> str:
     return INSTRUCTIONS.get(family(question), {}).get(style.name, style.instruction)
 
 
-def teacher_messages(
-    question: Question, style: Style, system: str | None = None
-) -> tuple[tuple[str, str], ...]:
+def teacher_messages(question: Question, style: Style, system: str | None = None) -> tuple[tuple[str, str], ...]:
     """(role, content) pairs: a system prompt if there is one, then question, instruction, closing line."""
-    from qrdistill.questions.answers import answer_format
+    from qrdistill.answers.check import answer_format
 
     content = f"{question.question}\n\n{instruction(question, style)}\n{answer_format(question.kind)}"
     return (("system", system), ("user", content)) if system else (("user", content),)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path as FilePath
+from pathlib import Path
 
-from qrdistill.errors import DataError
+from qrdistill.base.errors import DataError
+from qrdistill.base.progress import Progress
+from qrdistill.base.records import Question
 from qrdistill.paths.config import ReplayTeacher
 from qrdistill.paths.styles import Style
 from qrdistill.paths.teachers import Draft
-from qrdistill.progress import Progress
-from qrdistill.questions.sources import Row, read_file
-from qrdistill.records import Question
+from qrdistill.questions.read_rows import Row, read_file
 
 
 class ReplayTeacherImplementation:
@@ -24,9 +24,7 @@ class ReplayTeacherImplementation:
     misspelt style would silently lose all its paths.
     """
 
-    def __init__(
-        self, config: ReplayTeacher, *, base_dir: FilePath, seed: int, questions: Sequence[Question]
-    ) -> None:
+    def __init__(self, config: ReplayTeacher, *, base_dir: Path, seed: int, questions: Sequence[Question]) -> None:
         self.name = config.name
         self.file = base_dir / config.file
         known = {question.id for question in questions}

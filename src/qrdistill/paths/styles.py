@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from qrdistill.errors import ConfigError
+from qrdistill.base.errors import ConfigError
+from qrdistill.base.records import FREE
 from qrdistill.paths.config import StyleConfig
-from qrdistill.records import FREE
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from qrdistill.errors import ConfigError
-from qrdistill.paths.config import TeacherBase
+from qrdistill.base.errors import ConfigError
+from qrdistill.base.progress import Progress
+from qrdistill.base.records import Question
+from qrdistill.llm.config import TeacherBase
 from qrdistill.paths.styles import Style
-from qrdistill.progress import Progress
-from qrdistill.records import Question
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class ReportsProblems(Protocol):
 TEACHERS: dict[str, str] = {
     "lab": "qrdistill.lab.teacher:LabTeacherImplementation",
     "replay": "qrdistill.paths.replay:ReplayTeacherImplementation",
-    "openai": "qrdistill.paths.openai_chat:OpenAIChat",
-    "transformers": "qrdistill.paths.transformers_chat:TransformersChat",
+    "openai": "qrdistill.llm.openai_client:OpenAIChat",
+    "transformers": "qrdistill.llm.transformers_client:TransformersChat",
 }
 
 CHAT_KINDS = frozenset({"openai", "transformers"})  # these answer chat requests
@@ -85,8 +85,6 @@ def _outside(kind: str) -> str | None:
     return next((point.value for point in entry_points(group="qrdistill.teachers", name=kind)), None)
 
 
-def make_path_teacher(
-    config: TeacherBase, *, base_dir: FilePath, seed: int, questions: Sequence[Question]
-) -> PathTeacher:
+def make_path_teacher(config: TeacherBase, *, base_dir: Path, seed: int, questions: Sequence[Question]) -> PathTeacher:
     kind: str = getattr(config, "kind")  # noqa: B009 - the base class leaves `kind` to its children
     return teacher_factory(kind)(config, base_dir=base_dir, seed=seed, questions=questions)

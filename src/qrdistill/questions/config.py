@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from qrdistill.settings import Settings
+from qrdistill.base.settings import Settings
 
 
 class QuestionsConfig(Settings):

@@ -10,26 +10,26 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
-from qrdistill.errors import ConfigError, DataError
-from qrdistill.questions import answers
+from qrdistill.answers import check as answers
+from qrdistill.base.errors import ConfigError, DataError
+from qrdistill.base.records import Question, Split
 from qrdistill.questions.config import QuestionsConfig
 from qrdistill.questions.splits import not_enough
-from qrdistill.records import Question, Split
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 
 TASKS: dict[str, str] = {
     "lab": "qrdistill.lab.questions:load",
-    "jsonl": "qrdistill.questions.own:load_files",
-    "hub": "qrdistill.questions.own:load_hub",
-    "gsm8k": "qrdistill.questions.tasks:load",
-    "math": "qrdistill.questions.tasks:load",
-    "arc_challenge": "qrdistill.questions.tasks:load",
-    "commonsense_qa": "qrdistill.questions.tasks:load",
-    "date_understanding": "qrdistill.questions.tasks:load",
-    "anli": "qrdistill.questions.tasks:load",
-    "strategy_qa": "qrdistill.questions.tasks:load",
-    "tabmwp": "qrdistill.questions.tasks:load",
+    "jsonl": "qrdistill.questions.files_and_hub:load_files",
+    "hub": "qrdistill.questions.files_and_hub:load_hub",
+    "gsm8k": "qrdistill.questions.paper_tasks:load",
+    "math": "qrdistill.questions.paper_tasks:load",
+    "arc_challenge": "qrdistill.questions.paper_tasks:load",
+    "commonsense_qa": "qrdistill.questions.paper_tasks:load",
+    "date_understanding": "qrdistill.questions.paper_tasks:load",
+    "anli": "qrdistill.questions.paper_tasks:load",
+    "strategy_qa": "qrdistill.questions.paper_tasks:load",
+    "tabmwp": "qrdistill.questions.paper_tasks:load",
 }
 REASONING_GYM = "reasoning_gym:"
 ENTRY_POINTS = "qrdistill.tasks"
@@ -42,7 +42,7 @@ class Loader(Protocol):
 def find_loader(task: str) -> Loader:
     """The loader of a task: ours, `reasoning_gym:<dataset>`, or an installed package's entry point."""
     if task.startswith(REASONING_GYM):
-        return _import("qrdistill.questions.gym:load", task)
+        return _import("qrdistill.questions.reasoning_gym:load", task)
     if task in TASKS:
         return _import(TASKS[task], task)
     for entry in entry_points(group=ENTRY_POINTS):

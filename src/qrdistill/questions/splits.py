@@ -10,8 +10,8 @@ import hashlib
 import heapq
 from collections.abc import Iterable, Sequence
 
-from qrdistill.errors import ConfigError
-from qrdistill.records import Question, Split
+from qrdistill.base.errors import ConfigError
+from qrdistill.base.records import Question, Split
 
 DEV_SHARE, DEV_AT_MOST = 0.1, 200  # of the training rows, where there is no dev split and none is asked for
 TEST_SHARE = 0.2

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from qrdistill.settings import Settings
+from qrdistill.base.settings import Settings
 
 
 class EncoderConfig(Settings):
@@ -19,9 +19,7 @@ class EncoderConfig(Settings):
 
 
 class RouterConfig(Settings):
-    kind: Literal["learned", "random", "style", "fixed_loss", "all", "best_style", "bandit", "balanced"] = (
-        "learned"
-    )
+    kind: Literal["learned", "random", "style", "fixed_loss", "all", "best_style", "bandit", "balanced"] = "learned"
     hidden: int = Field(default=64, gt=0)
     learning_rate: float = Field(default=5e-3, gt=0)
     temperature: tuple[float, float] = (1.5, 0.5)  # Gumbel-Softmax, first and last step

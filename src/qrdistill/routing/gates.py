@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qrdistill.routing.config import RouterConfig
-from qrdistill.routing.ledger import Ledger
+from qrdistill.routing.loss_ledger import Ledger
 
 DevAccuracy = Mapping[str, Mapping[str, float]]  # student -> style -> share of dev questions answered right
 

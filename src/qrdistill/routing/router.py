@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from qrdistill.base.draws import gumbel, seed_of
 from qrdistill.routing.config import RouterConfig
-from qrdistill.routing.draws import gumbel, seed_of
 from qrdistill.routing.gates import DevAccuracy, Gates, Pool, Request
-from qrdistill.routing.ledger import Ledger
+from qrdistill.routing.loss_ledger import Ledger
 
 
 class Network(nn.Module):
@@ -36,9 +36,7 @@ class Network(nn.Module):
         super().__init__()
         self.trunk_KF = nn.Parameter(_normal((hidden, num_features), num_features, seed, "trunk"))
         self.trunk_bias_K = nn.Parameter(torch.zeros(hidden))
-        self.head_SK = nn.Parameter(
-            torch.stack([_normal((hidden,), hidden, seed, "head", name) for name in students])
-        )
+        self.head_SK = nn.Parameter(torch.stack([_normal((hidden,), hidden, seed, "head", name) for name in students]))
         self.head_bias_S = nn.Parameter(torch.zeros(len(students)))
         self.learning_state = learning_state
         if learning_state:
@@ -85,10 +83,7 @@ class Router:
         logits_BS = self.network(request.features_BF, relative_BS, request.progress)
         noise_BS = torch.tensor(
             [
-                [
-                    gumbel(self._pool.seed, "gumbel", student, path, request.step)
-                    for student in self._pool.students
-                ]
+                [gumbel(self._pool.seed, "gumbel", student, path, request.step) for student in self._pool.students]
                 for path in (self._pool.path_ids[row] for row in request.rows)
             ],
             dtype=logits_BS.dtype,

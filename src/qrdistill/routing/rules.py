@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qrdistill.errors import ConfigError
+from qrdistill.base.draws import seed_of, uniform
+from qrdistill.base.errors import ConfigError
 from qrdistill.routing.config import RouterConfig
-from qrdistill.routing.draws import seed_of, uniform
 from qrdistill.routing.gates import Assigner, DevAccuracy, Factory, Gates, Pool, Request
-from qrdistill.routing.ledger import Ledger
+from qrdistill.routing.loss_ledger import Ledger
 from qrdistill.routing.router import Router
 
 
@@ -74,9 +74,7 @@ class ByStyle(_Rule):
             _known_student(student, names, f"router.styles.{style}")
         rest = sorted(set(self._pool.styles) - set(target))
         target |= {style: names[index % len(names)] for index, style in enumerate(rest)}
-        self.table_NS = torch.tensor(
-            [[target[style] == name for name in names] for style in self._pool.styles]
-        )
+        self.table_NS = torch.tensor([[target[style] == name for name in names] for style in self._pool.styles])
 
 
 class FixedLoss(_Rule):

@@ -11,8 +11,8 @@ import math
 from collections.abc import Sequence
 
 from qrdistill.scores.ensemble import Ballot, Table, probability_weights
+from qrdistill.scores.scores_file import LogprobCalibration, ReliabilityBin
 from qrdistill.scores.statistics import calibration
-from qrdistill.scores.summary import LogprobCalibration, ReliabilityBin
 
 _FEWEST = 20  # dev answers below which no curve is fitted
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from qrdistill.settings import Settings
+from qrdistill.base.settings import Settings
 
 
 class EvaluateConfig(Settings):
@@ -18,7 +18,5 @@ class EvaluateConfig(Settings):
     vote: bool = True
     vote_above: float = Field(default=0.5, ge=0, lt=1)  # a (student, style) pair votes if dev shows it better
     vote_styles: int = Field(default=3, gt=0)  # at most so many styles of each student vote, its best on dev
-    fallback: bool = (
-        False  # the filter's judges read each answer; where one does not pass, the next pair is asked
-    )
+    fallback: bool = False  # the filter's judges read each answer; where one does not pass, the next pair is asked
     engine: Literal["torch", "vllm"] = "torch"  # vllm: faster on a GPU, not bit for bit

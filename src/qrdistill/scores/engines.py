@@ -8,17 +8,17 @@ are almost equally likely. It is therefore used only where the config asks for i
 from __future__ import annotations
 
 import importlib
-import pathlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from qrdistill.errors import InputError
-from qrdistill.progress import Progress
+from qrdistill.base.errors import InputError
+from qrdistill.base.progress import Progress
 from qrdistill.scores.config import EvaluateConfig
 from qrdistill.students.config import StudentConfig
 
 if TYPE_CHECKING:
-    from qrdistill.students.decoding import Completion
+    from qrdistill.students.decode.decode import Completion
 
 ENGINES: dict[str, str] = {
     "torch": "qrdistill.scores.engines:open_torch",
@@ -39,7 +39,7 @@ def open_engine(
     settings: StudentConfig,
     config: EvaluateConfig,
     *,
-    base_dir: pathlib.Path,
+    base_dir: Path,
     device: str,
     seed: int,
     progress: Progress,
@@ -53,12 +53,12 @@ def open_torch(
     settings: StudentConfig,
     config: EvaluateConfig,
     *,
-    base_dir: pathlib.Path,
+    base_dir: Path,
     device: str,
     seed: int,
     progress: Progress,
 ) -> Writer:
-    from qrdistill.students.decoding import decode
+    from qrdistill.students.decode.decode import decode
     from qrdistill.students.loading import load_student
 
     student = load_student(settings, base_dir=base_dir, device=device, seed=seed, progress=progress)
@@ -83,7 +83,7 @@ def open_vllm(
     settings: StudentConfig,
     config: EvaluateConfig,
     *,
-    base_dir: pathlib.Path,
+    base_dir: Path,
     device: str,
     seed: int,
     progress: Progress,
@@ -94,12 +94,12 @@ def open_vllm(
     """
     from transformers import AutoConfig, AutoTokenizer
 
-    from qrdistill.students.decoding import Completion
+    from qrdistill.students.decode.decode import Completion
     from qrdistill.students.loading import find_model
     from qrdistill.students.tokens import Codec
 
     source = find_model(settings.model, base_dir)
-    if (pathlib.Path(source) / "adapter_config.json").exists():
+    if (Path(source) / "adapter_config.json").exists():
         raise InputError(
             f"student {settings.name}: vLLM needs merged weights; run `qrdistill export --merge`, or evaluate with "
             "engine: torch"

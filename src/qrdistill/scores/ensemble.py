@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from qrdistill.records import Answer, Question
+from qrdistill.base.records import Answer, Question
 
 _ROUNDING = 1e-9  # sums of weights that differ by less are equal
 
@@ -40,7 +40,7 @@ Table = dict[tuple[str, str, int], dict[str, Ballot]]  # (student, style, sample
 
 def ballots(answers: Iterable[Answer], questions: Mapping[str, Question]) -> Table:
     """Answers as ballots, their texts made comparable."""
-    from qrdistill.questions.answers import canonical
+    from qrdistill.answers.check import canonical
 
     seen: dict[tuple[str, str], str | None] = {}
     table: Table = {}

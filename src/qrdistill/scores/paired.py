@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from qrdistill.scores.scores_file import Difference
 from qrdistill.scores.statistics import mcnemar, paired_difference
-from qrdistill.scores.summary import Difference
 
 
 def difference(

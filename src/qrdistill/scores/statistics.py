@@ -134,8 +134,7 @@ def paired_over_seeds(
     """
     _same_length(first, second)
     differences = [
-        np.asarray(x, dtype=np.float64) - np.asarray(y, dtype=np.float64)
-        for x, y in zip(first, second, strict=True)
+        np.asarray(x, dtype=np.float64) - np.asarray(y, dtype=np.float64) for x, y in zip(first, second, strict=True)
     ]
     return hierarchical_mean(
         differences, shared_questions=shared_questions, confidence=confidence, resamples=resamples, seed=seed
@@ -257,9 +256,7 @@ def calibration(confidences: Values, correct: Sequence[bool], *, num_bins: int =
     bins: list[Bin] = []
     for index in np.unique(bin_N):
         inside = bin_N == index
-        bins.append(
-            Bin(float(confidence_N[inside].mean()), float(correct_N[inside].mean()), int(inside.sum()))
-        )
+        bins.append(Bin(float(confidence_N[inside].mean()), float(correct_N[inside].mean()), int(inside.sum())))
     ece = sum(bin.n * abs(bin.accuracy - bin.confidence) for bin in bins) / n
     auroc = math.nan
     if 0 < right < n:

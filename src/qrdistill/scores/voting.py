@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from qrdistill.records import FREE, Question, Score
+from qrdistill.base.records import FREE, Question, Score
 from qrdistill.scores.config import EvaluateConfig
 from qrdistill.scores.ensemble import (
     Ballot,
@@ -19,9 +19,9 @@ from qrdistill.scores.ensemble import (
     vote,
 )
 from qrdistill.scores.paired import difference
-from qrdistill.scores.pairs import Pair, best_styles, is_base, log_odds, ranked, voting_pairs
+from qrdistill.scores.scores_file import Ensemble, Method
 from qrdistill.scores.statistics import wilson
-from qrdistill.scores.summary import Ensemble, Method
+from qrdistill.scores.student_style import Pair, best_styles, is_base, log_odds, ranked, voting_pairs
 
 _Decide = Callable[[str, Sequence[Ballot]], Vote]  # question id, ballots in voting order
 
@@ -76,9 +76,7 @@ def all_ensembles(
         members = groups["pairs"] or tops
         shared, ballots = _ballots(members, table)
         votes = fallback([questions[question] for question in shared], ballots, check)
-        candidates.append(
-            _Candidate("judge fallback", "fallback", members, dict(zip(shared, votes, strict=True)))
-        )
+        candidates.append(_Candidate("judge fallback", "fallback", members, dict(zip(shared, votes, strict=True))))
     single = _candidate("single", "majority", tops[:1], table, _majority)
     sampled = [one for pair in tops for one in _self_consistency(pair, table)]
     return [_ensemble(one, single, sampled) for one in candidates + sampled]

@@ -1,0 +1,1 @@
+"""What a student is: its model, tokens, forward, decoding and export."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from qrdistill.errors import InputError, ModelError
+from qrdistill.base.errors import InputError, ModelError
 from qrdistill.students.config import StudentConfig
 
 QUANTIZATION_FILE = "quantization.json"  # beside exported adapters: how their base was quantized
@@ -69,11 +69,7 @@ def add_lora(model: Any, config: StudentConfig) -> Any:
         task_type="CAUSAL_LM",
     )
     if not isinstance(lora.targets, str):
-        linear = {
-            path.rpartition(".")[2]
-            for path, module in model.named_modules()
-            if hasattr(module, "in_features")
-        }
+        linear = {path.rpartition(".")[2] for path, module in model.named_modules() if hasattr(module, "in_features")}
         unknown = [target for target in lora.targets if target not in linear]
         if unknown:
             raise ModelError(

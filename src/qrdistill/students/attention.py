@@ -125,9 +125,7 @@ class Plan:
                 segment = self.segments[index]
                 block[at, : len(rows[index])] = rows[index]
                 place = base + at * length + segment.prefix
-                owner[segment.start : segment.start + segment.length] = np.arange(
-                    place, place + segment.length
-                )
+                owner[segment.start : segment.start + segment.length] = np.arange(place, place + segment.length)
             blocks.append(Block(torch.from_numpy(block.reshape(-1)).to(self.device), *block.shape))
             base += block.size
             first = last
@@ -211,22 +209,16 @@ def _blocks(query: Tensor, key: Tensor, value: Tensor, plan: Plan, rules: Rules)
     outputs: list[Tensor] = []
     for tokens_RL, rows, length in blocks:
         q, k, v = (
-            states.index_select(0, tokens_RL).view(rows, length, *states.shape[1:]).transpose(1, 2)
-            for states in flat
+            states.index_select(0, tokens_RL).view(rows, length, *states.shape[1:]).transpose(1, 2) for states in flat
         )
-        outputs.append(
-            _causal(q, k, v, plan, rules).transpose(1, 2).reshape(rows * length, *flat[0].shape[1:])
-        )
+        outputs.append(_causal(q, k, v, plan, rules).transpose(1, 2).reshape(rows * length, *flat[0].shape[1:]))
     return torch.cat(outputs).index_select(0, owner_T).unsqueeze(0)
 
 
 @functools.cache
 def _kernel(device: torch.device) -> frozenset[str]:
     """The settings that torch's variable-length kernel knows; empty where it cannot run at all."""
-    if (
-        torch.cuda.get_device_capability(device) < (8, 0)
-        or not torch.backends.cuda.is_flash_attention_available()
-    ):
+    if torch.cuda.get_device_capability(device) < (8, 0) or not torch.backends.cuda.is_flash_attention_available():
         return frozenset()
     try:
         from torch.nn.attention.varlen import varlen_attn
@@ -261,9 +253,17 @@ def _varlen(query: Tensor, key: Tensor, value: Tensor, plan: Plan, rules: Rules)
     if tokens is not None:
         k, v = k.index_select(0, tokens), v.index_select(0, tokens)
     out = varlen.varlen_attn(
-        q, k, v, cumulative_q, cumulative_k, longest_q, longest_k, scale=rules.scaling,
-        window_size=(-1 if rules.window is None else rules.window - 1, 0), **settings,
-    )  # fmt: skip
+        q,
+        k,
+        v,
+        cumulative_q,
+        cumulative_k,
+        longest_q,
+        longest_k,
+        scale=rules.scaling,
+        window_size=(-1 if rules.window is None else rules.window - 1, 0),
+        **settings,
+    )
     assert isinstance(out, Tensor)
     return out.unsqueeze(0)
 
@@ -274,13 +274,9 @@ def _causal(q: Tensor, k: Tensor, v: Tensor, plan: Plan, rules: Rules) -> Tensor
     window = rules.window if rules.window is not None and num_keys > rules.window else None
     if rules.softcap is None:
         if window is None and num_queries == num_keys:
-            return F.scaled_dot_product_attention(
-                q, k, v, is_causal=True, scale=rules.scaling, dropout_p=rules.dropout
-            )
+            return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=rules.scaling, dropout_p=rules.dropout)
         mask = _mask(plan, num_queries, num_keys, window, q)
-        return F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, scale=rules.scaling, dropout_p=rules.dropout
-        )
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=rules.scaling, dropout_p=rules.dropout)
     return softcapped(q, k, v, _mask(plan, num_queries, num_keys, window, q), rules)
 
 

@@ -156,9 +156,7 @@ def build(encoded: Sequence[Encoded], *, share: bool, device: torch.device, capt
             positions.append(np.arange(group.prefix, path.num_tokens))
             segment_of[index] = len(segments)
             segments.append(Segment(prefix_start, group.prefix, start, len(tokens) - start))
-    rows = [
-        np.arange(first, first + path.num_targets) for first, path in zip(first_row, encoded, strict=True)
-    ]
+    rows = [np.arange(first, first + path.num_targets) for first, path in zip(first_row, encoded, strict=True)]
     labels = [label for path in encoded for label in path.response_ids]
 
     def tensor(values: Indices | list[int]) -> Tensor:

@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
-from qrdistill.errors import TrainingError
-from qrdistill.store import atomic
+from qrdistill.base.errors import TrainingError
+from qrdistill.base.store import atomic
 from qrdistill.students.adapters import QUANTIZATION_FILE, base_of, dequantized
-from qrdistill.students.quiet import quiet
+from qrdistill.students.quiet_transformers import quiet
 from qrdistill.students.student import Student
 
 
@@ -85,9 +85,7 @@ def _merged(student: Student) -> Any:
 
     with tempfile.TemporaryDirectory() as adapters:
         student.model.save_pretrained(adapters)
-        return PeftModel.from_pretrained(
-            dequantized(student.core, base_name(student)), adapters
-        ).merge_and_unload()
+        return PeftModel.from_pretrained(dequantized(student.core, base_name(student)), adapters).merge_and_unload()
 
 
 def base_name(student: Student) -> str:

@@ -15,9 +15,7 @@ from torch.utils.checkpoint import checkpoint
 MAX_LOGITS = 1 << 26  # logits held at once: 256 MiB in float32
 
 
-def label_nll(
-    logits: Callable[[Tensor], Tensor], states_NH: Tensor, labels_N: Tensor, *, vocabulary: int
-) -> Tensor:
+def label_nll(logits: Callable[[Tensor], Tensor], states_NH: Tensor, labels_N: Tensor, *, vocabulary: int) -> Tensor:
     """-log p(label) of each label in nats [N], in float32; `logits` maps [n, H] to [n, V].
 
     More than MAX_LOGITS logits are computed in chunks of rows, and again in backward, so that memory stays
@@ -33,9 +31,7 @@ def label_nll(
     pieces = zip(states_NH.split(rows), labels_N.split(rows), strict=True)
     if not torch.is_grad_enabled():
         return torch.cat([chunk_nll(states, labels) for states, labels in pieces])
-    return torch.cat(
-        [_tensor(checkpoint(chunk_nll, states, labels, use_reentrant=False)) for states, labels in pieces]
-    )
+    return torch.cat([_tensor(checkpoint(chunk_nll, states, labels, use_reentrant=False)) for states, labels in pieces])
 
 
 def _tensor(value: object) -> Tensor:

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import torch
 
-from qrdistill.errors import InputError, ModelError, TrainingError
-from qrdistill.progress import Progress, Silent
+from qrdistill.base.errors import InputError, ModelError, TrainingError
+from qrdistill.base.progress import Progress, Silent
 from qrdistill.students import attention
 from qrdistill.students.adapters import (
     add_lora,
@@ -22,8 +22,8 @@ from qrdistill.students.adapters import (
     remembered_quantization,
 )
 from qrdistill.students.config import StudentConfig
-from qrdistill.students.memory import ran_out
-from qrdistill.students.quiet import quiet
+from qrdistill.students.out_of_memory import ran_out
+from qrdistill.students.quiet_transformers import quiet
 from qrdistill.students.student import Student
 from qrdistill.students.tokens import Codec, Encoded
 
@@ -49,9 +49,7 @@ def find_model(model: str, base_dir: Path) -> str:
         return str(folder.resolve())
     looks_like_path = model.startswith((".", "/", "~")) or model.count("/") > 1 or model.endswith("/")
     if looks_like_path or folder.exists():
-        raise ModelError(
-            f"model {model!r}: there is no folder {folder}; paths are relative to the config file"
-        )
+        raise ModelError(f"model {model!r}: there is no folder {folder}; paths are relative to the config file")
     return model
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from qrdistill.errors import ModelError
+from qrdistill.base.errors import ModelError
 from qrdistill.students.config import StudentConfig
 
 
@@ -20,7 +20,7 @@ def check_students(students: Sequence[StudentConfig], base_dir: Path) -> None:
     from transformers import AutoTokenizer
 
     from qrdistill.students.loading import find_model
-    from qrdistill.students.quiet import quiet
+    from qrdistill.students.quiet_transformers import quiet
     from qrdistill.students.tokens import Codec
 
     for student in own:
@@ -34,9 +34,7 @@ def check_students(students: Sequence[StudentConfig], base_dir: Path) -> None:
             )
         try:
             with quiet():
-                tokenizer = AutoTokenizer.from_pretrained(
-                    str(source), trust_remote_code=student.trust_remote_code
-                )
+                tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=student.trust_remote_code)
         except Exception as error:  # dozens of types, all mean "does not load"
             cause = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise ModelError(

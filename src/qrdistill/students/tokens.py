@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from qrdistill.errors import DataError, ModelError
+from qrdistill.base.errors import DataError, ModelError
 
 _MARK = "qrdistillqrdistill"  # stands for an answer when a chat template is asked how it closes one
 
@@ -83,9 +83,7 @@ class Codec:
         self.stop_ids: frozenset[int] = frozenset({eos, self.end_id, *stop_ids})
         probe: list[int] = tokenizer("a")["input_ids"]
         self._appends_end = bool(probe) and probe[-1] == eos  # some post-processors close every text
-        self.prompt_ids: Callable[[str], tuple[int, ...]] = functools.lru_cache(maxsize=4096)(
-            self._prompt_ids
-        )
+        self.prompt_ids: Callable[[str], tuple[int, ...]] = functools.lru_cache(maxsize=4096)(self._prompt_ids)
 
     def _template_end(self) -> int | None:
         """The special token that the chat template writes right after an assistant's message."""

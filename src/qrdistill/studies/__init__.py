@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qrdistill.errors import InputError
-from qrdistill.progress import Progress
+from qrdistill.base.errors import InputError
+from qrdistill.base.progress import Progress
 
 STUDIES = {
     "ablation": "qrdistill.studies.ablation:ablation",
@@ -27,12 +27,20 @@ STUDIES = {
 
 
 def run_study(
-    name: str, config: Path | str, run_dir: Path | None, *, seeds: int, workers: int, tune: bool,
-    arms: Sequence[str] = (), overrides: Sequence[str] = (), progress: Progress,
-) -> tuple[Path, dict[str, Any]]:  # fmt: skip
+    name: str,
+    config: Path | str,
+    run_dir: Path | None,
+    *,
+    seeds: int,
+    workers: int,
+    tune: bool,
+    arms: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    progress: Progress,
+) -> tuple[Path, dict[str, Any]]:
     """Runs (or goes on with) a study; returns its folder and the content of its study.json."""
-    from qrdistill.config import load_config
-    from qrdistill.studies.study import Setup
+    from qrdistill.runs.load_config import load_config
+    from qrdistill.studies.grid.study import Setup
 
     if name not in STUDIES:
         near = difflib.get_close_matches(name, STUDIES, 1)

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from qrdistill.store import write_json
-from qrdistill.studies.arms import Arm, baselines, by_name, choose, parts
-from qrdistill.studies.collect import Outcome, accuracy, best_of, compare
-from qrdistill.studies.page import write_pages
-from qrdistill.studies.study import Setup, Variant, run_arms, variants
-from qrdistill.studies.tune import tune
+from qrdistill.base.store import write_json
+from qrdistill.studies.grid.arms import Arm, baselines, by_name, choose, parts
+from qrdistill.studies.grid.outcomes import Outcome, accuracy, best_of, compare
+from qrdistill.studies.grid.page import write_pages
+from qrdistill.studies.grid.study import Setup, Variant, run_arms, variants
+from qrdistill.studies.grid.tune import tune
 
 # What is compared with what, and the question that it answers.
 QUESTIONS = (
@@ -28,7 +28,7 @@ QUESTIONS = (
     ("learned-mutual", "learned", "Does mutual distillation help?"),
     ("learned", "learned-blind", "Does the learning state help the router?"),
     ("learned", "learned-unbalanced", "Does the balance term help?"),
-)  # fmt: skip
+)
 
 
 def ablation(setup: Setup) -> dict[str, Any]:
@@ -44,15 +44,22 @@ def ablation(setup: Setup) -> dict[str, Any]:
 
 
 def run_study(
-    setup: Setup, name: str, conditions: Sequence[Variant], arms: Sequence[Arm],
+    setup: Setup,
+    name: str,
+    conditions: Sequence[Variant],
+    arms: Sequence[Arm],
     questions: Sequence[tuple[str, str, str]] = QUESTIONS,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Any grid of arms under several conditions, with the derived best-single-style arm."""
     titles = {arm.name: (arm.title, arm.group) for arm in arms}
     titles["best-single"] = ("best single style per student (chosen on dev)", "baseline")
     result: dict[str, Any] = {
-        "study": name, "seeds": list(setup.seeds), "tuned": setup.tune, "arms": titles, "conditions": {},
-    }  # fmt: skip
+        "study": name,
+        "seeds": list(setup.seeds),
+        "tuned": setup.tune,
+        "arms": titles,
+        "conditions": {},
+    }
     for variant in conditions:
         chosen = tuned_arms(setup, variant, arms)
         outcomes = run_arms(setup, variant, arms, chosen)
@@ -61,22 +68,27 @@ def run_study(
     return result
 
 
-def tuned_arms(
-    setup: Setup, variant: Variant, arms: Sequence[Arm]
-) -> dict[str, tuple[str, dict[str, Any]]] | None:
+def tuned_arms(setup: Setup, variant: Variant, arms: Sequence[Arm]) -> dict[str, tuple[str, dict[str, Any]]] | None:
     """Every arm's own learning rate and steps, chosen on dev; None where tuning was not asked for."""
     if not setup.tune:
         return None
     return tune(
-        arms, setup.config, setup.folder, variant.name, variant=variant.changes, workers=setup.workers,
+        arms,
+        setup.config,
+        setup.folder,
+        variant.name,
+        variant=variant.changes,
+        workers=setup.workers,
         progress=setup.progress,
-    )  # fmt: skip
+    )
 
 
 def summarise(
-    variant: Variant, outcomes: Mapping[str, list[Outcome]], chosen: Mapping[str, tuple[str, Any]] | None,
+    variant: Variant,
+    outcomes: Mapping[str, list[Outcome]],
+    chosen: Mapping[str, tuple[str, Any]] | None,
     questions: Sequence[tuple[str, str, str]],
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """One condition's figures: per arm accuracies and costs, and the paired answers to the questions."""
     found = dict(outcomes)
     singles = [row for name, rows in outcomes.items() if name.startswith("only-") for row in rows]
@@ -90,9 +102,7 @@ def summarise(
     return {
         "title": variant.title,
         "arms": {
-            name: arm_figures(rows, (chosen or {}).get(name, ("", None))[0])
-            for name, rows in found.items()
-            if rows
+            name: arm_figures(rows, (chosen or {}).get(name, ("", None))[0]) for name, rows in found.items() if rows
         },
         "comparisons": comparisons,
     }

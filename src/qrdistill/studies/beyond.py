@@ -1,6 +1,6 @@
 """Studies of what goes past the paper, each as data: who is compared, under what, and what is asked.
 
-own        own and peer paths, with and without gold answers (`train.rounds`, `own_paths`)
+own        own and peer paths, with and without gold answers (`own_paths.rounds`, `own_paths`)
 teachers   several teachers with different strengths, at equal cost (the paper's second question)
 students   two, three and four students on one pool (the paper's first question)
 signals    what a router may go by: comparative loss, dev accuracy, a balanced assignment
@@ -13,16 +13,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from qrdistill.config import Config
-from qrdistill.errors import InputError
+from qrdistill.base.errors import InputError
+from qrdistill.base.store import write_json
 from qrdistill.lab.mixes import MIXES
-from qrdistill.report.study import Part, Table
-from qrdistill.store import write_json
+from qrdistill.report.study_page import Part, Table
+from qrdistill.runs.config import Config
 from qrdistill.studies.ablation import run_study
-from qrdistill.studies.arms import Arm, by_name, choose
-from qrdistill.studies.page import write_pages
-from qrdistill.studies.study import Setup, Variant, finite, run_name, scarce, variants
-from qrdistill.studies.traces import trace
+from qrdistill.studies.grid.arms import Arm, by_name, choose
+from qrdistill.studies.grid.page import write_pages
+from qrdistill.studies.grid.study import Setup, Variant, finite, run_name, scarce, variants
+from qrdistill.studies.router_records import trace
 
 Questions = Sequence[tuple[str, str, str]]  # first arm, second arm, what their difference answers
 
@@ -62,9 +62,7 @@ def _own(config: Config) -> list[Arm]:
     base, rounds = known["best-style"], known["best-own"]
 
     def variant(name: str, title: str, **changes: Any) -> Arm:
-        return Arm(
-            name, title, "beyond", {**rounds.changes, **{f"own_paths.{key}": v for key, v in changes.items()}}
-        )
+        return Arm(name, title, "beyond", {**rounds.changes, **{f"own_paths.{key}": v for key, v in changes.items()}})
 
     return [
         base,
@@ -72,9 +70,7 @@ def _own(config: Config) -> list[Arm]:
         variant("fill", "then own paths, a peer's where there is none", peers="fill"),
         variant("everywhere", "then own paths, asked for every question", peers="fill", ask="all", samples=4),
         variant("peer", "then peers' paths only", peers="peer"),
-        variant(
-            "no-gold", "then own paths by the students' agreement, without gold", peers="fill", gold=False
-        ),
+        variant("no-gold", "then own paths by the students' agreement, without gold", peers="fill", gold=False),
         variant("restart", "then own paths, each round from the base weights", peers="fill", restart=True),
     ]
 
@@ -103,12 +99,12 @@ def _teachers(config: Config) -> list[Arm]:
         "reads": ("the second teacher alone", [teacher("reads", reads, 1.0)]),
         "halves": ("both, each asked half", [teacher("counts", counts, 0.5), teacher("reads", reads, 0.5)]),
         "both": ("both, each asked everything", [teacher("counts", counts, 1.0), teacher("reads", reads, 1.0)]),
-    }  # fmt: skip
+    }
     return [
         Arm(f"{name}-{rule}", f"{title}, {known[rule].title}", "beyond", {**known[rule].changes, "teachers": teachers})
         for rule in ("learned", "best-style")
         for name, (title, teachers) in sets.items()
-    ]  # fmt: skip
+    ]
 
 
 def _told_apart(
@@ -127,11 +123,14 @@ def _told_apart(
             for facet in ("teacher", "style", "family"):
                 one = facets[facet]
                 found[f"{arm.name}.s{seed}.{facet}"] = one._asdict()
-                rows.append(
-                    [arm.title, seed, facet, round(one.value, 3), round(one.chance, 3), round(one.p, 4)]
-                )
+                rows.append([arm.title, seed, facet, round(one.value, 3), round(one.chance, 3), round(one.p, 4)])
     note = "Mutual information in nats between a path's fact and its student; chance and p by permutation."
-    table = Table(title="Does the router tell the teachers apart?", columns=["arm", "seed", "fact", "information", "by chance", "p"], rows=rows, note=note)  # fmt: skip
+    table = Table(
+        title="Does the router tell the teachers apart?",
+        columns=["arm", "seed", "fact", "information", "by chance", "p"],
+        rows=rows,
+        note=note,
+    )
     return [Part(title="What the router goes by", tables=[table])], found
 
 
@@ -154,8 +153,13 @@ def _students(config: Config) -> list[Arm]:
             ]
             changes = {**known[rule].changes, "students": students, "train.paths_per_step": paths * number}
             found.append(
-                replace(known[rule], name=f"{rule}-{number}", title=f"{number} students, {known[rule].title}", changes=changes)
-            )  # fmt: skip
+                replace(
+                    known[rule],
+                    name=f"{rule}-{number}",
+                    title=f"{number} students, {known[rule].title}",
+                    changes=changes,
+                )
+            )
     return found
 
 
@@ -183,7 +187,9 @@ def _even(config: Config) -> list[Variant]:
 
 PLANS = {
     "own": Plan(
-        "Own and peer paths", "Do the students' own verified paths help, and whose?", _own,
+        "Own and peer paths",
+        "Do the students' own verified paths help, and whose?",
+        _own,
         lambda config: [scarce(config), *_even(config)] if config.questions.task == "lab" else variants(config),
         (
             ("own", "best-style", "Do own verified paths help?"),
@@ -198,7 +204,10 @@ PLANS = {
         "All arms train for the same number of steps; generated tokens are part of the token-equivalents.",
     ),
     "teachers": Plan(
-        "Several teachers", "What does a second teacher add, and does the router tell the two apart?", _teachers, _even,
+        "Several teachers",
+        "What does a second teacher add, and does the router tell the two apart?",
+        _teachers,
+        _even,
         (
             ("halves-learned", "counts-learned", "Do two teachers, at one's cost, beat the first alone?"),
             ("halves-learned", "reads-learned", "Do two teachers, at one's cost, beat the second alone?"),
@@ -211,7 +220,10 @@ PLANS = {
         "its teachers are the lab's",
     ),
     "students": Plan(
-        "More students", "What do a third and a fourth student change for the first two, and for a vote?", _students, _even,
+        "More students",
+        "What do a third and a fourth student change for the first two, and for a vote?",
+        _students,
+        _even,
         (
             ("learned-3", "learned-2", "Does a third student help the first two?"),
             ("learned-4", "learned-2", "Do a third and a fourth student help the first two?"),
@@ -222,7 +234,10 @@ PLANS = {
         "its students are the lab's four",
     ),
     "signals": Plan(
-        "Router signals", "What should an assignment go by?", _signals, variants,
+        "Router signals",
+        "What should an assignment go by?",
+        _signals,
+        variants,
         (
             ("learned", "random", "Does learned routing beat random routing?"),
             ("bandit", "learned", "Is dev accuracy per style a better signal than comparative loss?"),
@@ -233,9 +248,7 @@ PLANS = {
         ),
         "Learning progress and dev gain as signals were left out: they hurt in earlier trials.",
     ),
-}  # fmt: skip
+}
 
 
-own, teachers, students, signals = (
-    partial(study, name) for name in ("own", "teachers", "students", "signals")
-)
+own, teachers, students, signals = (partial(study, name) for name in ("own", "teachers", "students", "signals"))

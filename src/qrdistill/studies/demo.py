@@ -11,10 +11,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from qrdistill.config import Config, load_config
-from qrdistill.progress import Progress
-from qrdistill.studies.collect import outcome
-from qrdistill.studies.grid import run_grid
+from qrdistill.base.progress import Progress
+from qrdistill.runs.config import Config
+from qrdistill.runs.load_config import load_config
+from qrdistill.studies.grid.outcomes import outcome
+from qrdistill.studies.grid.run_grid import run_grid
 
 _TITLES = {
     "base": "untrained",
@@ -69,9 +70,7 @@ class Demo:
                 f"{row.seconds:.0f}",
             )
         Console().print(table)
-        print(
-            f"report: {self.report}\nall runs: {Path(self.report).parent.parent} ({self.seconds:.0f} s in all)"
-        )
+        print(f"report: {self.report}\nall runs: {Path(self.report).parent.parent} ({self.seconds:.0f} s in all)")
 
 
 def demo(run_dir: Path, *, seed: int = 0, overrides: Sequence[str] = (), progress: Progress) -> Demo:
@@ -89,7 +88,7 @@ def arms(seed: int, overrides: Sequence[str] = ()) -> dict[str, Config]:
     The recommended recipe (docs/results.md) trains for twice the steps; the table counts its tokens.
     """
     common = {"name": "demo", "seed": seed, "train": {"steps": 120, "paths_per_step": 64}}
-    recipe = ["router.kind=best_style", "train.rounds=2", "train.steps=240"]
+    recipe = ["router.kind=best_style", "own_paths.rounds=2", "train.steps=240"]
     return {
         "recipe": load_config(common, [*recipe, *overrides]),
         "learned": load_config(common, overrides),
@@ -104,9 +103,14 @@ def _row(arm: str, seed: int, folder: Path, scores: dict[str, Any]) -> Row:
     found = outcome(arm, seed, folder)
     accuracies = [score["accuracy"] for score in students.values()]
     return Row(
-        arm, _TITLES[arm], students, sum(accuracies) / len(accuracies), votes[-1] if votes else None,
-        sum(found.tokens.values()), found.seconds,
-    )  # fmt: skip
+        arm,
+        _TITLES[arm],
+        students,
+        sum(accuracies) / len(accuracies),
+        votes[-1] if votes else None,
+        sum(found.tokens.values()),
+        found.seconds,
+    )
 
 
 def _percent(score: dict[str, Any] | None) -> str:

@@ -7,14 +7,14 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from qrdistill.store import write_json
-from qrdistill.studies import trust
+from qrdistill.base.store import write_json
+from qrdistill.studies import filter_reliability as trust
 from qrdistill.studies.ablation import summarise, tuned_arms
-from qrdistill.studies.arms import Arm, by_name
 from qrdistill.studies.filter_page import parts
-from qrdistill.studies.grid import run_grid
-from qrdistill.studies.page import write_pages
-from qrdistill.studies.study import (
+from qrdistill.studies.grid.arms import Arm, by_name
+from qrdistill.studies.grid.page import write_pages
+from qrdistill.studies.grid.run_grid import run_grid
+from qrdistill.studies.grid.study import (
     Setup,
     Variant,
     base_checkpoint,
@@ -23,7 +23,7 @@ from qrdistill.studies.study import (
     run_arms,
     run_name,
 )
-from qrdistill.verdicts import calibration
+from qrdistill.verdicts.audit import calibration
 
 ERRORS = (0.0, 0.05, 0.15, 0.3)  # share of the lab judge's verdicts that are turned around
 NOISY = 0.15
@@ -107,7 +107,9 @@ def filter_study(setup: Setup) -> dict[str, Any]:
     found = {name: trust.evidence(own, truth) for name, own in folders.items() if name != "unfiltered"}
     known = any(truth.values())
     result: dict[str, Any] = {
-        "study": "filter", "seeds": list(setup.seeds), "tuned": setup.tune,
+        "study": "filter",
+        "seeds": list(setup.seeds),
+        "tuned": setup.tune,
         "arms": {arm.name: (arm.title, arm.group) for arm in tried},
         "conditions": {
             variant.name: summarise(variant, outcomes, chosen, LAB_QUESTIONS if _is_lab(setup) else OWN_QUESTIONS)
@@ -119,7 +121,7 @@ def filter_study(setup: Setup) -> dict[str, Any]:
             "pruning": {name: trust.pruning(own) for name, own in folders.items()},
             "audits": _audits(setup, found, folders),
         },
-    }  # fmt: skip
+    }
     figures = result["filter"]
     if known and _is_lab(setup):
         duel = trust.duel(found["judge-15x3"], found["judge-15"])
@@ -130,10 +132,17 @@ def filter_study(setup: Setup) -> dict[str, Any]:
     write_json(setup.folder / "study.json", finite(result))
     shown = _to_read(setup, folders, truth, figures["audits"])
     write_pages(
-        setup, result, "Filter", "Can the filter be trusted, and what do its errors cost?", parts(result, shown),
-        findings=findings(result, folders), caveats=[CAVEATS],
-        warnings=[text for name, one in figures["pruning"].items() for text in (f"{name}, {alarm}" for alarm in one["alarms"])],
-    )  # fmt: skip
+        setup,
+        result,
+        "Filter",
+        "Can the filter be trusted, and what do its errors cost?",
+        parts(result, shown),
+        findings=findings(result, folders),
+        caveats=[CAVEATS],
+        warnings=[
+            text for name, one in figures["pruning"].items() for text in (f"{name}, {alarm}" for alarm in one["alarms"])
+        ],
+    )
     return finite(result)
 
 
@@ -156,9 +165,7 @@ def _rules(
     }
     runs = run_grid(grid, setup.folder, workers=setup.workers, progress=setup.progress, until="filter")
     return {
-        rule: trust.evidence(
-            {seed: runs[f"{variant.name}.rule-{rule}.s{seed}"].folder for seed in setup.seeds}, truth
-        )
+        rule: trust.evidence({seed: runs[f"{variant.name}.rule-{rule}.s{seed}"].folder for seed in setup.seeds}, truth)
         for rule in RULES
     }
 
@@ -181,9 +188,11 @@ def _audits(
 
 
 def _to_read(
-    setup: Setup, folders: Mapping[str, Mapping[int, Path]], truth: Mapping[int, Mapping[str, calibration.Label]],
+    setup: Setup,
+    folders: Mapping[str, Mapping[int, Path]],
+    truth: Mapping[int, Mapping[str, calibration.Label]],
     audits: Sequence[Mapping[str, Any]],
-) -> list[trust.Shown]:  # fmt: skip
+) -> list[trust.Shown]:
     """Rejected paths of the first seed, and those over which two checkers disagree."""
     seed = setup.seeds[0]
     main = "judge-15" if _is_lab(setup) else "configured"
@@ -224,13 +233,7 @@ def findings(result: Mapping[str, Any], folders: Mapping[str, Mapping[int, Path]
     votes = figures.get("votes")
     if votes:
         gain = votes["difference"]
-        verdict = (
-            "do not measurably beat"
-            if not votes["claims"]
-            else "beat"
-            if gain["estimate"] > 0
-            else "fall behind"
-        )
+        verdict = "do not measurably beat" if not votes["claims"] else "beat" if gain["estimate"] > 0 else "fall behind"
         sentences.append(
             f"At 15 % judge errors three votes {verdict} one: {100 * votes['first']:.1f} against {100 * votes['second']:.1f} % "
             f"of the judge's decisions are right, {100 * gain['estimate']:+.1f} points ({100 * gain['low']:+.1f} to "

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from math import isfinite, isnan
 from typing import Any
 
-from qrdistill.report.study import Chart, Estimate, Line, Part, Table
-from qrdistill.studies.trust import Shown
+from qrdistill.report.study_page import Chart, Estimate, Line, Part, Table
+from qrdistill.studies.filter_reliability import Shown
 
 LONGEST = 600  # characters of a path that the page shows
 
@@ -35,7 +35,8 @@ def _reliability(figures: Mapping[str, Any], titles: Mapping[str, str]) -> Part:
         text=[f"The truth is known of {figures['labelled']} paths: {planted}."],
         charts=[
             Chart(
-                kind="dots", caption=f"The whole filter's {key}, Wilson 95 % intervals.",
+                kind="dots",
+                caption=f"The whole filter's {key}, Wilson 95 % intervals.",
                 dots={
                     titles[name]: Estimate(value=one["value"], low=one["low"], high=one["high"], n=one["n"])
                     for name, checkers in figures["reliability"].items()
@@ -48,13 +49,22 @@ def _reliability(figures: Mapping[str, Any], titles: Mapping[str, str]) -> Part:
         tables=[
             Table(
                 title="Every check",
-                columns=["filter", "check", "precision, %", "recall, %", "bad paths caught, %", "kappa", "undecided", "paths"],
+                columns=[
+                    "filter",
+                    "check",
+                    "precision, %",
+                    "recall, %",
+                    "bad paths caught, %",
+                    "kappa",
+                    "undecided",
+                    "paths",
+                ],
                 rows=rows,
                 note="Precision: kept paths that are sound. Recall: sound paths that are kept. The answer check "
                 "alone is right to keep a spurious path whose answer is right. Wilson 95 % intervals, kappa by bootstrap.",
             )
         ],
-    )  # fmt: skip
+    )
 
 
 def _choice(figures: Mapping[str, Any]) -> Part:
@@ -63,64 +73,98 @@ def _choice(figures: Mapping[str, Any]) -> Part:
         tables.append(
             Table(
                 title="How three votes of a judge with 15 % errors are combined",
-                columns=["rule", "half", "precision, %", "recall, %", "bad paths caught, %", "kappa", "undecided", "paths"],
+                columns=[
+                    "rule",
+                    "half",
+                    "precision, %",
+                    "recall, %",
+                    "bad paths caught, %",
+                    "kappa",
+                    "undecided",
+                    "paths",
+                ],
                 rows=[
-                    [f"{name}{' (chosen)' if name == rule['chosen'] else ''}", half.replace("_", " "), *_shares(one), one["undecided"], one["n"]]
+                    [
+                        f"{name}{' (chosen)' if name == rule['chosen'] else ''}",
+                        half.replace("_", " "),
+                        *_shares(one),
+                        one["undecided"],
+                        one["n"],
+                    ]
                     for half in ("calibration", "held_out")
                     for name, one in rule[half].items()
                 ],
                 note="Chosen by kappa on the calibration half of the questions; the held-out half says what it is worth.",
             )
-        )  # fmt: skip
+        )
     if figures.get("thresholds"):
         tables.append(
             Table(
                 title="A judge's confidence threshold",
-                columns=["judge", "filter.threshold", "half", "precision, %", "recall, %", "bad paths caught, %", "kappa", "undecided", "paths"],
+                columns=[
+                    "judge",
+                    "filter.threshold",
+                    "half",
+                    "precision, %",
+                    "recall, %",
+                    "bad paths caught, %",
+                    "kappa",
+                    "undecided",
+                    "paths",
+                ],
                 rows=[
-                    [one["judge"], one["threshold"], half.replace("_", " "), *_shares(one[half]), one[half]["undecided"], one[half]["n"]]
+                    [
+                        one["judge"],
+                        one["threshold"],
+                        half.replace("_", " "),
+                        *_shares(one[half]),
+                        one[half]["undecided"],
+                        one[half]["n"],
+                    ]
                     for one in figures["thresholds"]
                     for half in ("calibration", "held_out")
                 ],
                 note="The lowest confidence with 95 % precision on the calibration half of the questions.",
             )
-        )  # fmt: skip
+        )
     return Part(title="Chosen on one half, measured on the other", tables=tables)
 
 
 def _sensitivity(result: Mapping[str, Any]) -> Part:
     condition = next(iter(result["conditions"].values()))
     errors = {
-        name: int(name.removeprefix("judge-"))
-        for name in condition["arms"]
-        if name.removeprefix("judge-").isdigit()
+        name: int(name.removeprefix("judge-")) for name in condition["arms"] if name.removeprefix("judge-").isdigit()
     }
     lines: list[Line] = []
     for mode, label in (("styled", "told their style"), ("free", "free")):
         points = [
-            (error, condition["arms"][name][mode])
-            for name, error in sorted(errors.items(), key=lambda one: one[1])
+            (error, condition["arms"][name][mode]) for name, error in sorted(errors.items(), key=lambda one: one[1])
         ]
         if any(value is None for _, value in points):
             continue
         bars = all(isfinite(value["low"]) for _, value in points)
         lines.append(
             Line(
-                label=label, x=[float(error) for error, _ in points], y=[100 * value["estimate"] for _, value in points],
+                label=label,
+                x=[float(error) for error, _ in points],
+                y=[100 * value["estimate"] for _, value in points],
                 low=[100 * value["low"] for _, value in points] if bars else None,
                 high=[100 * value["high"] for _, value in points] if bars else None,
             )
-        )  # fmt: skip
+        )
     return Part(
         title="What the judge's errors cost",
         text=["Everyone is trained on every path that the filter keeps; only the filter differs."],
         charts=[
             Chart(
-                kind="curves", caption="Mean accuracy of the students over the share of judge verdicts that are turned around; bars: 95 % intervals over seeds.",
-                x="judge errors, %", y="accuracy, %", lines=lines,
+                kind="curves",
+                caption="Mean accuracy of the students over the share of judge verdicts that are turned around; bars: 95 % intervals over seeds.",
+                x="judge errors, %",
+                y="accuracy, %",
+                lines=lines,
             )
         ],
-    )  # fmt: skip
+    )
 
 
 def _pruning(figures: Mapping[str, Any], titles: Mapping[str, str]) -> Part:
@@ -130,11 +174,22 @@ def _pruning(figures: Mapping[str, Any], titles: Mapping[str, str]) -> Part:
         tables=[
             Table(
                 title="Kept paths",
-                columns=["filter", "paths kept, %", "questions without a path, %", *(f"{style}, % kept" for style in styles), "alarms"],
+                columns=[
+                    "filter",
+                    "paths kept, %",
+                    "questions without a path, %",
+                    *(f"{style}, % kept" for style in styles),
+                    "alarms",
+                ],
                 rows=[
                     [
-                        titles[name], _percent(one["kept"]), _percent(one["emptied"]),
-                        *(f"{100 * one['styles'][style]['estimate']:.0f}" if style in one["styles"] else None for style in styles),
+                        titles[name],
+                        _percent(one["kept"]),
+                        _percent(one["emptied"]),
+                        *(
+                            f"{100 * one['styles'][style]['estimate']:.0f}" if style in one["styles"] else None
+                            for style in styles
+                        ),
                         len(one["alarms"]),
                     ]
                     for name, one in figures["pruning"].items()
@@ -142,7 +197,7 @@ def _pruning(figures: Mapping[str, Any], titles: Mapping[str, str]) -> Part:
                 note="Over all seeds. The alarms stand at the top of the page.",
             )
         ],
-    )  # fmt: skip
+    )
 
 
 def _audits(figures: Mapping[str, Any]) -> Part:
@@ -155,31 +210,45 @@ def _audits(figures: Mapping[str, Any]) -> Part:
                 columns=["checkers", "agree, %", "kappa", "paths", "how they differ"],
                 rows=[
                     [
-                        one["title"], _percent(one["agree"]), None if isnan(one["kappa"]) else round(one["kappa"], 3), one["n"],
-                        "; ".join(f"{a} / {b}: {count}" for a, b, count in one["table"] if a != b) or f"{len(one['disagreements'])} shown below",
+                        one["title"],
+                        _percent(one["agree"]),
+                        None if isnan(one["kappa"]) else round(one["kappa"], 3),
+                        one["n"],
+                        "; ".join(f"{a} / {b}: {count}" for a, b, count in one["table"] if a != b)
+                        or f"{len(one['disagreements'])} shown below",
                     ]
                     for one in figures["audits"]
                 ],
             )
         ],
-    )  # fmt: skip
+    )
 
 
 def _to_read(shown: Sequence[Shown]) -> Part:
     return Part(
         title="Paths to read",
-        text=["A sample of what the filter rejected, and of what two checkers disagree over: read it before you trust the filter."],
+        text=[
+            "A sample of what the filter rejected, and of what two checkers disagree over: read it before you trust the filter."
+        ],
         tables=[
             Table(
                 title="Rejected and disputed paths",
                 columns=["check", "reason", "truth", "question", "gold", "style", "path"],
                 rows=[
-                    [one.check, one.reason, one.label, one.question.question, one.question.gold, one.path.style, _short(one.path.text)]
+                    [
+                        one.check,
+                        one.reason,
+                        one.label,
+                        one.question.question,
+                        one.question.gold,
+                        one.path.style,
+                        _short(one.path.text),
+                    ]
                     for one in shown
                 ],
             )
         ],
-    )  # fmt: skip
+    )
 
 
 def _short(text: str) -> str:

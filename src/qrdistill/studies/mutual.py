@@ -7,16 +7,24 @@ from math import ceil, isfinite, isnan
 from pathlib import Path
 from typing import Any
 
-from qrdistill.errors import ConfigError
-from qrdistill.pipeline import Run
-from qrdistill.report.study import Chart, Line, Part, Table
+from qrdistill.base.errors import ConfigError
+from qrdistill.base.store import write_json
+from qrdistill.report.study_page import Chart, Line, Part, Table
+from qrdistill.runs.run import Run
 from qrdistill.scores.statistics import Interval, over_seeds
-from qrdistill.store import write_json
 from qrdistill.studies.ablation import summarise, tuned_arms
-from qrdistill.studies.arms import Arm, by_name
-from qrdistill.studies.diversity import Point, final_agreement, over_training, probes
-from qrdistill.studies.page import write_pages
-from qrdistill.studies.study import Setup, Variant, established, finite, needs_all_arms, run_arms, run_name
+from qrdistill.studies.grid.arms import Arm, by_name
+from qrdistill.studies.grid.page import write_pages
+from qrdistill.studies.grid.study import (
+    Setup,
+    Variant,
+    established,
+    finite,
+    needs_all_arms,
+    run_arms,
+    run_name,
+)
+from qrdistill.studies.student_similarity import Point, final_agreement, over_training, probes
 
 WEIGHTS = (0.05, 0.2, 1.0)
 GATED_WEIGHT = 0.2
@@ -32,9 +40,14 @@ def arms(learned: Arm) -> list[Arm]:
     """Learned routing without mutual distillation, at each weight, and towards the better peer only."""
     found = [Arm(REFERENCE, "no mutual distillation", "part", {**learned.changes, "mutual.weight": 0.0})]
     found += [
-        Arm(f"mutual-{weight:g}", f"mutual distillation, weight {weight:g}", "part", {**learned.changes, "mutual.weight": weight})
+        Arm(
+            f"mutual-{weight:g}",
+            f"mutual distillation, weight {weight:g}",
+            "part",
+            {**learned.changes, "mutual.weight": weight},
+        )
         for weight in WEIGHTS
-    ]  # fmt: skip
+    ]
     gated = {**learned.changes, "mutual.weight": GATED_WEIGHT, "mutual.gate": "better_peer"}
     found.append(Arm("mutual-peer", f"towards the better peer only, weight {GATED_WEIGHT:g}", "part", gated))
     return found
@@ -72,20 +85,30 @@ def mutual(setup: Setup) -> dict[str, Any]:
     setup.progress.done()
     questions = [(arm.name, REFERENCE, f"Does {_lower(arm.title)} change accuracy?") for arm in tried[1:]]
     result: dict[str, Any] = {
-        "study": "mutual", "seeds": list(setup.seeds), "tuned": setup.tune,
+        "study": "mutual",
+        "seeds": list(setup.seeds),
+        "tuned": setup.tune,
         "arms": {arm.name: (arm.title, arm.group) for arm in tried},
         "conditions": {variant.name: summarise(variant, outcomes, chosen, questions)},
         "diversity": {
-            "over_training": {name: {seed: [vars(point) for point in found] for seed, found in runs.items()} for name, runs in points.items()},
+            "over_training": {
+                name: {seed: [vars(point) for point in found] for seed, found in runs.items()}
+                for name, runs in points.items()
+            },
             "final": final,
             "figures": figures(points, final),
         },
-    }  # fmt: skip
+    }
     write_json(setup.folder / "study.json", finite(result))
     write_pages(
-        setup, result, "Mutual distillation", "Do the students become alike, and does that make them better?",
-        [_over_training(points, result), _table(result)], findings=findings(result), caveats=[CAVEAT],
-    )  # fmt: skip
+        setup,
+        result,
+        "Mutual distillation",
+        "Do the students become alike, and does that make them better?",
+        [_over_training(points, result), _table(result)],
+        findings=findings(result),
+        caveats=[CAVEAT],
+    )
     return finite(result)
 
 
@@ -150,8 +173,10 @@ def findings(result: Mapping[str, Any]) -> list[str]:
         )
         better = _moved(
             {**accuracy[name], "estimate": accuracy[name]["difference"]} if name in accuracy else None,
-            "accuracy rises", "accuracy falls", "no change of accuracy is shown",
-        )  # fmt: skip
+            "accuracy rises",
+            "accuracy falls",
+            "no change of accuracy is shown",
+        )
         sentences.append(
             f"{titles[name][0].upper()}{titles[name][1:]} {alike} (CKA {_said(row['cka_change'])}); {said} "
             f"({_said(row['agreement_change'], 100)}); {better}."
@@ -179,26 +204,37 @@ def _said(change: Mapping[str, Any] | None, scale: float = 1.0) -> str:
 def _over_training(points: Mapping[str, Mapping[int, Sequence[Point]]], result: Mapping[str, Any]) -> Part:
     titles = {name: text for name, (text, _) in result["arms"].items()}
     charts = [
-        ("cka", 1.0, "Similarity of the students' hidden states (linear CKA, 1: the same up to rotation and scale).", "CKA"),
+        (
+            "cka",
+            1.0,
+            "Similarity of the students' hidden states (linear CKA, 1: the same up to rotation and scale).",
+            "CKA",
+        ),
         ("agreement", 100.0, "Dev questions to which the students give the same answer.", "same answer, %"),
-    ]  # fmt: skip
+    ]
     return Part(
         title="Over training",
         text=["Step 0 are the untrained students. Bars: 95 % intervals over seeds."],
         charts=[
             *(
                 Chart(
-                    kind="curves", caption=caption, x="step", y=label,
+                    kind="curves",
+                    caption=caption,
+                    x="step",
+                    y=label,
                     lines=[_line(titles[name], list(runs.values()), key, scale) for name, runs in points.items()],
                 )
                 for key, scale, caption, label in charts
             ),
             Chart(
-                kind="curves", caption="Mean accuracy of the students on the same dev questions.", x="step", y="accuracy, %",
+                kind="curves",
+                caption="Mean accuracy of the students on the same dev questions.",
+                x="step",
+                y="accuracy, %",
                 lines=[_line(titles[name], list(runs.values()), "accuracy", 100.0) for name, runs in points.items()],
             ),
         ],
-    )  # fmt: skip
+    )
 
 
 def _line(label: str, runs: Sequence[Sequence[Point]], key: str, scale: float) -> Line:
@@ -209,14 +245,16 @@ def _line(label: str, runs: Sequence[Sequence[Point]], key: str, scale: float) -
 
     shared = sorted(set.intersection(*({point.step for point in run} for run in runs)))
     found: list[Interval] = [
-        over_seeds([next(value(point) for point in run if point.step == step) for run in runs])
-        for step in shared
+        over_seeds([next(value(point) for point in run if point.step == step) for run in runs]) for step in shared
     ]
     bars = all(isfinite(one.low) for one in found)
     return Line(
-        label=label, x=[float(step) for step in shared], y=[one.estimate for one in found],
-        low=[one.low for one in found] if bars else None, high=[one.high for one in found] if bars else None,
-    )  # fmt: skip
+        label=label,
+        x=[float(step) for step in shared],
+        y=[one.estimate for one in found],
+        low=[one.low for one in found] if bars else None,
+        high=[one.high for one in found] if bars else None,
+    )
 
 
 def _table(result: Mapping[str, Any]) -> Part:
@@ -235,20 +273,21 @@ def _table(result: Mapping[str, Any]) -> Part:
             ),
         ]
         for name, row in result["diversity"]["figures"].items()
-    ]  # fmt: skip
+    ]
     spans = min(row["spans"] for row in result["diversity"]["figures"].values())
     return Part(
         title="Diversity at the end",
         tables=[
             Table(
                 title="How alike the trained students are",
-                columns=columns, rows=rows,
+                columns=columns,
+                rows=rows,
                 note=f"Means over pairs of students and over {len(result['seeds'])} seeds with Student's 95 % t intervals; "
                 f"CKA over at least {spans} spans of dev answers, the rest over the scored questions, each student told "
                 "its best style. Same mistake: of the questions that both get wrong. Changes are paired by seed.",
             )
         ],
-    )  # fmt: skip
+    )
 
 
 def _cells(value: Mapping[str, Any] | None, scale: float) -> list[str | float | int | None]:

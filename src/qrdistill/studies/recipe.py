@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from qrdistill.store import write_json
+from qrdistill.base.store import write_json
 from qrdistill.studies.ablation import arm_figures, tuned_arms
-from qrdistill.studies.arms import baselines, beyond, choose, parts
-from qrdistill.studies.collect import Outcome, best_of, compare
-from qrdistill.studies.page import write_pages
-from qrdistill.studies.study import Setup, run_arms, scarce, variants
+from qrdistill.studies.grid.arms import baselines, beyond, choose, parts
+from qrdistill.studies.grid.outcomes import Outcome, best_of, compare
+from qrdistill.studies.grid.page import write_pages
+from qrdistill.studies.grid.study import Setup, run_arms, scarce, variants
 
 RECIPES = ("learned", "best-own")
 
@@ -39,8 +39,12 @@ def recipe(setup: Setup) -> dict[str, Any]:
     recipes = [arm.name for arm in arms if arm.name in RECIPES]
     titles: dict[str, tuple[str, str]] = {arm.name: (arm.title, arm.group) for arm in arms}
     result: dict[str, Any] = {
-        "study": "recipe", "seeds": list(setup.seeds), "tuned": setup.tune, "arms": titles, "conditions": {},
-    }  # fmt: skip
+        "study": "recipe",
+        "seeds": list(setup.seeds),
+        "tuned": setup.tune,
+        "arms": titles,
+        "conditions": {},
+    }
     full: dict[str, list[Outcome]] = {}
     for variant in conditions:
         chosen = tuned_arms(setup, variant, arms)
@@ -57,18 +61,23 @@ def recipe(setup: Setup) -> dict[str, Any]:
         rows += _votes(recipes, outcomes)
         result["conditions"][variant.name] = {
             "title": variant.title,
-            "arms": {name: arm_figures(found, (chosen or {}).get(name, ("", None))[0]) for name, found in outcomes.items()},
+            "arms": {
+                name: arm_figures(found, (chosen or {}).get(name, ("", None))[0]) for name, found in outcomes.items()
+            },
             "comparisons": rows,
-        }  # fmt: skip
+        }
         write_json(setup.folder / "study.json", result)
     write_pages(setup, result, "Recipe", "Does the recipe beat every plain baseline, tuned alike?")
     return result
 
 
 def _against(
-    firsts: Sequence[str], seconds: Sequence[str], mine: Mapping[str, list[Outcome]], theirs: Mapping[str, list[Outcome]],
+    firsts: Sequence[str],
+    seconds: Sequence[str],
+    mine: Mapping[str, list[Outcome]],
+    theirs: Mapping[str, list[Outcome]],
     note: str,
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for index, first in enumerate(firsts):
         for second in (*seconds, *firsts[:index]):  # the recipe stands beside the paper's method too

@@ -8,15 +8,23 @@ from dataclasses import dataclass
 from math import isfinite, log
 from typing import Any
 
-from qrdistill.report.study import Chart, Line, Panel, Part, Table
+from qrdistill.base.store import write_json
+from qrdistill.report.study_page import Chart, Line, Panel, Part, Table
 from qrdistill.scores.statistics import Interval, over_seeds
-from qrdistill.store import write_json
 from qrdistill.studies.ablation import summarise, tuned_arms
-from qrdistill.studies.arms import Arm, by_name
-from qrdistill.studies.measures import Agreement, agreement
-from qrdistill.studies.page import write_pages
-from qrdistill.studies.study import Setup, Variant, established, finite, needs_all_arms, run_arms, run_name
-from qrdistill.studies.traces import ALPHA, Trace, trace
+from qrdistill.studies.grid.arms import Arm, by_name
+from qrdistill.studies.grid.measures import Agreement, agreement
+from qrdistill.studies.grid.page import write_pages
+from qrdistill.studies.grid.study import (
+    Setup,
+    Variant,
+    established,
+    finite,
+    needs_all_arms,
+    run_arms,
+    run_name,
+)
+from qrdistill.studies.router_records import ALPHA, Trace, trace
 
 RESTART_SEEDS = (1001, 1002)  # of train.seed: another router, order and dropout over the same data
 LEARNED, RANDOM = "learned", "random"
@@ -43,17 +51,27 @@ class Pair:
 
     def as_dict(self) -> dict[str, Any]:
         return {
-            "kind": self.kind, "seed": self.seed, "first": self.first, "second": self.second,
-            "share": self.found.share._asdict(), "kappa": self.found.kappa._asdict(),
-            "relabelled_share": self.found.relabelled_share, "relabelled_kappa": self.found.relabelled_kappa,
-        }  # fmt: skip
+            "kind": self.kind,
+            "seed": self.seed,
+            "first": self.first,
+            "second": self.second,
+            "share": self.found.share._asdict(),
+            "kappa": self.found.kappa._asdict(),
+            "relabelled_share": self.found.relabelled_share,
+            "relabelled_kappa": self.found.relabelled_kappa,
+        }
 
 
 def restarts(learned: Arm) -> list[Arm]:
     return [
-        Arm(f"{LEARNED}-{place}", f"{learned.title}, restart {place - 1}", "part", {**learned.changes, "train.seed": seed})
+        Arm(
+            f"{LEARNED}-{place}",
+            f"{learned.title}, restart {place - 1}",
+            "part",
+            {**learned.changes, "train.seed": seed},
+        )
         for place, seed in enumerate(RESTART_SEEDS, start=2)
-    ]  # fmt: skip
+    ]
 
 
 def routing(setup: Setup) -> dict[str, Any]:
@@ -67,14 +85,14 @@ def routing(setup: Setup) -> dict[str, Any]:
         chosen |= {arm.name: chosen[LEARNED] for arm in arms if arm.name.startswith(LEARNED)}
     outcomes = run_arms(setup, variant, arms, chosen)
     traces = {
-        arm.name: {
-            seed: trace(setup.folder / run_name(variant, arm.name, seed, chosen)) for seed in setup.seeds
-        }
+        arm.name: {seed: trace(setup.folder / run_name(variant, arm.name, seed, chosen)) for seed in setup.seeds}
         for arm in arms
     }
     pairs = all_pairs(traces)
     result: dict[str, Any] = {
-        "study": "routing", "seeds": list(setup.seeds), "tuned": setup.tune,
+        "study": "routing",
+        "seeds": list(setup.seeds),
+        "tuned": setup.tune,
         "arms": {arm.name: (arm.title, arm.group) for arm in arms},
         "conditions": {variant.name: summarise(variant, outcomes, chosen, QUESTIONS)},
         "routing": {
@@ -83,12 +101,17 @@ def routing(setup: Setup) -> dict[str, Any]:
             "agreement": [pair.as_dict() for pair in pairs],
             "agreement_over_seeds": over_pairs(pairs),
         },
-    }  # fmt: skip
+    }
     write_json(setup.folder / "study.json", finite(result))
     write_pages(
-        setup, result, "Routing", "What does the router decide by, and would it decide so again?",
-        parts(traces, result), findings=findings(traces, result), caveats=[CAVEAT],
-    )  # fmt: skip
+        setup,
+        result,
+        "Routing",
+        "What does the router decide by, and would it decide so again?",
+        parts(traces, result),
+        findings=findings(traces, result),
+        caveats=[CAVEAT],
+    )
     return finite(result)
 
 
@@ -134,19 +157,20 @@ def information(traces: Mapping[str, Mapping[int, Trace]]) -> list[dict[str, Any
         for facet in next(iter(found.values())).late:
             late = [one.late[facet] for one in found.values()]
             excess = over_seeds([one.excess for one in late])
-            against = [
-                one.late[facet].excess - traces[RANDOM][seed].late[facet].excess
-                for seed, one in found.items()
-            ]
+            against = [one.late[facet].excess - traces[RANDOM][seed].late[facet].excess for seed, one in found.items()]
             rows.append(
                 {
-                    "arm": arm, "facet": facet, "limit": _mean([one.limit for one in late]),
-                    "chance": _mean([one.chance for one in late]), "excess": excess._asdict(),
-                    "significant": sum(one.p <= ALPHA for one in late), "largest_p": max(one.p for one in late),
+                    "arm": arm,
+                    "facet": facet,
+                    "limit": _mean([one.limit for one in late]),
+                    "chance": _mean([one.chance for one in late]),
+                    "excess": excess._asdict(),
+                    "significant": sum(one.p <= ALPHA for one in late),
+                    "largest_p": max(one.p for one in late),
                     "paths": min(one.n for one in late),
                     "against_random": over_seeds(against)._asdict() if arm != RANDOM else None,
                 }
-            )  # fmt: skip
+            )
     return rows
 
 
@@ -186,11 +210,9 @@ def findings(traces: Mapping[str, Mapping[int, Trace]], result: Mapping[str, Any
             f"Router restarts over the same data {verdict} beyond chance: kappa {_said(again['kappa'])}; "
             f"{100 * again['share']['estimate']:.0f} % of the paths go to the same student; kappa up to the students' names "
             f"{again['relabelled_kappa']['estimate']:.2f}."
-        )  # fmt: skip
+        )
     verdicts = [
-        one.verdict
-        for found in (traces[name] for name in traces if name.startswith(LEARNED))
-        for one in found.values()
+        one.verdict for found in (traces[name] for name in traces if name.startswith(LEARNED)) for one in found.values()
     ]
     collapsed = sum(text.startswith("collapse") for text in verdicts)
     chance = sum(text.startswith("near-random") for text in verdicts)
@@ -227,9 +249,19 @@ def _over_time(traces: Mapping[str, Mapping[int, Trace]]) -> Part:
                 for facet, found in first.cells.items()
             ),
             Chart(
-                kind="curves", caption="Share of the paths per student, learned routing.", x="step", y="share, %",
+                kind="curves",
+                caption="Share of the paths per student, learned routing.",
+                x="step",
+                y="share, %",
                 lines=[
-                    _line(name, middles, [[100 * one.share[name][place] for one in traces[LEARNED].values()] for place in range(len(middles))])
+                    _line(
+                        name,
+                        middles,
+                        [
+                            [100 * one.share[name][place] for one in traces[LEARNED].values()]
+                            for place in range(len(middles))
+                        ],
+                    )
                     for name in first.share
                 ],
             ),
@@ -247,12 +279,10 @@ def _over_time(traces: Mapping[str, Mapping[int, Trace]]) -> Part:
                 note="Soft information: what a path tells about its student by the router's own probabilities.",
             )
         ],
-    )  # fmt: skip
+    )
 
 
-def _informed(
-    traces: Mapping[str, Mapping[int, Trace]], result: Mapping[str, Any], titles: Mapping[str, str]
-) -> Part:
+def _informed(traces: Mapping[str, Mapping[int, Trace]], result: Mapping[str, Any], titles: Mapping[str, str]) -> Part:
     first = next(iter(traces[LEARNED].values()))
     middles = [(start + stop) / 2 for start, stop in itertools.pairwise(first.edges)]
     return Part(
@@ -261,9 +291,14 @@ def _informed(
             Chart(
                 kind="curves",
                 caption="Mutual information of style and student over training, nats; bars: 95 % intervals over seeds.",
-                x="step", y="nats",
+                x="step",
+                y="nats",
                 lines=[
-                    _line(titles[name], middles, [[one.information["style"][place] for one in found.values()] for place in range(len(middles))])
+                    _line(
+                        titles[name],
+                        middles,
+                        [[one.information["style"][place] for one in found.values()] for place in range(len(middles))],
+                    )
                     for name, found in traces.items()
                     if name in (LEARNED, RANDOM, "fixed-loss")
                 ],
@@ -272,20 +307,41 @@ def _informed(
         tables=[
             Table(
                 title="Mutual information with the student, nats",
-                columns=["arm", "with", "beyond chance", "low", "high", "chance", "at most", "significant runs", "largest p", "minus random", "low ", "high ", "seeds", "paths"],
+                columns=[
+                    "arm",
+                    "with",
+                    "beyond chance",
+                    "low",
+                    "high",
+                    "chance",
+                    "at most",
+                    "significant runs",
+                    "largest p",
+                    "minus random",
+                    "low ",
+                    "high ",
+                    "seeds",
+                    "paths",
+                ],
                 rows=[
                     [
-                        titles[row["arm"]], row["facet"], *_cells(row["excess"]), round(row["chance"], 3), round(row["limit"], 3),
-                        f"{row['significant']}/{row['excess']['n']}", round(row["largest_p"], 4),
+                        titles[row["arm"]],
+                        row["facet"],
+                        *_cells(row["excess"]),
+                        round(row["chance"], 3),
+                        round(row["limit"], 3),
+                        f"{row['significant']}/{row['excess']['n']}",
+                        round(row["largest_p"], 4),
                         *(_cells(row["against_random"]) if row["against_random"] else [None, None, None]),
-                        row["excess"]["n"], row["paths"],
+                        row["excess"]["n"],
+                        row["paths"],
                     ]
                     for row in result["routing"]["information"]
                 ],
                 note="Beyond chance: minus the mean over permutations. Intervals: Student's t over seeds.",
             )
         ],
-    )  # fmt: skip
+    )
 
 
 def _again(result: Mapping[str, Any], titles: Mapping[str, str]) -> Part:
@@ -302,25 +358,46 @@ def _again(result: Mapping[str, Any], titles: Mapping[str, str]) -> Part:
                 title="Agreement over seeds",
                 columns=["pairs", "kappa", "low", "high", "same student, %", "kappa up to names", "seeds"],
                 rows=[
-                    [names[kind], *_cells(one["kappa"]), round(100 * one["share"]["estimate"], 1), round(one["relabelled_kappa"]["estimate"], 3), one["kappa"]["n"]]
+                    [
+                        names[kind],
+                        *_cells(one["kappa"]),
+                        round(100 * one["share"]["estimate"], 1),
+                        round(one["relabelled_kappa"]["estimate"], 3),
+                        one["kappa"]["n"],
+                    ]
                     for kind, one in over.items()
                 ],
                 note="Cohen's kappa over the paths that both runs drew, each run's last assignment; pairs of a seed averaged.",
             ),
             Table(
                 title="Every pair",
-                columns=["first", "second", "seed", "kappa", "low", "high", "same student, %", "kappa up to names", "paths"],
+                columns=[
+                    "first",
+                    "second",
+                    "seed",
+                    "kappa",
+                    "low",
+                    "high",
+                    "same student, %",
+                    "kappa up to names",
+                    "paths",
+                ],
                 rows=[
                     [
-                        titles[pair["first"]], titles[pair["second"]], pair["seed"], *_cells(pair["kappa"]),
-                        round(100 * pair["share"]["estimate"], 1), round(pair["relabelled_kappa"], 3), pair["kappa"]["n"],
+                        titles[pair["first"]],
+                        titles[pair["second"]],
+                        pair["seed"],
+                        *_cells(pair["kappa"]),
+                        round(100 * pair["share"]["estimate"], 1),
+                        round(pair["relabelled_kappa"], 3),
+                        pair["kappa"]["n"],
                     ]
                     for pair in result["routing"]["agreement"]
                 ],
                 note="Intervals: bootstrap over paths.",
             ),
         ],
-    )  # fmt: skip
+    )
 
 
 def _line(label: str, x: Sequence[float], values: Sequence[Sequence[float]]) -> Line:
@@ -328,9 +405,12 @@ def _line(label: str, x: Sequence[float], values: Sequence[Sequence[float]]) -> 
     found: list[Interval] = [over_seeds(point) for point in values]
     bars = all(isfinite(one.low) for one in found)
     return Line(
-        label=label, x=list(x), y=[one.estimate for one in found],
-        low=[one.low for one in found] if bars else None, high=[one.high for one in found] if bars else None,
-    )  # fmt: skip
+        label=label,
+        x=list(x),
+        y=[one.estimate for one in found],
+        low=[one.low for one in found] if bars else None,
+        high=[one.high for one in found] if bars else None,
+    )
 
 
 def _cells(value: Mapping[str, Any]) -> list[str | float | int | None]:

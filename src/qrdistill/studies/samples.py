@@ -7,14 +7,14 @@ from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
-from qrdistill.errors import ConfigError
-from qrdistill.report.study import Chart, Line, Part, Table
-from qrdistill.store import write_json
+from qrdistill.base.errors import ConfigError
+from qrdistill.base.store import write_json
+from qrdistill.report.study_page import Chart, Line, Part, Table
 from qrdistill.studies.ablation import summarise, tuned_arms
-from qrdistill.studies.arms import by_name
-from qrdistill.studies.collect import Comparison, Outcome, compare
-from qrdistill.studies.page import write_pages
-from qrdistill.studies.study import Setup, Variant, finite, needs_all_arms, run_arms
+from qrdistill.studies.grid.arms import by_name
+from qrdistill.studies.grid.outcomes import Comparison, Outcome, compare
+from qrdistill.studies.grid.page import write_pages
+from qrdistill.studies.grid.study import Setup, Variant, finite, needs_all_arms, run_arms
 
 SHARES = (1.0, 0.6, 0.3, 0.1)  # of questions.train; the full data first, since the others are held to it
 ARMS = ("zero-shot", "all", "learned", "best-own")
@@ -48,9 +48,12 @@ def samples(setup: Setup) -> dict[str, Any]:
         )
     arms = [by_name(setup.config)[name] for name in ARMS]
     result: dict[str, Any] = {
-        "study": "samples", "seeds": list(setup.seeds), "tuned": setup.tune,
-        "arms": {arm.name: (arm.title, arm.group) for arm in arms}, "conditions": {},
-    }  # fmt: skip
+        "study": "samples",
+        "seeds": list(setup.seeds),
+        "tuned": setup.tune,
+        "arms": {arm.name: (arm.title, arm.group) for arm in arms},
+        "conditions": {},
+    }
     found: dict[float, dict[str, list[Outcome]]] = {}
     for share in SHARES:
         variant = _variant(share, total)
@@ -69,17 +72,25 @@ def samples(setup: Setup) -> dict[str, Any]:
     result["smallest"] = {arm.name: smallest(result["against_full"], arm.name) for arm in arms}
     write_json(setup.folder / "study.json", finite(result))
     write_pages(
-        setup, result, "Sample efficiency", "How many training questions does each arm need?", [_part(result)],
-        findings=findings(result), caveats=[CAVEAT], brief=True,
-    )  # fmt: skip
+        setup,
+        result,
+        "Sample efficiency",
+        "How many training questions does each arm need?",
+        [_part(result)],
+        findings=findings(result),
+        caveats=[CAVEAT],
+        brief=True,
+    )
     return finite(result)
 
 
 def _variant(share: float, total: int) -> Variant:
     number = max(1, round(share * total))
     return Variant(
-        f"share{round(100 * share)}", f"{100 * share:.0f} % of the training questions ({number})", {"questions.train": number}
-    )  # fmt: skip
+        f"share{round(100 * share)}",
+        f"{100 * share:.0f} % of the training questions ({number})",
+        {"questions.train": number},
+    )
 
 
 def against_full(found: Mapping[float, Mapping[str, Sequence[Outcome]]]) -> list[dict[str, Any]]:
@@ -155,9 +166,7 @@ def _part(result: Mapping[str, Any]) -> Part:
                 caption=f"Mean accuracy of the students, {label}, over the number of training questions; bars: 95 % intervals over seeds.",
                 x="training questions",
                 y="accuracy, %",
-                lines=[
-                    line for name, title in titles.items() if (line := _line(title, name, mode, conditions))
-                ],
+                lines=[line for name, title in titles.items() if (line := _line(title, name, mode, conditions))],
             )
             for mode, label in (("styled", "told their style"), ("free", "free"))
         ],
@@ -167,16 +176,22 @@ def _part(result: Mapping[str, Any]) -> Part:
                 columns=["arm", "share, %", "points", "low", "high", "seeds", "seeds ahead", "verdict"],
                 rows=[
                     [
-                        titles[row["first"]], round(100 * row["share"]),
-                        *(round(100 * row[key], 1) if isfinite(row[key]) else None for key in ("difference", "low", "high")),
-                        row["n"], row["positive"], row["verdict"],
+                        titles[row["first"]],
+                        round(100 * row["share"]),
+                        *(
+                            round(100 * row[key], 1) if isfinite(row[key]) else None
+                            for key in ("difference", "low", "high")
+                        ),
+                        row["n"],
+                        row["positive"],
+                        row["verdict"],
                     ]
                     for row in result["against_full"]
                 ],
                 note=f"Paired by seed; the baseline is {titles[BASELINE]} with all questions, told its style.",
             )
         ],
-    )  # fmt: skip
+    )
 
 
 def _line(title: str, name: str, mode: str, conditions: Sequence[Mapping[str, Any]]) -> Line | None:

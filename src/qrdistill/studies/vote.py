@@ -13,14 +13,14 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from qrdistill.report.study import Chart, Estimate, Part, Table
+from qrdistill.base.store import write_json
+from qrdistill.report.study_page import Chart, Estimate, Part, Table
 from qrdistill.scores.statistics import Interval, over_seeds
-from qrdistill.store import write_json
 from qrdistill.studies.ablation import summarise, tuned_arms
-from qrdistill.studies.arms import by_name, choose
-from qrdistill.studies.collect import Comparison, Outcome, compare
-from qrdistill.studies.page import interval, sentence, write_pages
-from qrdistill.studies.study import Setup, established, finite, run_arms, run_name, variants
+from qrdistill.studies.grid.arms import by_name, choose
+from qrdistill.studies.grid.outcomes import Comparison, Outcome, compare
+from qrdistill.studies.grid.page import interval, sentence, write_pages
+from qrdistill.studies.grid.study import Setup, established, finite, run_arms, run_name, variants
 
 SAMPLES = 8  # sampled answers of each student's best style: what self-consistency may spend
 ARMS = ("all", "best-style", "best-own", "fixed-loss", "learned")
@@ -47,10 +47,7 @@ class Method:
 
     def figures(self) -> dict[str, Any]:
         """As the study's JSON holds it: every interval with its names."""
-        return {
-            key: value._asdict() if isinstance(value, Interval) else value
-            for key, value in vars(self).items()
-        }
+        return {key: value._asdict() if isinstance(value, Interval) else value for key, value in vars(self).items()}
 
 
 def vote(setup: Setup) -> dict[str, Any]:
@@ -60,26 +57,28 @@ def vote(setup: Setup) -> dict[str, Any]:
     known = by_name(setup.config)
     arms = choose([known[name] for name in ARMS], setup.arms)
     result: dict[str, Any] = {
-        "study": "vote", "seeds": list(setup.seeds), "tuned": setup.tune,
-        "arms": {arm.name: (arm.title, arm.group) for arm in arms}, "conditions": {}, "methods": {},
-    }  # fmt: skip
+        "study": "vote",
+        "seeds": list(setup.seeds),
+        "tuned": setup.tune,
+        "arms": {arm.name: (arm.title, arm.group) for arm in arms},
+        "conditions": {},
+        "methods": {},
+    }
     parts: list[Part] = []
     findings: list[str] = []
     for variant in variants(setup.config):
         chosen = tuned_arms(setup, variant, arms)
         outcomes = run_arms(setup, variant, arms, chosen, extra)
         folders = {
-            arm.name: [setup.folder / run_name(variant, arm.name, seed, chosen) for seed in setup.seeds]
-            for arm in arms
+            arm.name: [setup.folder / run_name(variant, arm.name, seed, chosen) for seed in setup.seeds] for arm in arms
         }
         found = {name: methods(runs) for name, runs in folders.items()}
         between = _between(outcomes, found, folders)
         result["conditions"][variant.name] = {
-            **summarise(variant, outcomes, chosen, []), "comparisons": between,
-        }  # fmt: skip
-        result["methods"][variant.name] = {
-            name: [one.figures() for one in rows] for name, rows in found.items()
+            **summarise(variant, outcomes, chosen, []),
+            "comparisons": between,
         }
+        result["methods"][variant.name] = {name: [one.figures() for one in rows] for name, rows in found.items()}
         write_json(setup.folder / "study.json", finite(result))
         titles = {arm.name: arm.title for arm in arms}
         parts.append(_part(variant.title, found, titles))
@@ -91,15 +90,20 @@ def vote(setup: Setup) -> dict[str, Any]:
         ]
         findings += [f"{variant.title}: {sentence(row, titles)}" for row in between]
     write_pages(
-        setup, result, "Votes", "What do several answers per question bring, at their decoding cost?", parts,
-        findings=findings, caveats=[CAVEAT],
-    )  # fmt: skip
+        setup,
+        result,
+        "Votes",
+        "What do several answers per question bring, at their decoding cost?",
+        parts,
+        findings=findings,
+        caveats=[CAVEAT],
+    )
     return finite(result)
 
 
 def _between(
     outcomes: Mapping[str, list[Outcome]], found: Mapping[str, Sequence[Method]], folders: Mapping[str, Sequence[Path]]
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[dict[str, Any]]:
     """One arm's weighted vote against another's, and against its self-consistency over no fewer decodes."""
     rows: list[dict[str, Any]] = []
 
@@ -165,9 +169,12 @@ def _method(name: str, rows: Sequence[Mapping[str, Any]]) -> Method:
         return over_seeds(values) if len(values) == len(rows) else None
 
     return Method(
-        name, over_seeds([row["accuracy"] for row in rows]), sum(row["decodes"] for row in rows) / len(rows),
-        difference("against_single"), difference("against_equal_cost"),
-    )  # fmt: skip
+        name,
+        over_seeds([row["accuracy"] for row in rows]),
+        sum(row["decodes"] for row in rows) / len(rows),
+        difference("against_single"),
+        difference("against_equal_cost"),
+    )
 
 
 def _sentence(one: Method) -> str:
@@ -188,24 +195,44 @@ def _part(title: str, found: Mapping[str, Sequence[Method]], titles: Mapping[str
         title=f"Ways to answer: {title}",
         charts=[
             Chart(
-                kind="dots", caption=f"{titles[name]}: accuracy of each way to answer, 95 % intervals over seeds.", x="accuracy, %",
+                kind="dots",
+                caption=f"{titles[name]}: accuracy of each way to answer, 95 % intervals over seeds.",
+                x="accuracy, %",
                 dots={
                     f"{one.name} ({one.decodes:.1f})": Estimate(
-                        value=100 * one.accuracy.estimate, low=100 * one.accuracy.low, high=100 * one.accuracy.high, n=one.accuracy.n
+                        value=100 * one.accuracy.estimate,
+                        low=100 * one.accuracy.low,
+                        high=100 * one.accuracy.high,
+                        n=one.accuracy.n,
                     )
                     for one in rows
                 },
             )
             for name, rows in found.items()
-        ] if all(one.accuracy.n > 1 for rows in found.values() for one in rows) else [],
+        ]
+        if all(one.accuracy.n > 1 for rows in found.values() for one in rows)
+        else [],
         tables=[
             Table(
                 title=f"Ways to answer: {title}",
-                columns=["arm", "way", "decodes", "accuracy, %", "over one answer of the best pair", "over self-consistency at equal cost"],
+                columns=[
+                    "arm",
+                    "way",
+                    "decodes",
+                    "accuracy, %",
+                    "over one answer of the best pair",
+                    "over self-consistency at equal cost",
+                ],
                 rows=[
                     [
-                        titles[name], one.name, round(one.decodes, 2), interval(one.accuracy._asdict()),
-                        *(interval(change._asdict(), sign=True) if change else None for change in (one.over_single, one.over_equal_cost)),
+                        titles[name],
+                        one.name,
+                        round(one.decodes, 2),
+                        interval(one.accuracy._asdict()),
+                        *(
+                            interval(change._asdict(), sign=True) if change else None
+                            for change in (one.over_single, one.over_equal_cost)
+                        ),
                     ]
                     for name, rows in found.items()
                     for one in rows
@@ -213,4 +240,4 @@ def _part(title: str, found: Mapping[str, Sequence[Method]], titles: Mapping[str
                 note="Mean over seeds with Student's 95 % t interval; differences in points, paired by question and seed.",
             )
         ],
-    )  # fmt: skip
+    )

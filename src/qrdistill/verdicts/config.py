@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from qrdistill.paths.config import OpenAITeacher, TransformersTeacher
-from qrdistill.settings import Settings
+from qrdistill.base.settings import Settings
+from qrdistill.llm.config import OpenAITeacher, TransformersTeacher
 
 
 class LabJudge(Settings):

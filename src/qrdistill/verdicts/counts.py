@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from qrdistill.records import Outcome
+from qrdistill.base.records import Outcome
 
 
 @dataclass(frozen=True)

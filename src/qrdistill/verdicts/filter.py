@@ -17,39 +17,39 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qrdistill.errors import DataError
+from qrdistill.base.errors import DataError
+from qrdistill.base.progress import Progress, Silent
+from qrdistill.base.records import Question, ReasoningPath
+from qrdistill.llm.ask import Budget
 from qrdistill.paths.config import TeacherConfig
-from qrdistill.paths.fill import Budget
-from qrdistill.progress import Progress, Silent
-from qrdistill.records import Path, Question
-from qrdistill.verdicts.account import Account
-from qrdistill.verdicts.cases import Case, Check
-from qrdistill.verdicts.checks import cheap_checks, late_checks
+from qrdistill.verdicts.alarms import Account
+from qrdistill.verdicts.checks.contamination import refuse_contaminated
+from qrdistill.verdicts.checks.run_checks import cheap_checks, late_checks
 from qrdistill.verdicts.config import FilterConfig
-from qrdistill.verdicts.contamination import refuse_contaminated
 from qrdistill.verdicts.counts import FilterCounts
-from qrdistill.verdicts.judges import seat_judges
-from qrdistill.verdicts.panel import Panel
+from qrdistill.verdicts.judges.judge import seat_judges
+from qrdistill.verdicts.judges.panel import Panel
+from qrdistill.verdicts.open_case import Case, Check
 
 if TYPE_CHECKING:
-    from qrdistill.replies import ReplyCache
-    from qrdistill.store import TableWriter
+    from qrdistill.base.store import TableWriter
+    from qrdistill.llm.reply_cache import ReplyCache
 
 WINDOW = 1024  # paths looked at together: bounds memory, and is what a judge can be asked at once
 
 
 def filter_paths(
     questions: Mapping[str, Question],
-    paths: Iterable[Path],
+    paths: Iterable[ReasoningPath],
     config: FilterConfig,
     *,
     teachers: Sequence[TeacherConfig] = (),
     out: TableWriter,
     cache: ReplyCache | None = None,
-    base_dir: FilePath = FilePath(),
+    base_dir: Path = Path(),
     seed: int = 0,
     progress: Progress | None = None,
 ) -> FilterCounts:
@@ -66,9 +66,14 @@ def filter_paths(
     refuse_contaminated(questions.values(), config)
     progress.start("filter")
     seats, escalation = seat_judges(
-        config, teachers, seed=seed, cache=cache, base_dir=base_dir, progress=progress,
+        config,
+        teachers,
+        seed=seed,
+        cache=cache,
+        base_dir=base_dir,
+        progress=progress,
         budget=Budget(config.budget_usd, config.budget_tokens, section="filter"),
-    )  # fmt: skip
+    )
     panel = Panel(seats, escalation, config)
     checks = [
         *cheap_checks(config, questions),
@@ -87,15 +92,11 @@ def filter_paths(
             account.closed(case, case.close())
             for verdict in case.verdicts:
                 out.write(verdict)
-        progress.advance(
-            len(window), kept=account.total.kept, of=account.total.generated, **_price(account, panel.usd)
-        )
+        progress.advance(len(window), kept=account.total.kept, of=account.total.generated, **_price(account, panel.usd))
     counts = account.counts(errors=panel.errors, agreement=panel.agreement(), judge_usd=panel.usd)
     for warning in counts.warnings:
         progress.warn(warning)
-    progress.done(
-        kept=counts.kept, dropped=counts.dropped, undecided=counts.undecided, **_price(account, panel.usd)
-    )
+    progress.done(kept=counts.kept, dropped=counts.dropped, undecided=counts.undecided, **_price(account, panel.usd))
     return counts
 
 
@@ -105,7 +106,7 @@ def _price(account: Account, judges_usd: float) -> dict[str, str]:
     return {"usd/kept": f"{usd / account.total.kept:.5f}"} if usd and account.total.kept else {}
 
 
-def _windows(questions: Mapping[str, Question], paths: Iterable[Path]) -> Iterator[list[Case]]:
+def _windows(questions: Mapping[str, Question], paths: Iterable[ReasoningPath]) -> Iterator[list[Case]]:
     window: list[Case] = []
     seen: set[str] = set()
     for question_id, paths_of_one in groupby(paths, key=lambda path: path.question_id):

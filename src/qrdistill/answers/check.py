@@ -1,0 +1,150 @@
+"""The only comparer: what a completion answers, and whether that is right.
+
+Everything that decides on correctness (the filter, dev and test scores, votes, the students' own
+paths) goes through `check`. It reads the completion only, never the prompt; the last stated answer
+counts; and what cannot be decided is undecided, with the reason. See docs/answers.md.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from qrdistill.answers import latex
+from qrdistill.answers.comparer import Checked, Comparer, Extracted, Ticket
+from qrdistill.answers.kinds import function as by_function
+from qrdistill.answers.kinds.choice import CHOICE
+from qrdistill.answers.kinds.date import DATE
+from qrdistill.answers.kinds.gym import GYM
+from qrdistill.answers.kinds.label import NLI, YES_NO
+from qrdistill.answers.kinds.mathematics import MATH
+from qrdistill.answers.kinds.number import NUMBER
+from qrdistill.answers.kinds.text import TEXT
+from qrdistill.answers.statements import Statement, closing, own_turn, statements
+from qrdistill.base.errors import ConfigError
+from qrdistill.base.records import Question
+
+_WINDOW = 256  # results that may wait for an earlier one
+
+KINDS: dict[str, Comparer] = {
+    "number": NUMBER,
+    "math": MATH,
+    "choice": CHOICE,
+    "yes_no": YES_NO,
+    "nli": NLI,
+    "text": TEXT,
+    "date": DATE,
+    "reasoning_gym": GYM,
+}
+
+
+def comparer(kind: str) -> Comparer:
+    if kind in KINDS:
+        return KINDS[kind]
+    if ":" in kind:
+        return by_function.comparer(kind)
+    near = difflib.get_close_matches(kind, KINDS, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ConfigError(
+        f"unknown kind {kind!r}; {hint}known: {', '.join(KINDS)}, or module:function", key="questions.kind"
+    )
+
+
+def answer_format(kind: str) -> str:
+    """The closing line that a teacher is asked for.
+
+    >>> answer_format("number")
+    'End with: The answer is N.'
+    """
+    asked = comparer(kind)
+    return "End with: " + asked.closing_line.format(asked.example)
+
+
+def render(kind: str, answer: str) -> str:
+    """The closing line with an answer in it; `extract` gives the answer back."""
+    return comparer(kind).closing_line.format(answer)
+
+
+def extract(question: Question, completion: str) -> Extracted:
+    """The answer that a completion states; None with a reason where it states none, or two.
+
+    >>> question = Question(id="1", split="test", task="t", family="f", kind="number", question="?", gold="18")
+    >>> extract(question, "First I thought the answer is 5. No: the answer is $18.00 a day.").answer
+    '18.00'
+    """
+    kind = comparer(question.kind)
+    if not completion.strip():
+        return Extracted(None, "the completion is empty")
+    completion = own_turn(completion)
+    stated = statements(completion)
+    for statement in reversed(stated):
+        reading = kind.read(question, statement)
+        if reading.answer or reading.final:
+            return Extracted(reading.answer, reading.reason)
+    reading = kind.read_closing(question, closing(completion))
+    return Extracted(reading.answer or None, reading.reason or ("" if reading.answer else "no answer is stated"))
+
+
+def read_gold(question: Question) -> Extracted:
+    """The gold answer in the form that `extract` gives answers: a letter, a bare numeral, a label."""
+    assert question.gold is not None
+    kind = comparer(question.kind)
+    reading = kind.read(question, Statement(question.gold, "gold", 0, 0))
+    return Extracted(reading.answer, reading.reason or f"no {question.kind} answer can be read from it")
+
+
+def check(question: Question, completion: str) -> Checked:
+    """Whether a completion answers its question: correct, wrong, or undecided with the reason."""
+    return _finish(_begin(question, completion))
+
+
+def check_many(pairs: Iterable[tuple[Question, str]]) -> Iterator[Checked]:
+    """`check` for a stream: results in order, in constant memory.
+
+    Comparisons that need a worker process run beside the reading of later pairs; at most `_WINDOW`
+    results wait for an earlier one.
+    """
+    waiting: deque[Checked | _Unfinished] = deque()
+    for question, completion in pairs:
+        waiting.append(_begin(question, completion))
+        while waiting and (len(waiting) > _WINDOW or _is_done(waiting[0])):
+            yield _finish(waiting.popleft())
+    while waiting:
+        yield _finish(waiting.popleft())
+
+
+class _Unfinished(NamedTuple):
+    answer: str
+    ticket: Ticket
+
+
+def _begin(question: Question, completion: str) -> Checked | _Unfinished:
+    kind = comparer(question.kind)
+    answer, reason = extract(question, completion)
+    if kind.judge is not None:
+        return kind.judge(question, completion, answer)
+    if answer is None:
+        return Checked("undecided", None, reason)
+    if question.gold is None and kind.needs_gold:
+        return Checked("undecided", answer, "the question has no gold answer")
+    gold = question.gold or ""
+    same = kind.begin(question, gold, answer) if kind.begin else kind.same(question, gold, answer)
+    return _Unfinished(answer, same) if isinstance(same, Ticket) else Checked(same.outcome, answer, same.reason)
+
+
+def _is_done(result: Checked | _Unfinished) -> bool:
+    return isinstance(result, Checked) or result.ticket.result is not None
+
+
+def _finish(result: Checked | _Unfinished) -> Checked:
+    if isinstance(result, Checked):
+        return result
+    same = latex.wait(result.ticket)
+    return Checked(same.outcome, result.answer, same.reason)
+
+
+def canonical(question: Question, answer: str | None) -> str | None:
+    """Equal answers as equal strings, for counting votes; None stays None."""
+    return None if answer is None else comparer(question.kind).canonical(question, answer)

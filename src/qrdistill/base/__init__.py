@@ -1,0 +1,1 @@
+"""What everything stands on: records, errors, settings, the store, seeded draws."""

@@ -1,0 +1,1 @@
+"""How any model is asked over requests, by teachers and judges alike."""

@@ -1,0 +1,71 @@
+"""Models that are asked over requests, as teachers or judges."""
+
+from __future__ import annotations
+
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, model_validator
+
+from qrdistill.base.settings import Settings
+
+
+class Price(Settings):
+    """US dollars per million tokens."""
+
+    input: float = Field(default=0.0, ge=0)
+    output: float = Field(default=0.0, ge=0)
+
+    @property
+    def known(self) -> bool:
+        return self.input > 0 or self.output > 0
+
+
+class TeacherBase(Settings):
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    styles: list[str] | None = None  # None: every style of `paths.styles`
+
+
+class Sampling(TeacherBase):
+    model: str
+    temperature: float = Field(default=0.8, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_tokens: int = Field(default=1000, gt=0)
+    seed: int | None = None
+    system: str | None = None
+
+
+class OpenAITeacher(Sampling):
+    """Any OpenAI-compatible endpoint."""
+
+    kind: Literal["openai"]
+    base_url: str | None = None
+    api_key_env: str | None = None  # the variable's NAME; keys never stand in a config
+    extra_body: dict[str, object] = {}
+    timeout: float = Field(default=120.0, gt=0)  # seconds per request
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    tokens_per_minute: float | None = Field(default=None, gt=0)
+    concurrency: int = Field(default=32, gt=0)
+    max_attempts: int = Field(default=6, gt=0)
+    retry_truncated: int | None = None  # ask once more with this max_tokens where a reply was cut
+    price: Price = Field(default_factory=lambda: Price(input=0.0, output=0.0))
+
+    @model_validator(mode="after")
+    def _no_key_in_the_address(self) -> OpenAITeacher:
+        """The config is kept in the run directory; of the section, not the field, so that no message quotes it."""
+        parts = urlsplit(self.base_url or "")
+        if "@" in parts.netloc or parts.query:
+            raise ValueError(
+                "base_url holds a user name or a query, where keys stand; give the address alone, and the NAME "
+                "of the variable that holds the key as api_key_env"
+            )
+        return self
+
+
+class TransformersTeacher(Sampling):
+    """A local Hugging Face causal model."""
+
+    kind: Literal["transformers"]
+    batch_size: int = Field(default=8, gt=0)
+    device: str = "auto"
+    trust_remote_code: bool = False

@@ -1,0 +1,192 @@
+"""One teacher's lane: its queue, its limits, and what it does about faults."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections import deque
+from collections.abc import Callable
+from functools import cached_property
+
+from qrdistill.base.errors import TeacherError
+from qrdistill.llm.client import ChatClient, ChatConfig, Refused, Transient, prompt_estimate
+from qrdistill.llm.config import OpenAITeacher
+from qrdistill.llm.limits import Bucket, Gate, Stop
+from qrdistill.llm.reply_cache import ChatRequest, Failed, Reply
+
+Outcome = Reply | Failed | None  # None: not asked to the end, because the run was stopped
+
+FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds of backoff
+_LONGEST_PAUSE = 900.0  # seconds; a server that asks for more has a daily limit
+_BUSY_ATTEMPTS = 5  # times max_attempts: being told to wait is no fault of the request
+_REFUSALS_IN_A_ROW = 5  # 403 or 404 without any reply before: no request can succeed
+_ENOUGH_REPLIES = 8  # to estimate the next one's tokens from
+_AUTHENTICATION = frozenset({401, 403, 404})
+
+
+class Lane:
+    """`ask` turns one request into a reply or a reason, whatever the server does in between."""
+
+    def __init__(
+        self,
+        config: ChatConfig,
+        make_client: Callable[[], ChatClient],
+        *,
+        stop: Stop,
+        waste: Callable[[str, Reply], None] = lambda name, reply: None,
+        num_known: int | None = None,
+    ) -> None:
+        self.config, self.name, self._waste = config, config.name, waste
+        self._make_client = make_client
+        if isinstance(config, OpenAITeacher):
+            most, self._attempts = config.concurrency, config.max_attempts
+            rates = config.requests_per_minute, config.tokens_per_minute
+        else:
+            most, self._attempts, rates = 2 * config.batch_size, 1, (None, None)
+        self.concurrency = min(most, num_known) if num_known else most  # no idle workers
+        self._stop = stop
+        self.gate = Gate(self.concurrency, stop)
+        self._requests, self._tokens = Bucket(rates[0], stop), Bucket(rates[1], stop)
+        self._queue: asyncio.Queue[ChatRequest | None] = asyncio.Queue(self.concurrency)
+        self._again: deque[ChatRequest] = deque()
+        self.open = 0  # offered and not yet settled
+        self._jitter = random.Random(os.getpid())  # shapes waits only, never results
+        self._replies = self._written = 0  # replies, and their completion tokens
+        self._refusals = 0  # in a row
+        self._exhausted = 0  # requests in a row that failed although they were retried
+
+    # --- queue --------------------------------------------------------------------------------------
+
+    async def offer(self, request: ChatRequest) -> None:
+        self.open += 1
+        await self._queue.put(request)
+
+    async def next(self) -> ChatRequest | None:
+        return await self._queue.get()
+
+    async def no_more(self) -> None:
+        for _ in range(self.concurrency):
+            await self._queue.put(None)
+
+    def settled(self) -> None:
+        self.open -= 1
+
+    def again(self, request: ChatRequest) -> None:
+        """A request that a reply made necessary: the longer version of a truncated one."""
+        self._again.append(request)
+
+    def take_again(self, most: int) -> list[ChatRequest]:
+        return [self._again.popleft() for _ in range(min(most, len(self._again)))]
+
+    @cached_property
+    def client(self) -> ChatClient:
+        return self._make_client()
+
+    async def close(self) -> None:
+        if "client" in vars(self):
+            await self.client.close()
+
+    # --- asking -------------------------------------------------------------------------------------
+
+    async def ask(self, request: ChatRequest) -> Outcome:
+        attempts, busy = 0, 0
+        while True:
+            attempts += 1
+            try:
+                reply = await self._once(request)
+            except Refused as refusal:
+                self._count_wasted(refusal.wasted)
+                self._refused(refusal)
+                return Failed(refusal.reason, refusal.status, attempts)
+            except Transient as fault:
+                self._count_wasted(fault.wasted)
+                busy += fault.status == 429
+                if attempts - busy >= self._attempts or busy >= _BUSY_ATTEMPTS * self._attempts:
+                    self._gave_up(fault)
+                    return Failed(fault.reason, fault.status, attempts)
+                await self._back_off(fault, attempts)
+            else:
+                if reply is not None:
+                    self._replies += 1
+                    self._written += reply.completion_tokens
+                    self._refusals = self._exhausted = 0
+                return reply
+            if self._stop:
+                return None
+
+    def _count_wasted(self, reply: Reply | None) -> None:
+        if reply is not None:
+            self._waste(self.name, reply)
+
+    async def _once(self, request: ChatRequest) -> Reply | None:
+        estimate = self._estimate(request) if self._tokens.limited else 0
+        client = self.client  # made first: loading it takes long, and the buckets would fill meanwhile
+        await self._requests.take(1)
+        await self._tokens.take(estimate)
+        await self.gate.enter()
+        used, success = 0, False
+        try:
+            if self._stop:
+                return None
+            reply = await client.complete(request)
+            used, success = reply.prompt_tokens + reply.completion_tokens, True
+            return reply
+        finally:
+            self._tokens.give_back(estimate - used)
+            self.gate.leave(success=success)
+
+    def _estimate(self, request: ChatRequest) -> float:
+        """Tokens that a request will use: its max_tokens until replies tell better."""
+        output = request.max_tokens
+        if self._replies >= _ENOUGH_REPLIES:
+            output = min(output, 1.2 * self._written / self._replies)
+        return prompt_estimate(request) + output
+
+    async def _back_off(self, fault: Transient, attempts: int) -> None:
+        """Full jitter below an exponential bound; a 429 or a Retry-After holds back the whole teacher."""
+        bound = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempts - 1))
+        wait = self._jitter.uniform(0, bound)
+        if fault.retry_after is not None:
+            if fault.retry_after > _LONGEST_PAUSE:
+                self._stop.now(
+                    TeacherError(
+                        f"teacher {self.name!r} asks to wait {fault.retry_after / 3600:.1f} hours ({fault.reason})"
+                    )
+                )
+                return
+            wait = fault.retry_after + self._jitter.uniform(0, 0.1 * fault.retry_after)
+        if fault.status == 429 or fault.retry_after is not None:
+            self.gate.close_for(wait if fault.retry_after is None else fault.retry_after)
+        await self._stop.sleep(wait)
+
+    # --- when nothing can succeed -------------------------------------------------------------------
+
+    def _refused(self, refusal: Refused) -> None:
+        self._exhausted = 0
+        self._refusals += refusal.status in _AUTHENTICATION
+        hopeless = refusal.status == 401 or self._refusals >= _REFUSALS_IN_A_ROW
+        if refusal.everything or (hopeless and not self._replies) or self._refusals >= 4 * _REFUSALS_IN_A_ROW:
+            self._stop.now(
+                TeacherError(
+                    f"teacher {self.name!r} refuses every request ({refusal.reason}); check its api_key_env, "
+                    "model and base_url"
+                )
+            )
+
+    def _gave_up(self, fault: Transient) -> None:
+        self._exhausted += 1
+        if fault.unreachable and not self._replies:
+            where = getattr(self.config, "base_url", None) or "the API"
+            self._stop.now(
+                TeacherError(
+                    f"teacher {self.name!r} cannot be reached at {where} ({fault.reason}); is the server running?"
+                )
+            )
+        elif self._exhausted >= max(10, 2 * self.concurrency):
+            self._stop.now(
+                TeacherError(
+                    f"teacher {self.name!r} has answered nothing for {self._exhausted} requests in a row, each "
+                    f"tried {self._attempts} times (last: {fault.reason}); try again later"
+                )
+            )

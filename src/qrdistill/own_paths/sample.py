@@ -1,0 +1,217 @@
+"""Own and peer paths: the students write further paths, and what the filter keeps joins the pool.
+
+    round 0: the teachers' paths train the students for `own_paths.warm_share` of the steps
+    round r: each student samples paths on the training questions in the style it is best at on dev;
+             what passes the run's own filter is added; all students go on training on the pool
+
+The paper stops at round 0; this goes past it (self-training on verified own samples, with the
+students' peers as second teachers).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qrdistill.base.progress import Progress
+from qrdistill.base.records import Question, ReasoningPath, path_id
+from qrdistill.base.store import TableWriter, content_hash
+from qrdistill.own_paths.config import OwnPathsConfig
+from qrdistill.paths.styles import Style, student_prompt
+from qrdistill.students.config import StudentConfig
+from qrdistill.training.config import TrainConfig
+
+_DEV_QUESTIONS = 100  # at most so many choose the style that a student samples in
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampled:
+    """What one round of sampling came to; `tokens` and `decodes` are its cost."""
+
+    paths: int
+    decodes: int
+    tokens: int
+    styles: dict[str, str]  # student -> the style it sampled in
+
+
+def steps_of_round(train: TrainConfig, own: OwnPathsConfig, round: int) -> int:
+    """Training steps of one round; all rounds together spend `train.steps`.
+
+    >>> [steps_of_round(TrainConfig(steps=100), OwnPathsConfig(rounds=2), r) for r in range(3)]
+    [20, 40, 40]
+    """
+    if own.rounds == 0:
+        return train.steps
+    first = int(train.steps * own.warm_share + 0.5)
+    if round == 0:
+        return first
+    rest, rounds = train.steps - first, own.rounds
+    return rest * round // rounds - rest * (round - 1) // rounds
+
+
+def sample_paths(
+    students: Sequence[StudentConfig],
+    questions: Sequence[Question],
+    styles: Mapping[str, Style],
+    config: OwnPathsConfig,
+    *,
+    kept: Iterable[ReasoningPath] = (),
+    round: int,
+    out: TableWriter,
+    base_dir: Path,
+    seed: int,
+    batch_size: int = 64,
+    device: str = "auto",
+    progress: Progress,
+) -> Sampled:
+    """Every student writes `config.samples` paths for every training question, or for its gaps.
+
+    A gap is a question for which `kept`, the pool so far, has no path in the student's style: neither a
+    teacher's nor the student's own. Rows stand in canonical order: question, student, sample. The teacher
+    of such a path is the student's name, its `round` says which students wrote it.
+    """
+    from qrdistill.answers.check import extract
+    from qrdistill.students.decode.decode import decode
+    from qrdistill.students.loading import load_student
+
+    train = [question for question in questions if question.split == "train"]
+    names = {settings.name for settings in students}
+    has = {(path.question_id, path.style, path.teacher if path.teacher in names else "") for path in kept}
+    dev = [question for question in questions if question.split == "dev"][:_DEV_QUESTIONS]
+    progress.start("sample", len(students))
+    decodes = tokens = 0
+    best: dict[str, str] = {}
+    written: dict[str, dict[str, list[Any]]] = {}
+    for settings in students:
+        student = load_student(settings, base_dir=base_dir, device=device, seed=seed)
+        accuracy = style_accuracies(student, dev, styles, config.max_tokens)
+        best[settings.name] = style = max(styles, key=lambda name: accuracy[name])
+        asked = train
+        if config.ask == "gaps":
+            authors = ("", settings.name)
+            asked = [row for row in train if not any((row.id, style, author) in has for author in authors)]
+        decodes += len(dev) * len(styles) + len(asked) * config.samples
+        prompts = [student_prompt(question.question, styles[style]) for question in asked]
+        completions = decode(
+            student,
+            prompts,
+            max_tokens=config.max_tokens,
+            temperature=config.temperature,
+            samples=config.samples,
+            seed=int(content_hash([seed, round]), 16) % 2**31,
+            batch_size=batch_size,
+        )
+        written[settings.name] = dict(zip((question.id for question in asked), completions, strict=True))
+        progress.advance(student=settings.name, style=style)
+    for question in train:
+        for settings in students:
+            style = best[settings.name]
+            for sample, completion in enumerate(written[settings.name].get(question.id, ())):
+                tokens += completion.tokens
+                out.write(
+                    ReasoningPath(
+                        id=path_id(round, question.id, settings.name, style, sample),
+                        round=round,
+                        question_id=question.id,
+                        teacher=settings.name,
+                        style=style,
+                        sample=sample,
+                        prompt_hash=content_hash([question.question, style, settings.name, round]),
+                        text=completion.text,
+                        answer=extract(question, completion.text).answer,
+                        finish_reason=completion.finish_reason,
+                        completion_tokens=completion.tokens,
+                    )
+                )
+    progress.done(paths=out.count, **best)
+    return Sampled(out.count, decodes, tokens, best)
+
+
+def style_accuracies(
+    student: Any, dev: Sequence[Question], styles: Mapping[str, Style], max_tokens: int
+) -> dict[str, float]:
+    """Greedy dev accuracy of one student in every style, 0 to 1."""
+    from qrdistill.answers.check import check
+    from qrdistill.students.decode.decode import decode
+
+    accuracies: dict[str, float] = {}
+    for name, style in styles.items():
+        prompts = [student_prompt(question.question, style) for question in dev]
+        completions = decode(student, prompts, max_tokens=max_tokens)
+        right = [
+            check(question, row[0].text).outcome == "correct" for question, row in zip(dev, completions, strict=True)
+        ]
+        accuracies[name] = sum(right) / max(1, len(right))
+    return accuracies
+
+
+def agreed_gold(
+    questions: Mapping[str, Question], paths: Iterable[ReasoningPath], taught: set[str], min_share: float
+) -> tuple[dict[str, Question], dict[str, float]]:
+    """Questions with the students' agreed answer in the place of gold, for those not in `taught`.
+
+    An answer is agreed where at least `min_share` of all sampled paths of the question state it; a
+    question without agreement is left out, and so are its paths. Gold is read only to measure how
+    often agreement is right: `precision` and `coverage` of the second result.
+    """
+    from qrdistill.answers.check import canonical
+
+    stated: dict[str, Counter[str | None]] = defaultdict(Counter)
+    for path in paths:
+        stated[path.question_id][canonical(questions[path.question_id], path.answer)] += 1
+    replaced: dict[str, Question] = {}
+    right = agreed = asked = 0
+    for identity, question in questions.items():
+        if question.split != "train" or identity in taught:
+            replaced[identity] = question
+            continue
+        asked += 1
+        votes = stated.get(identity)
+        answer, count = votes.most_common(1)[0] if votes else (None, 0)
+        if votes and answer is not None and count >= min_share * votes.total():
+            replaced[identity] = question.model_copy(update={"gold": answer})
+            agreed += 1
+            right += answer == canonical(question, question.gold)
+    return replaced, {"precision": right / max(1, agreed), "coverage": agreed / max(1, asked)}
+
+
+def eligibility(
+    kept: Iterable[ReasoningPath],
+    students: Sequence[str],
+    peers: str,
+    *,
+    taught: Iterable[ReasoningPath] = (),
+) -> tuple[list[ReasoningPath], dict[str, frozenset[str]]]:
+    """Which students may train on which of their kept own paths; identical texts count once.
+
+    `own`: a path trains the student that wrote it. `peer`: it trains all others. `fill`: it trains
+    its writer, and those others that have no kept path of their own for the question. A teacher's path
+    in `taught` counts as their own for those who write in its style.
+    """
+    chosen: list[ReasoningPath] = []
+    seen: set[tuple[str, str, str]] = set()
+    has: dict[str, set[str]] = defaultdict(set)
+    for path in kept:
+        mark = (path.question_id, path.teacher, path.text)
+        if mark not in seen:
+            seen.add(mark)
+            chosen.append(path)
+            has[path.question_id].add(path.teacher)
+    writers: dict[str, set[str]] = defaultdict(set)  # style -> who writes in it
+    for path in chosen:
+        writers[path.style].add(path.teacher)
+    for path in taught:
+        has[path.question_id] |= writers.get(path.style, set())
+    allowed: dict[str, frozenset[str]] = {}
+    for path in chosen:
+        others = frozenset(name for name in students if name != path.teacher)
+        if peers == "own":
+            allowed[path.id] = frozenset({path.teacher})
+        elif peers == "peer":
+            allowed[path.id] = others
+        else:
+            allowed[path.id] = frozenset({path.teacher}) | (others - has[path.question_id])
+    return [path for path in chosen if allowed[path.id]], allowed

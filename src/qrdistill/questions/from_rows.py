@@ -1,0 +1,174 @@
+"""From rows to questions: the part that all tasks over tables share.
+
+A task turns a row into a `Draft`; `assemble` finds the rows of each split (local files before the
+hub), carves a dev (and, for single files, a test) split where there is none, chooses as many as are
+asked for, and normalises gold answers.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qrdistill.answers import check as answers
+from qrdistill.base.errors import ConfigError
+from qrdistill.base.records import Question, Split
+from qrdistill.questions.config import QuestionsConfig
+from qrdistill.questions.read_rows import Row, read_file, read_hub
+from qrdistill.questions.splits import carve, choose, default_share, not_enough
+
+Options = dict[str, str]  # letter -> the option's text
+Places = Mapping[Split, Sequence[tuple[str | None, str]]]  # split -> (subset, the hub's split name) ...
+
+_SPLIT_NAMES: dict[str, Split] = {
+    "train": "train",
+    "dev": "dev",
+    "valid": "dev",
+    "validation": "dev",
+    "test": "test",
+}
+
+
+@dataclass(frozen=True)
+class Draft:
+    question: str
+    gold: Any
+    kind: str
+    family: str = "all"
+    id: str | None = None
+    split: Any = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+Build = Callable[[Row], Draft | None]  # None: the row is not part of the task
+
+
+def letters(labels: Sequence[Any]) -> list[str]:
+    """Labels as capital letters: their own where they are such, A, B, C ... otherwise."""
+    own = [str(label).strip().strip("().").upper() for label in labels]
+    if all(len(label) == 1 and label in string.ascii_uppercase for label in own) and len(set(own)) == len(own):
+        return own
+    return list(string.ascii_uppercase[: len(own)])
+
+
+def options_of(row: Row, value: Any) -> Options:
+    """Options as a list of texts, {"label": [...], "text": [...]}, [{"label": ..., "text": ...}] or {label: text}."""
+    if isinstance(value, dict) and set(value) >= {"label", "text"} and isinstance(value["text"], list):
+        labels, texts = value["label"], value["text"]
+    elif isinstance(value, dict):
+        labels, texts = list(value), list(value.values())
+    elif isinstance(value, list) and value and all(isinstance(part, dict) and "text" in part for part in value):
+        labels, texts = (
+            [part.get("label", i) for i, part in enumerate(value)],
+            [part["text"] for part in value],
+        )
+    elif isinstance(value, list):
+        labels, texts = list(range(len(value))), value
+    else:
+        raise row.error(f"options have to be a list or an object, not {value!r:.60}")
+    if not 2 <= len(texts) <= 26 or len(labels) != len(texts):
+        raise row.error(f"2 to 26 options with a label each are expected, not {len(texts)}")
+    return dict(zip(letters(labels), (str(text).strip() for text in texts), strict=True))
+
+
+def gold_letter(row: Row, options: Options, labels: Sequence[Any], key: Any) -> str:
+    """The letter of the option that the gold label names; raises DataError where there is none."""
+    own = [str(label).strip() for label in labels]
+    if str(key).strip() not in own:
+        raise row.error(f"the gold label {key!r} is none of the options' ({', '.join(own)})")
+    return list(options)[own.index(str(key).strip())]
+
+
+def with_options(text: str, options: Options) -> str:
+    return "\n".join([text, "Options:", *(f"({letter}) {option}" for letter, option in options.items())])
+
+
+def assemble(
+    config: QuestionsConfig,
+    build: Build,
+    places: Places,
+    *,
+    seed: int,
+    base_dir: Path,
+    hub: str | None = None,
+) -> Iterator[Question]:
+    """Train, dev and test questions of a table-shaped task; see the module's docstring."""
+    pools: dict[Split, list[Question]] = {"train": [], "dev": [], "test": []}
+    files = {"train": config.train_file, "dev": config.dev_file, "test": config.test_file}
+    local = bool(config.file) or any(files.values())
+    sources: list[tuple[Split, Iterator[Row], str]] = []
+    if config.file:
+        if any(files.values()):
+            raise ConfigError("give either file or train_file, dev_file and test_file", key="questions.file")
+        sources.append(("train", read_file(base_dir / config.file), "train"))
+    elif local:
+        for split in pools:
+            if path := files[split]:
+                sources.append((split, read_file(base_dir / path), split))
+    else:
+        name = config.hub or hub
+        assert name is not None
+        for split, parts in places.items():
+            for subset, theirs in parts:
+                rows = read_hub(name, config.subset or subset, theirs)
+                sources.append((split, rows, f"{subset}-{theirs}" if len(parts) > 1 else theirs))
+    for split, rows, prefix in sources:
+        for question in _questions(config, build, rows, split, prefix):
+            pools[question.split].append(question)
+    yield from divide(pools, config, seed, carve_test=local)
+
+
+def divide(
+    pools: dict[Split, list[Question]], config: QuestionsConfig, seed: int, *, carve_test: bool
+) -> Iterator[Question]:
+    """Carves what has no pool of its own out of the training questions, then chooses."""
+    for split in ("test", "dev"):
+        asked = config.test if split == "test" else config.dev
+        if pools[split] or asked == 0 or (split == "test" and not carve_test):
+            continue
+        total = len(pools["train"])
+        count = default_share(total, split) if asked is None else asked
+        if count > total:
+            raise not_enough(split, count, total, "to be carved out of the training questions")
+        pools["train"], pools[split] = carve(pools["train"], count, split)
+    for split in ("train", "dev", "test"):
+        asked = getattr(config, split)
+        if asked is not None and asked > len(pools[split]):
+            raise not_enough(split, asked, len(pools[split]), f"task {config.task}")
+        yield from choose(pools[split], asked, seed)
+
+
+def _questions(
+    config: QuestionsConfig, build: Build, rows: Iterator[Row], split: Split, prefix: str
+) -> Iterator[Question]:
+    first_line: dict[str, int] = {}
+    for row in rows:
+        draft = build(row)
+        if draft is None:
+            continue
+        if draft.id is not None and first_line.setdefault(draft.id, row.line) != row.line:
+            raise row.error(f"the id {draft.id!r} stands in line {first_line[draft.id]} already; give each its own")
+        if draft.split is not None and str(draft.split).lower() not in _SPLIT_NAMES:
+            raise row.error(f"unknown split {draft.split!r}; known: {', '.join(_SPLIT_NAMES)}")
+        gold = None if draft.gold is None else str(draft.gold).strip()
+        if not gold and config.require_gold:
+            raise row.error("the question has no gold answer; add one, or set questions.require_gold: false")
+        question = Question(
+            id=draft.id or f"{prefix}-{row.line}",
+            split=split if draft.split is None or not config.file else _SPLIT_NAMES[str(draft.split).lower()],
+            task=config.task,
+            family=draft.family,
+            kind=draft.kind,
+            question=draft.question,
+            gold=gold or None,
+            metadata=dict(draft.metadata),
+        )
+        if question.gold is not None:
+            read = answers.read_gold(question)
+            if read.answer is None:
+                raise row.error(f"the gold answer {question.gold!r} is not one of kind {question.kind}: {read.reason}")
+            question = question.model_copy(update={"gold": read.answer})
+        yield question

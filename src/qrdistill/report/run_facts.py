@@ -1,0 +1,246 @@
+"""What a run directory holds, reduced to what a page shows. A missing file is an absent part."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from qrdistill.base.records import Assignment, Question, ReasoningPath, Record, Truth, Verdict
+from qrdistill.base.store import read_table
+
+R = TypeVar("R", bound=Record)
+
+BINS = 12  # columns of the routing heat map
+_EXAMPLES = 8
+
+
+@dataclass
+class Funnel:
+    """What the filter did to one group of paths. kept + sum(closed) = generated."""
+
+    generated: int = 0
+    kept: int = 0
+    dropped: int = 0
+    undecided: int = 0
+    closed: dict[str, int] = field(default_factory=dict[str, int])  # check -> paths that it closed
+
+    def add(self, outcome: str, check: str) -> None:
+        self.generated += 1
+        self.kept += outcome == "keep"
+        self.dropped += outcome == "drop"
+        self.undecided += outcome == "undecided"
+        if outcome != "keep":
+            self.closed[check] = self.closed.get(check, 0) + 1
+
+
+@dataclass
+class Yield:
+    """What one teacher wrote, what it cost, what was kept of it."""
+
+    paths: int = 0
+    kept: int = 0
+    truncated: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float = 0.0  # US dollars
+
+
+@dataclass(frozen=True)
+class Example:
+    """A path with its question and every check's verdict."""
+
+    path: ReasoningPath
+    question: Question
+    verdicts: tuple[Verdict, ...]
+    outcome: str
+    planted: str | None = None  # what the lab's teacher planted: never read by filter or router
+
+
+@dataclass
+class Paths:
+    """The teachers' (and the students' own) paths after the filter."""
+
+    by_style: dict[str, Funnel] = field(default_factory=dict[str, Funnel])
+    checks: list[str] = field(default_factory=list[str])
+    total: Funnel = field(default_factory=Funnel)
+    by_teacher: dict[str, Yield] = field(default_factory=dict[str, Yield])
+    style_of: dict[str, str] = field(default_factory=dict[str, str])
+    examples: list[Example] = field(default_factory=list[Example])
+    filtered: bool = False
+    planted: dict[str, Funnel] = field(default_factory=dict[str, Funnel])  # the lab's truth -> outcomes
+
+    @property
+    def closing_checks(self) -> list[str]:
+        """The checks that closed a path, in the order in which checks run."""
+        return [check for check in [*self.checks, "filter"] if self.total.closed.get(check)]
+
+
+@dataclass(frozen=True)
+class Routing:
+    """shares[student][style][bin]: share of that style's paths in those steps that trained the student."""
+
+    students: list[str]
+    styles: list[str]
+    edges: list[int]  # first step of each bin, and the last bin's end
+    shares: dict[str, dict[str, list[float | None]]]
+    overall: dict[str, dict[str, float | None]]  # student -> style -> share over all steps
+
+
+@dataclass(frozen=True)
+class RunData:
+    folder: Path
+    config_text: str | None
+    config: Mapping[str, Any]
+    stages: Mapping[str, Mapping[str, Any]]
+    scores: Mapping[str, Any] | None
+    paths: Paths | None
+    routing: Routing | None
+    metrics: list[dict[str, float]]
+
+
+def read_run(folder: Path) -> RunData:
+    import yaml
+
+    config_file = folder / "config.yaml"
+    text = config_file.read_text(encoding="utf-8") if config_file.exists() else None
+    config = yaml.safe_load(text) if text else None
+    paths = _paths(folder)
+    return RunData(
+        folder=folder,
+        config_text=text,
+        config=config if isinstance(config, dict) else {},
+        stages=_json(folder / "manifest.json").get("stages", {}),
+        scores=_json(folder / "scores.json") or None,
+        paths=paths,
+        routing=_routing(folder, paths.style_of if paths else {}),
+        metrics=list(_metrics(folder / "metrics.jsonl")),
+    )
+
+
+def _json(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def _rows(file: Path, record: type[R]) -> Iterator[R]:
+    return read_table(file, record) if file.exists() else iter(())
+
+
+def _paths(folder: Path) -> Paths | None:
+    if not (folder / "paths.parquet").exists():
+        return None
+    found = Paths()
+    verdicts = _verdicts(folder)
+    found.filtered = bool(verdicts)
+    questions = {row.id: row for row in _rows(folder / "questions.parquet", Question)}
+    truth = {row.path_id: row.label for row in _rows(folder / "truth.parquet", Truth)}
+    wanted: dict[str, Example] = {}
+    for name in ("paths.parquet", "own_paths.parquet"):
+        for path in _rows(folder / name, ReasoningPath):
+            own = verdicts.get(path.id, [])
+            closing = own[-1] if own and own[-1].check == "filter" else None
+            outcome = closing.outcome if closing else "undecided"
+            check = own[-2].check if len(own) > 1 else "filter"
+            found.style_of[path.id] = path.style
+            if found.filtered:
+                group = path.style if path.round == 0 else f"{path.style}, students' own"
+                found.by_style.setdefault(group, Funnel()).add(outcome, check)
+                found.total.add(outcome, check)
+                if path.id in truth:
+                    found.planted.setdefault(truth[path.id], Funnel()).add(outcome, check)
+                found.checks += [v.check for v in own if v.check not in (*found.checks, "filter")]
+            _count(found.by_teacher.setdefault(path.teacher, Yield()), path, outcome)
+            if path.question_id in questions and closing is not None:
+                kind = f"{outcome} {check if outcome != 'keep' else path.style}"
+                example = Example(path, questions[path.question_id], tuple(own[:-1]), outcome, truth.get(path.id))
+                wanted.setdefault(kind, example)
+    found.examples = _choose(wanted.values())
+    return found
+
+
+def _verdicts(folder: Path) -> dict[str, list[Verdict]]:
+    grouped: dict[str, list[Verdict]] = {}
+    for name in ("verdicts.parquet", "own_verdicts.parquet"):
+        for verdict in _rows(folder / name, Verdict):
+            grouped.setdefault(verdict.path_id, []).append(verdict)
+    return grouped
+
+
+def _count(total: Yield, path: ReasoningPath, outcome: str) -> None:
+    total.paths += 1
+    total.kept += outcome == "keep"
+    total.truncated += path.finish_reason == "length"
+    total.prompt_tokens += path.prompt_tokens
+    total.completion_tokens += path.completion_tokens
+    total.cost += path.cost
+
+
+def _choose(found: Iterable[Example]) -> list[Example]:
+    """One path per way to be closed, then kept ones of different styles."""
+    ordered = sorted(found, key=lambda example: example.outcome == "keep")  # stable: in the order found
+    closed = [example for example in ordered if example.outcome != "keep"][: _EXAMPLES // 2]
+    kept = [example for example in ordered if example.outcome == "keep"][: _EXAMPLES - len(closed)]
+    return [*kept, *closed]
+
+
+def _routing(folder: Path, style_of: Mapping[str, str]) -> Routing | None:
+    file = folder / "assignments.parquet"
+    if not file.exists() or not style_of:
+        return None
+    counts: dict[tuple[str, str], dict[tuple[int, int], list[int]]] = {}
+    moments: dict[tuple[int, int], None] = {}
+    students: dict[str, None] = {}
+    for row in _rows(file, Assignment):
+        moment = (row.round, row.step)
+        moments[moment] = None
+        students[row.student] = None
+        style = style_of.get(row.path_id)
+        if style is not None:
+            cell = counts.setdefault((row.student, style), {}).setdefault(moment, [0, 0])
+            cell[0] += row.chosen
+            cell[1] += 1
+    if not counts:
+        return None
+    order = {moment: place for place, moment in enumerate(sorted(moments))}
+    num_bins = min(BINS, len(order))
+    edges = [round(place * len(order) / num_bins) for place in range(num_bins + 1)]
+    used = {style for _, style in counts}
+    styles = [style for style in dict.fromkeys(style_of.values()) if style in used]
+    shares: dict[str, dict[str, list[float | None]]] = {}
+    overall: dict[str, dict[str, float | None]] = {}
+    for student in students:
+        shares[student], overall[student] = {}, {}
+        for style in styles:
+            cells = counts.get((student, style), {})
+            sums = [[0, 0] for _ in range(num_bins)]
+            for moment, (chosen, seen) in cells.items():
+                place = min(num_bins - 1, next(b for b in range(num_bins) if order[moment] < edges[b + 1]))
+                sums[place][0] += chosen
+                sums[place][1] += seen
+            shares[student][style] = [chosen / seen if seen else None for chosen, seen in sums]
+            total = sum(seen for _, seen in sums)
+            overall[student][style] = sum(chosen for chosen, _ in sums) / total if total else None
+    return Routing(list(students), styles, edges, shares, overall)
+
+
+def _metrics(file: Path) -> Iterator[dict[str, float]]:
+    """The training log's numbers, one dict per step; nested keys are joined by a slash."""
+    if not file.exists():
+        return
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue  # the last line of a run that is still writing
+        if isinstance(row, dict):
+            yield dict(_flat(row))
+
+
+def _flat(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for key, value in row.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}/")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield prefix + key, float(value)

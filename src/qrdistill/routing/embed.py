@@ -1,0 +1,143 @@
+"""Frozen embeddings of [question; path]: computed once per path, stored, read by the router.
+
+Suffixes: N paths, F features, T tokens, H hidden units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qrdistill.base.errors import ConfigError, InputError, ModelError
+from qrdistill.base.progress import Progress, Silent
+from qrdistill.base.records import Question, ReasoningPath
+from qrdistill.routing.config import EncoderConfig
+
+_BUCKETS = 1 << 14
+_CHUNK = 2048  # rows
+
+
+class Encoder(Protocol):
+    def __call__(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        config: EncoderConfig,
+        *,
+        seed: int,
+        device: str,
+        progress: Progress,
+    ) -> NDArray[np.float32]:
+        """Embeds (question, path text) pairs, in their order."""
+        ...
+
+
+def embed(
+    paths: Sequence[ReasoningPath],
+    questions: Mapping[str, Question],
+    config: EncoderConfig,
+    *,
+    seed: int,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> NDArray[np.float32]:
+    """One row per path, in the paths' order: float32 [N, F].
+
+    Raises:
+        InputError: there is no path.
+        ModelError: the encoder's model cannot be loaded.
+    """
+    if not paths:
+        raise InputError("no path is left to embed; loosen the filter (verdicts tell why paths were dropped)")
+    progress = progress or Silent()
+    pairs = [(questions[path.question_id].question, path.text) for path in paths]
+    progress.start("embed", len(pairs))
+    vectors_NF = ENCODERS[config.kind](pairs, config, seed=seed, device=device, progress=progress)
+    progress.done(paths=len(pairs), features=vectors_NF.shape[1])
+    return vectors_NF
+
+
+def hashing(
+    pairs: Sequence[tuple[str, str]], config: EncoderConfig, *, seed: int, device: str, progress: Progress
+) -> NDArray[np.float32]:
+    """Hashed counts of words, signs and pairs of them, L2-normalised, then a Gaussian projection.
+
+    x = normalise(counts) P with P ~ N(0, 1 / F), seeded: distances between texts survive, no
+    weights are needed, and a row depends on its own text only.
+    """
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    vectorizer: Any = HashingVectorizer(n_features=_BUCKETS, ngram_range=(1, 2), token_pattern=r"(?u)\w+|[^\w\s]")
+    generator = np.random.default_rng(seed)
+    projection = generator.standard_normal((_BUCKETS, config.dimension), dtype=np.float32)
+    projection /= np.float32(np.sqrt(config.dimension))
+    parts: list[NDArray[np.float32]] = []
+    for start in range(0, len(pairs), _CHUNK):
+        chunk = [f"{question}\n{text}" for question, text in pairs[start : start + _CHUNK]]
+        parts.append(np.asarray(vectorizer.transform(chunk).astype(np.float32) @ projection))
+        progress.advance(len(chunk))
+    return np.concatenate(parts)
+
+
+def huggingface(
+    pairs: Sequence[tuple[str, str]], config: EncoderConfig, *, seed: int, device: str, progress: Progress
+) -> NDArray[np.float32]:
+    """A frozen transformer's last hidden states, averaged over the real tokens of [question; path].
+
+    Batches are formed by length, so little is padded. What exceeds `max_tokens` is cut from the
+    longer of the two texts: only what the router sees, never what a student trains on.
+    """
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    if config.model is None:
+        raise ConfigError("encoder kind huggingface needs a model: a folder or a hub id", key="encoder.model")
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(config.model, trust_remote_code=config.trust_remote_code)
+        model: Any = AutoModel.from_pretrained(config.model, trust_remote_code=config.trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"encoder.model: cannot load {config.model!r} ({_first_line(error)}); "
+            "give a Hugging Face folder or hub id, or use encoder.kind hashing, which needs no weights"
+        ) from error
+    model = model.to(device).eval().requires_grad_(False)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    limit = min(config.max_tokens, _context(model.config))
+    order = sorted(range(len(pairs)), key=lambda index: (sum(map(len, pairs[index])), index))
+    rows: list[NDArray[np.float32]] = []
+    with torch.no_grad():
+        for start in range(0, len(order), config.batch_size):
+            chunk = [pairs[index] for index in order[start : start + config.batch_size]]
+            batch = tokenizer(
+                [question for question, _ in chunk],
+                [text for _, text in chunk],
+                padding=True,
+                truncation=True,
+                max_length=limit,
+                return_tensors="pt",
+            ).to(device)
+            hidden_BTH = model(**batch).last_hidden_state.float()
+            mask_BT1 = batch["attention_mask"].unsqueeze(-1).to(hidden_BTH)
+            pooled_BH = (hidden_BTH * mask_BT1).sum(1) / mask_BT1.sum(1)
+            rows.append(pooled_BH.cpu().numpy())
+            progress.advance(len(chunk))
+    sorted_NF = np.concatenate(rows)
+    vectors_NF = np.empty_like(sorted_NF)
+    vectors_NF[order] = sorted_NF
+    return vectors_NF
+
+
+def _context(config: Any) -> int:
+    positions = getattr(config, "max_position_embeddings", None) or 512
+    # RoBERTa numbers its positions from pad_token_id + 1
+    return positions - 2 if getattr(config, "model_type", "") in ("roberta", "xlm-roberta", "camembert") else positions
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+ENCODERS: dict[str, Encoder] = {"hashing": hashing, "huggingface": huggingface}

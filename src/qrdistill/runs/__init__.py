@@ -1,0 +1,1 @@
+"""A run: its config, its stages in order, its manifest, and how it is read."""

@@ -1,0 +1,210 @@
+"""Reads a config: YAML in, a checked `Config` out; every mistake with file, line, key and the nearest known key."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from pydantic import ValidationError
+
+from qrdistill.base.errors import ConfigError
+from qrdistill.base.settings import Settings
+from qrdistill.base.yaml_file import Lines, line_of, read_yaml
+from qrdistill.runs.config import Config
+
+
+def load_config(source: Path | str | Mapping[str, Any] | Config, overrides: Sequence[str] = ()) -> Config:
+    """Reads and checks a config; `overrides` are `a.b=value` strings, lists by index or by name.
+
+    Paths of files in it become absolute, so that the resolved config works from anywhere. Raises
+    ConfigError.
+
+    >>> load_config({}, ["students.mistral.learning_rate=0.5"]).students[0].learning_rate
+    0.5
+    """
+    if isinstance(source, Config):
+        source = source.model_dump(mode="json")
+    if isinstance(source, Mapping):
+        file, data, lines = None, copy.deepcopy(dict(source)), {}
+    else:
+        file = Path(source)
+        data, lines = read_yaml(file)
+    if overrides and ("students" not in data or "teachers" not in data):
+        defaults = Config().model_dump(mode="json")
+        for section in ("students", "teachers"):
+            if section not in data and any(text.startswith(f"{section}.") for text in overrides):
+                data[section] = defaults[section]
+    given = [_override(data, text) for text in overrides]
+    _make_absolute(data, (file.parent if file else Path()).resolve())
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise _placed(*_explain(error, data), file, lines, given) from None
+    except ConfigError as error:
+        raise _placed(error.message, error.key, file, lines, given) from None
+
+
+def placed(error: ConfigError, source: object, overrides: Sequence[str] = ()) -> ConfigError:
+    """A stage's complaint about a key, with the place where the user wrote it: file and line, or --set."""
+    file = Path(source) if isinstance(source, str | Path) else None
+    if error.file is not None or not error.key:
+        return error
+    data, lines = read_yaml(file) if file else (Config().model_dump(mode="json"), {})
+    return _placed(error.message, error.key, file, lines, [_override(data, text) for text in overrides])
+
+
+def _placed(message: str, key: str, file: Path | None, lines: Lines, given: Sequence[str]) -> ConfigError:
+    if any(key == one or key.startswith(f"{one}.") for one in given):
+        return ConfigError(message, key=key, file="--set")
+    return ConfigError(message, key=key, file=file, line=line_of(key.split("."), lines))
+
+
+def dump_config(config: Config) -> str:
+    """The resolved config, every default written out, as YAML."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _override(data: dict[str, Any], text: str) -> str:
+    """Puts one `--set` into the data; returns its key with list entries by index."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {text!r} has no '='; write --set section.key=value")
+    parts = key.split(".")
+    given: list[str] = []
+    here: Any = data
+    for position, name in enumerate(parts):
+        last = position == len(parts) - 1
+        part: Any = name
+        if isinstance(here, list):
+            part = _index(cast("list[Any]", here), name, key)
+            if not last:
+                here = here[part]
+        elif isinstance(here, dict):
+            if not last:
+                if here.get(part) is None:
+                    here[part] = {}
+                here = here[part]
+        else:
+            raise ConfigError(f"--set cannot go below {'.'.join(parts[:position])!r}, which is a value", key=key)
+        given.append(str(part))
+        if last:
+            try:
+                here[part] = yaml.safe_load(value)
+            except yaml.YAMLError:
+                here[part] = value
+    return ".".join(given)
+
+
+def _index(items: list[Any], part: str, key: str) -> int:
+    names = [str(item.get("name")) if isinstance(item, dict) else str(item) for item in items]
+    if part in names:
+        return names.index(part)
+    if part.isdigit() and int(part) < len(items):
+        return int(part)
+    raise ConfigError(f"--set: no entry {part!r}; there are {', '.join(names) or 'none'}", key=key)
+
+
+_FILE_KEYS = ("file", "train_file", "dev_file", "test_file")
+
+
+def _make_absolute(data: dict[str, Any], base: Path) -> None:
+    """Turns relative file names into absolute ones; a model that is no existing folder stays a hub id."""
+
+    def entries(section: str) -> list[dict[str, Any]]:
+        value = data.get(section)
+        found = cast("list[Any]", value) if isinstance(value, list) else [value]
+        return [cast("dict[str, Any]", item) for item in found if isinstance(item, dict)]
+
+    for entry in (*entries("questions"), *entries("teachers")):
+        for key in _FILE_KEYS:
+            if isinstance(entry.get(key), str):
+                entry[key] = str(base / entry[key])
+    for entry in (*entries("students"), *entries("teachers"), *entries("encoder")):
+        model = entry.get("model")
+        if isinstance(model, str) and (model.startswith(("./", "../", "~")) or (base / model).is_dir()):
+            entry["model"] = str((base / Path(model).expanduser()).resolve())
+
+
+def _explain(error: ValidationError, data: dict[str, Any]) -> tuple[str, str]:
+    """One message and key for the first mistake; how many more there are is said at its end."""
+    # a misspelt key is the likeliest cause of the others: a missing key, a union without a match
+    rank = {"extra_forbidden": 0, "string_type": 2}
+    problems = sorted(error.errors(), key=lambda problem: rank.get(problem["type"], 1))
+    problem = problems[0]
+    place, known = _place(problem["loc"], data)
+    key = ".".join(place)
+    message = problem["msg"].removeprefix("Value error, ")
+    value = problem.get("input")
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(place[-1], known, 1)
+        message = f"unknown key; {f'did you mean {near[0]!r}? ' if near else ''}known here: {', '.join(known)}"
+    elif problem["type"] == "missing":
+        message = "this key is needed and missing"
+    elif problem["type"] == "union_tag_not_found":
+        message = "say which `kind` this is"
+    elif problem["type"] == "union_tag_invalid":
+        said = problem.get("ctx", {})
+        tag, kinds = str(said.get("tag")), str(said.get("expected_tags"))
+        near = difflib.get_close_matches(tag, [kind.strip("'") for kind in kinds.split(", ")], 1)
+        message = f"unknown kind {tag!r}; {f'did you mean {near[0]!r}? ' if near else ''}known: {kinds}"
+    elif not isinstance(value, dict | list):
+        message = f"{value!r}: {message[0].lower()}{message[1:]}"
+    if len(problems) > 1:
+        message += f" ({len(problems) - 1} more mistakes follow)"
+    return message, key
+
+
+def _place(loc: Sequence[str | int], data: Any) -> tuple[list[str], list[str]]:
+    """The user's own key path of a pydantic location, and the keys known in the section it ends in."""
+    place: list[str] = []
+    model: Any = Config
+    here: Any = data
+    for part in loc:
+        if isinstance(part, int):
+            place.append(str(part))
+            here = here[part] if isinstance(here, list) and part < len(here) else None
+            continue
+        if isinstance(model, type) and issubclass(model, Settings) and part in model.model_fields:
+            place.append(part)
+            model = _inner(model.model_fields[part].annotation)
+        elif (variant := _variant(model, part)) is not None:
+            model = variant  # pydantic names the chosen member of a union; the user never wrote it
+            continue
+        elif part in ("str", "list") or part.startswith("tagged-union"):
+            continue
+        else:
+            place.append(part)
+        here = here.get(part) if isinstance(here, dict) else None
+    known = list(model.model_fields) if isinstance(model, type) and issubclass(model, Settings) else []
+    return place, known
+
+
+def _inner(annotation: Any) -> Any:
+    """What a `list[...]`, `X | None` or annotated field holds, as a settings class or a tuple of them."""
+    import typing
+
+    found: list[Any] = []
+
+    def visit(kind: Any) -> None:
+        if isinstance(kind, type) and issubclass(kind, Settings):
+            found.append(kind)
+        for inner in typing.get_args(kind):
+            visit(inner)
+
+    visit(annotation)
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def _variant(model: Any, tag: str) -> Any:
+    options = model if isinstance(model, tuple) else (model,)
+    for option in cast("tuple[Any, ...]", options):
+        if not isinstance(option, type) or not issubclass(option, Settings):
+            continue
+        kind = option.model_fields.get("kind")
+        if option.__name__ == tag or (kind is not None and tag in getattr(kind.annotation, "__args__", ())):
+            return option
+    return None

@@ -1,0 +1,177 @@
+"""The manifest of a run directory: which stage is done, from what, with what outcome.
+
+A stage's *key* hashes everything its output depends on: the stage's settings, the package version,
+the hashes of its input files and of the user's files that the settings name. A stage whose key and
+outputs match is skipped; a stage of another run with the same key is taken over by hard link.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from qrdistill import __version__
+from qrdistill.base.errors import QRDistillError
+from qrdistill.base.store import atomic, content_hash, write_json
+
+_WHOLE_FILE = 64 << 20  # bytes; larger files of the user's are told apart by size and time
+
+
+def tree_hash(path: Path) -> str:
+    """Content hash of a file or of a folder's files and their names."""
+    if path.is_file():
+        return content_hash(path)
+    entries: list[tuple[str, str]] = []
+    for file in sorted(path.rglob("*")):
+        if file.is_file() and not file.name.startswith("."):
+            status = file.stat()
+            large = status.st_size > _WHOLE_FILE
+            print_ = f"{status.st_size}-{status.st_mtime_ns}" if large else content_hash(file)
+            entries.append((str(file.relative_to(path)), print_))
+    return content_hash(entries)
+
+
+def with_files_hashed(value: Any) -> Any:
+    """Settings as plain data, each name of an existing file or folder replaced by its content hash."""
+    if isinstance(value, dict):
+        return {key: with_files_hashed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [with_files_hashed(item) for item in value]
+    if isinstance(value, str) and value.startswith("/") and Path(value).exists():
+        return tree_hash(Path(value))
+    return value
+
+
+class Manifest:
+    """Reads and writes `manifest.json` of one run directory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / "manifest.json"
+        try:
+            self._stages: dict[str, dict[str, Any]] = json.loads(self.file.read_text())["stages"]
+        except (OSError, ValueError, KeyError):
+            self._stages = {}  # no manifest, or one that a crash of the disk spoilt: stages run again
+
+    @property
+    def stages(self) -> Mapping[str, Mapping[str, Any]]:
+        return self._stages
+
+    def key(self, stage: str, settings: object, inputs: Iterable[str]) -> str:
+        """The stage's key; every input must exist."""
+        files = {name: self._hash_of(name) for name in inputs}
+        return content_hash([stage, __version__, with_files_hashed(settings), files])
+
+    def _hash_of(self, name: str) -> str:
+        for record in self._stages.values():
+            if name in record.get("outputs", {}):
+                return record["outputs"][name]
+        return tree_hash(self.folder / name)
+
+    def is_done(self, stage: str, key: str) -> bool:
+        """Whether the stage finished under this key and its outputs are still what it wrote."""
+        record = self._stages.get(stage, {})
+        return (
+            record.get("state") == "done"
+            and record.get("key") == key
+            and all(
+                (self.folder / name).exists() and tree_hash(self.folder / name) == digest
+                for name, digest in record["outputs"].items()
+            )
+        )
+
+    def finish(
+        self,
+        stage: str,
+        key: str,
+        outputs: Sequence[str],
+        *,
+        counts: Mapping[str, Any],
+        seconds: float,
+        warnings: Sequence[str],
+    ) -> None:
+        self._stages[stage] = {
+            "state": "done",
+            "key": key,
+            "outputs": {name: tree_hash(self.folder / name) for name in outputs if (self.folder / name).exists()},
+            "counts": dict(counts),
+            "seconds": round(seconds, 2),
+            "warnings": list(warnings),
+            "version": __version__,
+        }
+        self._save()
+
+    def fail(self, stage: str, key: str, reason: str) -> None:
+        """Records why a stage did not finish; the next run tries it again."""
+        self._stages[stage] = {"state": "failed", "key": key, "reason": reason, "outputs": {}}
+        self._save()
+
+    def take_over(self, stage: str, key: str, others: Iterable[Path]) -> bool:
+        """Links the outputs of a finished stage with the same key from another run directory."""
+        for folder in others:
+            other = Manifest(folder)
+            if folder.resolve() == self.folder.resolve() or not other.is_done(stage, key):
+                continue
+            record = other._stages[stage]
+            for name in record["outputs"]:
+                _link(folder / name, self.folder / name)
+            self._stages[stage] = {**record, "taken_from": os.path.relpath(folder, self.folder)}
+            self._save()
+            return True
+        return False
+
+    def _save(self) -> None:
+        write_json(self.file, {"qrdistill": __version__, "stages": self._stages})
+
+
+def _link(source: Path, target: Path) -> None:
+    with atomic(target) as temporary:
+        if source.is_dir():
+            shutil.copytree(source, temporary, copy_function=_link_or_copy)
+        else:
+            _link_or_copy(str(source), str(temporary))
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+@contextmanager
+def locked(folder: Path, patience: float = 5.0) -> Generator[None]:
+    """Holds the run directory for this process; raises where another one holds it.
+
+    `patience` (seconds) outlasts the last moments of a process that was just killed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + patience
+    with (folder / ".lock").open("w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise QRDistillError(
+                        f"{folder} is in use by another process; wait for it, or choose another --run-dir"
+                    ) from None
+                time.sleep(0.1)
+        yield
+
+
+@contextmanager
+def only_one(file: Path) -> Generator[None]:
+    """Waits until no other process is inside with the same file."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,151 @@
+"""All stages of a run, in order: each is skipped, taken over from another run, or run.
+
+    questions -> generate -> filter -> embed -> train -> evaluate -> report
+
+A stage is a name, the files it reads and writes, the settings it depends on, and a function.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from qrdistill.base.errors import BoundaryError, ConfigError, InputError, QRDistillError
+from qrdistill.base.progress import Progress, Silent
+from qrdistill.base.store import sweep, write_text
+from qrdistill.runs.config import Config
+from qrdistill.runs.load_config import dump_config, load_config, placed
+from qrdistill.runs.manifest import Manifest, locked, only_one
+from qrdistill.runs.run import Run
+from qrdistill.runs.stages import GROUPS, Context, Stage, stages
+
+
+def run(
+    config: Path | str | Mapping[str, Any] | Config,
+    run_dir: Path | str | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    until: str = "report",
+    share: Path | None = None,
+    retry_failed: bool = False,
+    progress: Progress | None = None,
+) -> Run:
+    """Runs every stage that is not done yet, up to `until`; the same call resumes after any stop.
+
+    `share` is a folder of run directories that compute what they have in common once.
+    `retry_failed` asks once more for paths and verdicts whose requests failed. Raises ConfigError
+    and other InputErrors for what the user must mend, QRDistillError for what a second call can mend.
+    """
+    resolved = load_config(config, overrides)
+    folder = Path(run_dir) if run_dir is not None else Path("runs") / resolved.name
+    voice = progress or Silent()
+    base = Path(config).resolve().parent if isinstance(config, str | Path) else Path.cwd()
+    with locked(folder):
+        sweep(folder)
+        write_text(folder / "config.yaml", dump_config(resolved))
+        context = Context(resolved, folder, voice, base)
+        manifest = Manifest(folder)
+        for name, failed in (("generate", "failures"), ("filter", "errors")):
+            count = manifest.stages.get(name, {}).get("counts", {}).get(failed, 0)
+            if count and retry_failed:
+                manifest.fail(name, "", "its failed requests are asked again")
+            elif count:
+                voice.warn(f"{name}: {count} requests failed before; --retry-failed asks them again")
+        try:
+            for stage in plan(resolved, until):
+                execute(stage, context, share)
+        except ConfigError as error:
+            raise placed(error, config, overrides) from error
+    return Run(folder)
+
+
+def plan(config: Config, until: str = "report") -> list[Stage]:
+    """The stages of a config, in order, up to the last one of the group `until`."""
+    if until not in GROUPS:
+        raise InputError(f"no stage {until!r}; there are: {', '.join(GROUPS)}")
+    wanted = GROUPS[: GROUPS.index(until) + 1]
+    return [stage for stage in stages(config) if stage.group in wanted]
+
+
+def execute(stage: Stage, context: Context, share: Path | None = None) -> bool:
+    """Runs one stage unless it is done, here or in a run beside it; returns whether it ran."""
+    manifest = Manifest(context.folder)
+    key = manifest.key(stage.name, stage.settings, stage.inputs)
+    if manifest.is_done(stage.name, key):
+        context.progress.log(f"{stage.name}: done before")
+        return False
+    if share is None:
+        _run_stage(stage, context, manifest, key)
+        return True
+    with only_one(share / ".locks" / f"{stage.name}-{key}"):
+        if manifest.take_over(stage.name, key, sorted(path.parent for path in share.glob("*/manifest.json"))):
+            context.progress.log(f"{stage.name}: the same as in another run, taken over")
+            return False
+        _run_stage(stage, context, manifest, key)
+    return True
+
+
+def _run_stage(stage: Stage, context: Context, manifest: Manifest, key: str) -> None:
+    _forget_other_work(context.folder, stage, key)
+    warnings: list[str] = []
+    begun = time.monotonic()
+    try:
+        counts = stage.run(_listening(context, warnings))
+    except QRDistillError as error:
+        with suppress(BoundaryError):  # a full disk refuses this too; the first refusal is the one to tell
+            manifest.fail(stage.name, key, str(error))
+        raise
+    manifest.finish(stage.name, key, stage.outputs, counts=counts, seconds=time.monotonic() - begun, warnings=warnings)
+
+
+def _forget_other_work(folder: Path, stage: Stage, key: str) -> None:
+    """Resumable state belongs to one key: a checkpoint of another config must not be gone on from."""
+    if stage.workplace is None:
+        return
+    place = folder / stage.workplace
+    mark = place / "checkpoints" / "key"
+    if not mark.exists() or mark.read_text() != key:
+        shutil.rmtree(place / "checkpoints", ignore_errors=True)
+        (place / "metrics.jsonl").unlink(missing_ok=True)
+        write_text(mark, key)
+
+
+class _Listening:
+    """A progress that also keeps the warnings, for the manifest."""
+
+    def __init__(self, inner: Progress, warnings: list[str]) -> None:
+        self._inner, self._warnings = inner, warnings
+        self.start, self.advance, self.done, self.log = inner.start, inner.advance, inner.done, inner.log
+
+    def warn(self, message: str) -> None:
+        self._warnings.append(message)
+        self._inner.warn(message)
+
+
+def _listening(context: Context, warnings: list[str]) -> Context:
+    return Context(context.config, context.folder, _Listening(context.progress, warnings), context.base_dir)
+
+
+def export_from_run(run_dir: Path, student: str, to: Path, *, merge: bool = False, push: str | None = None) -> Path:
+    """Writes a trained student of a run to a folder (and uploads it where `push` names a repository)."""
+    from qrdistill.students.export import export_student
+    from qrdistill.students.loading import load_student
+
+    finished = Run(run_dir)
+    source = finished.student(student)
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise InputError(f"{to} exists and is not empty; choose another folder")
+    settings = next(entry for entry in finished.config.students if entry.name == student)
+    loaded = load_student(settings.model_copy(update={"model": str(source.resolve())}), base_dir=run_dir)
+    export_student(loaded, to, merge=merge)
+    if push:
+        from huggingface_hub import HfApi
+
+        api = HfApi()
+        api.create_repo(push, exist_ok=True)
+        api.upload_folder(repo_id=push, folder_path=to)
+    return to

@@ -1,0 +1,61 @@
+"""A run directory, for reading."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qrdistill.base.errors import InputError
+from qrdistill.base.records import Answer, Assignment, Question, ReasoningPath, Verdict
+from qrdistill.base.store import read_table
+from qrdistill.runs.config import Config
+from qrdistill.runs.load_config import load_config
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished (or partly finished) run directory, for reading."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Config:
+        return load_config(self.folder / "config.yaml")
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """Every figure that the report shows."""
+        return json.loads((self.folder / "scores.json").read_text())
+
+    def questions(self) -> Iterator[Question]:
+        return read_table(self.folder / "questions.parquet", Question)
+
+    def paths(self) -> Iterator[ReasoningPath]:
+        return read_table(self.folder / "paths.parquet", ReasoningPath)
+
+    def verdicts(self) -> Iterator[Verdict]:
+        return read_table(self.folder / "verdicts.parquet", Verdict)
+
+    def own_paths(self) -> Iterator[ReasoningPath]:
+        """What the students wrote in the rounds, if there were any."""
+        return read_table(self.folder / "own_paths.parquet", ReasoningPath)
+
+    def own_verdicts(self) -> Iterator[Verdict]:
+        return read_table(self.folder / "own_verdicts.parquet", Verdict)
+
+    def assignments(self) -> Iterator[Assignment]:
+        return read_table(self.folder / "assignments.parquet", Assignment)
+
+    def answers(self) -> Iterator[Answer]:
+        return read_table(self.folder / "answers.parquet", Answer)
+
+    def student(self, name: str) -> Path:
+        """The Hugging Face folder of a trained student."""
+        folder = self.folder / "students" / name
+        if not folder.is_dir():
+            known = sorted(path.name for path in (self.folder / "students").glob("*"))
+            raise InputError(f"no student {name!r} in {self.folder}; there are: {', '.join(known) or 'none yet'}")
+        return folder

@@ -1,0 +1,147 @@
+"""Finished runs side by side, on the questions that they share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from qrdistill.base.errors import InputError
+from qrdistill.base.records import FREE, Answer
+from qrdistill.base.store import read_table
+from qrdistill.scores.paired import difference
+from qrdistill.scores.scores_file import Difference, Scores, SeedDifference
+from qrdistill.scores.statistics import hierarchical_mean, over_seeds
+from qrdistill.scores.student_style import is_base
+
+Outcomes = dict[str, bool]  # question id -> right
+Mode = Literal["styled", "free"]
+
+
+def compare(runs: Sequence[Path]) -> list[Difference]:
+    """Paired differences of the first run and each other one, per student and mode, then over students.
+
+    A student is compared with its namesake, each told the style that its own run chose on dev, and
+    free. The mean over students counts a question as the share of the shared students that are right.
+    Every run needs `answers.parquet` and `scores.json`.
+
+    Raises InputError where a file is missing, or two runs share no question or no student.
+    """
+    if len(runs) < 2:
+        raise InputError("compare needs two or more run directories")
+    names = _names(runs)
+    tables = [_outcomes(run) for run in runs]
+    found: list[Difference] = []
+    for other in range(1, len(runs)):
+        rows = list(_pairs(names[0], names[other], tables[0], tables[other]))
+        if not rows:
+            raise InputError(
+                f"{runs[0]} and {runs[other]} cannot be compared: they share no student, or no scored question"
+            )
+        found += rows
+    return found
+
+
+def compare_seeds(first: Sequence[Path], second: Sequence[Path]) -> list[SeedDifference]:
+    """Two arms, each run with several seeds, paired by their order: seed by seed, question by question.
+
+    For each student and mode that all runs share, and for the mean over the students: the mean
+    difference with Student's t interval over seeds, and with a hierarchical bootstrap interval over
+    seeds and questions. Raises InputError as `compare` does, and where the arms differ in length.
+    """
+    if not first or len(first) != len(second):
+        raise InputError(f"arms are paired seed by seed, got {len(first)} and {len(second)} runs")
+    sides = [[_outcomes(run) for run in runs] for runs in (first, second)]
+    shared = [key for key in sides[0][0] if all(key in table for side in sides for table in side)]
+    found: list[SeedDifference] = []
+    for mode in ("styled", "free"):
+        keys = [key for key in shared if key[1] == mode]
+        for student, group in [*((key[0], [key]) for key in keys), ("mean of students", keys)]:
+            if not group or (student == "mean of students" and len(group) < 2):
+                continue
+            rows = [
+                _differences([a[key] for key in group], [b[key] for key in group]) for a, b in zip(*sides, strict=True)
+            ]
+            if all(rows):
+                found.append(_over_seeds(student, mode, rows))
+    if not found:
+        raise InputError("the runs share no student, or no scored question")
+    return found
+
+
+def _differences(first: Sequence[Outcomes], second: Sequence[Outcomes]) -> dict[str, float]:
+    a, b = _mean(first), _mean(second)
+    return {question: a[question] - b[question] for question in a if question in b}
+
+
+def _over_seeds(student: str, mode: Mode, rows: Sequence[Mapping[str, float]]) -> SeedDifference:
+    same = all(set(row) == set(rows[0]) for row in rows)
+    values = [[row[question] for question in (rows[0] if same else row)] for row in rows]
+    means = [sum(row) / len(row) for row in values]
+    spread, nested = over_seeds(means), hierarchical_mean(values, shared_questions=same)
+    return SeedDifference(
+        student=student,
+        mode=mode,
+        seeds=len(rows),
+        questions=sum(len(row) for row in rows),
+        difference=spread.estimate,
+        low=spread.low,
+        high=spread.high,
+        bootstrap_low=nested.low,
+        bootstrap_high=nested.high,
+        positive=sum(mean > 0 for mean in means),
+    )
+
+
+def _names(runs: Sequence[Path]) -> list[str]:
+    """The folders' own names, or whole paths where two are the same."""
+    short = [run.resolve().name for run in runs]
+    return short if len(set(short)) == len(short) else [str(run) for run in runs]
+
+
+def _outcomes(run: Path) -> dict[tuple[str, Mode], Outcomes]:
+    """(student, "styled" or "free") -> its greedy outcomes on the scored split."""
+    try:
+        scores = Scores.model_validate(json.loads((run / "scores.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{run}: no readable scores.json; run `qrdistill evaluate` there first") from error
+    table: dict[tuple[str, Mode], Outcomes] = {}
+    for row in read_table(run / "answers.parquet", Answer):
+        if row.split != scores.split or row.sample != 0 or is_base(row.student):
+            continue
+        styles: dict[Mode, str | None] = {"styled": scores.best_style.get(row.student), "free": FREE}
+        for mode, style in styles.items():
+            if row.style == style:
+                table.setdefault((row.student, mode), {})[row.question_id] = row.correct is True
+    return table
+
+
+def _pairs(
+    first_name: str,
+    second_name: str,
+    first: Mapping[tuple[str, Mode], Outcomes],
+    second: Mapping[tuple[str, Mode], Outcomes],
+) -> Iterator[Difference]:
+    for mode in ("styled", "free"):
+        shared = [key for key in first if key in second and key[1] == mode]
+        for key in shared:
+            what = f"{key[0]}, {mode}"
+            row = difference(f"{first_name}: {what}", f"{second_name}: {what}", first[key], second[key])
+            if row is not None:
+                yield row
+        if len(shared) > 1:
+            what = f"mean of students, {mode}"
+            row = difference(
+                f"{first_name}: {what}",
+                f"{second_name}: {what}",
+                _mean([first[key] for key in shared]),
+                _mean([second[key] for key in shared]),
+            )
+            if row is not None:
+                yield row
+
+
+def _mean(tables: Sequence[Outcomes]) -> dict[str, float]:
+    questions = [question for question in tables[0] if all(question in table for table in tables)]
+    return {question: sum(table[question] for table in tables) / len(tables) for question in questions}

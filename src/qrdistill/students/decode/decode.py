@@ -1,0 +1,162 @@
+"""Completions from a student: batched, greedy or sampled, the same whatever shares the batch.
+
+Prompts are read without padding, shared beginnings once; rows are decoded together with a key-value cache;
+a row that ends makes place for the next prompt at once. Families that cannot be packed go through
+transformers' own cache (`plain_decoding`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from qrdistill.students import batches
+from qrdistill.students.decode import padded as plain_decoding
+from qrdistill.students.decode.kv_cache import RowCache
+from qrdistill.students.decode.sampler import Request, choose
+from qrdistill.students.student import Student
+from qrdistill.students.tokens import Encoded
+
+_REFILL = 0.125  # share of rows that must be free before new prompts are read
+_SHRINK = 0.7  # with no prompts left, rows are dropped when so few are live
+
+
+@dataclass(frozen=True)
+class Completion:
+    """text: without special tokens. logprob: summed over `tokens` tokens (the end token included), nats,
+    of the untempered distribution. finish_reason: `length` where `max_tokens` or the context cut it."""
+
+    text: str
+    logprob: float
+    tokens: int
+    finish_reason: Literal["stop", "length"]
+
+
+@torch.no_grad()
+def decode(
+    student: Student,
+    prompts: Sequence[str],
+    *,
+    max_tokens: int,
+    batch_size: int = 64,
+    temperature: float = 0.0,
+    seed: int = 0,
+    samples: int = 1,
+) -> list[list[Completion]]:
+    """`samples` completions of each prompt, in order; temperature 0 is greedy.
+
+    A sampled completion depends on (seed, prompt, sample) only, not on its neighbours. A prompt that fills
+    the student's context yields an empty completion with finish_reason `length`.
+    """
+    context = student.codec.max_context or 1 << 40
+    requests: list[Request] = []
+    for prompt in prompts:
+        ids = student.codec.prompt_ids(prompt)
+        limit = max(0, min(max_tokens, context - len(ids)))
+        for sample in range(samples):
+            draws = _draws(seed, prompt, sample, limit) if temperature > 0 else torch.zeros(limit)
+            requests.append(Request(ids, draws, limit))
+    decode_requests(student, requests, batch_size=batch_size, temperature=temperature)
+    done = [_completion(student, request) for request in requests]
+    return [done[start : start + samples] for start in range(0, len(done), samples)]
+
+
+@torch.no_grad()
+def decode_requests(student: Student, requests: Sequence[Request], *, batch_size: int, temperature: float) -> None:
+    """Writes every request to its end, longest prompts first, in evaluation mode."""
+    queue = sorted((r for r in requests if r.limit), key=lambda r: (-len(r.prompt), r.prompt))
+    training = student.model.training
+    student.model.eval()
+    try:
+        if student.packed:
+            _decode_rows(student, queue, batch_size, temperature)
+        else:
+            for start in range(0, len(queue), batch_size):
+                plain_decoding.decode_batch(student, queue[start : start + batch_size], temperature)
+    finally:
+        student.model.train(training)
+
+
+def _completion(student: Student, request: Request) -> Completion:
+    ids = request.written[:-1] if request.stopped else request.written
+    reason = "stop" if request.stopped else "length"
+    return Completion(student.codec.decode(ids), request.logprob, len(request.written), reason)
+
+
+def _draws(seed: int, prompt: str, sample: int, count: int) -> Tensor:
+    digest = hashlib.blake2b(f"{seed}\n{sample}\n{prompt}".encode(), digest_size=7).digest()
+    return torch.rand(count, generator=torch.Generator().manual_seed(int.from_bytes(digest, "big")))
+
+
+def _decode_rows(student: Student, queue: Sequence[Request], batch_size: int, temperature: float) -> None:
+    """Writes all requests, longest prompts first, at most `batch_size` at once."""
+    if not queue:
+        return
+    num_rows = min(batch_size, len(queue))
+    cache = RowCache(num_rows, max(len(r.prompt) + r.limit for r in queue), student.device)
+    rows: list[Request | None] = [None] * num_rows
+    waiting = list(reversed(queue))
+    while True:
+        free = [place for place, request in enumerate(rows) if request is None]
+        if waiting and len(free) >= min(len(waiting), max(1, int(_REFILL * num_rows))):
+            for place in free[: len(waiting)]:
+                rows[place] = waiting.pop()
+            _read(student, cache, rows, free, temperature)
+            continue  # a first token may already have ended a row
+        live = [place for place, request in enumerate(rows) if request is not None]
+        if not live:
+            return
+        if not waiting and len(live) <= _SHRINK * len(rows):
+            cache.keep(live)
+            rows = [rows[place] for place in live]
+        _step(student, cache, rows, temperature)
+
+
+def _read(student: Student, cache: RowCache, rows: list[Request | None], places: list[int], temperature: float) -> None:
+    """Reads the prompts of the requests at `places` and writes their first tokens."""
+    taken = [(place, request) for place in places if (request := rows[place]) is not None]
+    prompts = [Encoded(request.prompt, (student.codec.end_id,), []) for _, request in taken]
+    batch = batches.build(prompts, share=True, device=student.device, capture=True)
+    with student.precision():
+        logits = student.logits(student.states(batch))
+    cache.admit(batch, [place for place, _ in taken])
+    _write(student, rows, [place for place, _ in taken], logits, temperature)
+
+
+def _step(student: Student, cache: RowCache, rows: list[Request | None], temperature: float) -> None:
+    """One more token for every row; rows without a request are computed and ignored."""
+    last = [request.written[-1] if request else student.codec.end_id for request in rows]
+    longest = max(len(r.prompt) + len(r.written) - 1 for r in rows if r)
+    cache.begin(longest)
+    with student.precision():
+        output = student.core.get_decoder()(
+            input_ids=torch.tensor(last, device=student.device)[:, None],
+            position_ids=cache.lengths_R[:, None],
+            attention_mask=student.open_mask,
+            use_cache=False,
+            plan=cache,
+        )
+        logits = student.logits(output.last_hidden_state[:, 0])
+    cache.end()
+    _write(student, rows, list(range(len(rows))), logits, temperature)
+
+
+def _write(
+    student: Student, rows: list[Request | None], places: list[int], logits_RV: Tensor, temperature: float
+) -> None:
+    """Chooses each row's next token; a row that ends becomes None."""
+    draws = [0.0] * len(places)
+    if temperature > 0:
+        for at, place in enumerate(places):
+            if (request := rows[place]) is not None:
+                draws[at] = float(request.draws[len(request.written)])
+    chosen, gained = choose(logits_RV, temperature, draws)
+    for place, token, logprob in zip(places, chosen, gained, strict=True):
+        request = rows[place]
+        if request is not None and request.take(token, logprob, student.codec.stop_ids):
+            rows[place] = None

@@ -1,0 +1,176 @@
+"""A grid of ordinary runs, several at a time: each its own resumable run directory, common stages computed once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qrdistill.base.errors import Interrupted, QRDistillError
+from qrdistill.base.progress import Progress
+from qrdistill.base.store import write_text
+from qrdistill.runs.config import Config
+from qrdistill.runs.load_config import dump_config
+from qrdistill.runs.run import Run
+
+
+@dataclass
+class _Grid:
+    """What is left to do and what the workers do now, shared by the threads that feed them."""
+
+    left: Iterator[tuple[str, Config]]
+    folder: Path
+    until: str
+    progress: Progress
+    threads: int
+    doing: dict[str, str] = field(default_factory=dict[str, str])
+    failures: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
+    processes: list[subprocess.Popen[str]] = field(default_factory=list[subprocess.Popen[str]])
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    stopped: bool = False
+    narrate: bool = False
+
+    def next(self) -> tuple[str, Config] | None:
+        with self.lock:
+            return None if self.stopped else next(self.left, None)
+
+    def event(self, arm: str, event: Mapping[str, Any]) -> None:
+        with self.lock:
+            if event["event"] == "start":
+                self.doing[arm] = str(event["stage"])
+            elif event["event"] == "done" and self.narrate:
+                facts = "  ".join(f"{name} {value}" for name, value in event["facts"].items())
+                self.progress.log(f"{arm:<8} {self.doing.get(arm, ''):<9} {facts}")
+            elif event["event"] == "warn":
+                self.progress.warn(f"{arm}: {event['message']}")
+            self.progress.advance(0, **self.doing)
+
+    def finished(self, arm: str, code: int, message: str) -> None:
+        with self.lock:
+            self.doing.pop(arm, None)
+            if code:
+                self.failures[arm] = (code, message)
+            self.progress.advance(1, **self.doing)
+
+
+def run_grid(
+    arms: Mapping[str, Config],
+    folder: Path,
+    *,
+    workers: int = 2,
+    progress: Progress,
+    until: str = "report",
+    narrate: bool = False,
+) -> dict[str, Run]:
+    """Runs every arm in `folder/<arm>`, `workers` at a time; finished stages are skipped.
+
+    `narrate` logs what each stage of each run came to. Raises QRDistillError with the first arm's message where one fails; the others go on to their end.
+    """
+    workers = max(1, min(workers, len(arms)))
+    grid = _Grid(iter(arms.items()), folder, until, progress, max(1, (os.cpu_count() or 1) // workers), narrate=narrate)
+    progress.start("runs", len(arms))
+    feeders = [threading.Thread(target=_feed, args=(grid,)) for _ in range(workers)]
+    for feeder in feeders:
+        feeder.start()
+    try:
+        for feeder in feeders:
+            feeder.join()
+    except KeyboardInterrupt:
+        grid.stopped = True
+        for process in grid.processes:
+            process.terminate()
+        for feeder in feeders:
+            feeder.join()
+        raise Interrupted("interrupted; the same command goes on from here") from None
+    progress.done(failed=len(grid.failures))
+    if grid.failures:
+        arm, (code, message) = next(iter(grid.failures.items()))
+        error = QRDistillError(f"{len(grid.failures)} of {len(arms)} runs failed, the first: {arm}: {message}")
+        error.exit_code = 2 if code == 2 else 1
+        raise error
+    return {arm: Run(folder / arm) for arm in arms}
+
+
+def _feed(grid: _Grid) -> None:
+    """Keeps one worker process busy until nothing is left."""
+    worker: subprocess.Popen[str] | None = None
+    while (job := grid.next()) is not None:
+        arm, config = job
+        write_text(grid.folder / arm / "config.yaml", dump_config(config))
+        if worker is not None and worker.poll() is not None:
+            _end(worker)
+            worker = None
+        worker = worker or _start(grid)
+        code, message = _one(grid, worker, arm)
+        grid.finished(arm, code, message)
+    if worker is not None:
+        _end(worker)
+
+
+def _start(grid: _Grid) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": str(grid.threads), "TOKENIZERS_PARALLELISM": "false"}
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "qrdistill.studies.grid.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment,
+    )
+    grid.processes.append(worker)
+    return worker
+
+
+def _end(worker: subprocess.Popen[str]) -> None:
+    """Waits for a worker, dead or asked to quit, and closes its pipes."""
+    with suppress(OSError):
+        _say(worker, "quit")
+    worker.wait()
+    for pipe in (worker.stdin, worker.stdout):
+        with suppress(OSError):  # a dead worker leaves an unwritten line behind
+            if pipe is not None:
+                pipe.close()
+
+
+def _one(grid: _Grid, worker: subprocess.Popen[str], arm: str) -> tuple[int, str]:
+    assert worker.stdout is not None
+    try:
+        _say(worker, json.dumps([str(grid.folder / arm), grid.until]))
+        for line in worker.stdout:
+            if not line.startswith("{"):
+                continue  # something that a library printed
+            event = json.loads(line)
+            if event["event"] == "finished":
+                return int(event["code"]), str(event["message"])
+            grid.event(arm, event)
+    except OSError:
+        pass
+    return 1, f"its process died ({_death(worker.wait())}); the same command goes on"
+
+
+def _death(code: int) -> str:
+    """An exit code in words; the kernel kills with SIGKILL what asks for more memory than there is."""
+    if code >= 0:
+        return f"exit code {code}"
+    return f"{signal.Signals(-code).name}{', out of memory?' if code == -signal.SIGKILL else ''}"
+
+
+def _say(worker: subprocess.Popen[str], line: str) -> None:
+    assert worker.stdin is not None
+    worker.stdin.write(line + "\n")
+    worker.stdin.flush()
+
+
+def seeded(arms: Mapping[str, Config], seeds: Sequence[int]) -> dict[str, Config]:
+    """Every arm once per seed, named `<arm>.s<seed>`."""
+    return {
+        f"{name}.s{seed}": config.model_copy(update={"seed": seed}) for seed in seeds for name, config in arms.items()
+    }

@@ -1,0 +1,146 @@
+"""What all studies share: the variants they run under, the grid, and the written outcome.
+
+A study's folder holds its runs (`<variant>.<arm>.s<seed>/`), `study.json` with every figure, and
+`report.html`. Called again it goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from pathlib import Path
+from typing import Any, cast
+
+from qrdistill.base.errors import InputError
+from qrdistill.base.progress import Progress
+from qrdistill.runs.config import Config
+from qrdistill.studies.grid.arms import Arm
+from qrdistill.studies.grid.outcomes import Outcome, outcome
+from qrdistill.studies.grid.run_grid import run_grid
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One study's call: where, how often, how many at a time."""
+
+    config: Config
+    folder: Path
+    progress: Progress
+    seeds: Sequence[int] = (0, 1, 2)
+    workers: int = 2
+    tune: bool = False
+    arms: Sequence[str] = ()  # run only these; empty: all
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A condition that every arm is run under: `changes` are dotted config keys."""
+
+    name: str
+    title: str
+    changes: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def variants(config: Config) -> list[Variant]:
+    """The lab has two scenarios and a scarce teacher; a user's own task is what it is."""
+    if config.questions.task != "lab":
+        return [Variant("task", config.questions.task)]
+    options = dict(config.questions.options)
+    return [
+        Variant("even", "even teacher (S)", {"questions.options": {**options, "scenario": "even"}}),
+        Variant("uneven", "uneven teacher (U)", {"questions.options": {**options, "scenario": "uneven"}}),
+    ]
+
+
+def scarce(config: Config, share: float = 0.3) -> Variant:
+    """The lab's teacher is asked about `share` of the training questions; the others have only an answer."""
+    options = {**dict(config.questions.options), "scenario": "even"}
+    changes = {"questions.options": options, "teachers.0.coverage": share}
+    return Variant(f"scarce{round(100 * share)}", f"teacher paths for {share:.0%} of the questions", changes)
+
+
+def base_checkpoint(config: Config, seed: int) -> dict[str, Any]:
+    """Odd seeds start the lab's students from their second base checkpoint, so that it varies too."""
+    if seed % 2 == 0:
+        return {}
+    return {
+        f"students.{index}.model": f"{student.model}-2"
+        for index, student in enumerate(config.students)
+        if student.model.startswith("lab:") and not student.model.endswith("-2")
+    }
+
+
+def finite(value: Any) -> Any:
+    """Plain data in which what is not a finite number is None: JSON knows no infinity, no nan.
+
+    >>> finite({"low": float("-inf"), "n": 1, "of": [0.5, float("nan")]})
+    {'low': None, 'n': 1, 'of': [0.5, None]}
+    """
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in cast("Sequence[Any]", value)]
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def needs_all_arms(setup: Setup) -> None:
+    """Raises InputError where a study whose arms belong together was asked for some of them."""
+    if setup.arms:
+        raise InputError(
+            f"--arms {','.join(setup.arms)}: this study compares all of its arms with each other; choose arms in "
+            "the studies ablation and recipe only"
+        )
+
+
+def established(value: Mapping[str, Any] | None) -> int:
+    """1 or -1 where an interval (keys `low`, `high`) lies above or below zero, 0 where nothing is shown.
+
+    An interval without width comes from seeds that coincide; it says nothing of their spread.
+
+    >>> established({"low": 0.1, "high": 0.3}), established({"low": -1, "high": 2}), established(None)
+    (1, 0, 0)
+    """
+    if value is None or not value["high"] - value["low"] > 1e-9:
+        return 0
+    return 1 if value["low"] > 0 else -1 if value["high"] < 0 else 0
+
+
+def run_name(variant: Variant, arm: str, seed: int, chosen: Mapping[str, tuple[str, Any]] | None = None) -> str:
+    """The folder of one run within the study's."""
+    tuned = (chosen or {}).get(arm, ("", None))[0]
+    return f"{variant.name}.{arm}{f'.{tuned}' if tuned else ''}.s{seed}"
+
+
+def run_arms(
+    setup: Setup,
+    variant: Variant,
+    arms: Sequence[Arm],
+    chosen: Mapping[str, tuple[str, Mapping[str, Any]]] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, list[Outcome]]:
+    """Runs every arm once per seed under a variant; `chosen` holds tuned settings per arm."""
+    grid: dict[str, Config] = {}
+    place: dict[str, tuple[str, int]] = {}
+    for seed in setup.seeds:
+        for arm in arms:
+            tuned = (chosen or {}).get(arm.name, ("", {}))[1]
+            label = run_name(variant, arm.name, seed, chosen)
+            kept = {key: value for key, value in tuned.items() if key not in arm.changes}
+            changes = {
+                **variant.changes,
+                **kept,
+                **({} if "students" in arm.changes else base_checkpoint(setup.config, seed)),
+                **(extra or {}),
+                "seed": seed,
+                "name": "study",
+            }
+            grid[label] = arm.config(setup.config, changes)
+            place[label] = (arm.name, seed)
+    # a page per run is one `qrdistill report` away; hundreds of them would be minutes
+    runs = run_grid(grid, setup.folder, workers=setup.workers, progress=setup.progress, until="evaluate")
+    found: dict[str, list[Outcome]] = {arm.name: [] for arm in arms}
+    for label, run in runs.items():
+        arm_name, seed = place[label]
+        found[arm_name].append(outcome(arm_name, seed, run.folder))
+    return found

@@ -1,0 +1,1 @@
+"""Students train together: the step, its losses, its data, its state on disk."""

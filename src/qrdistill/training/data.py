@@ -1,0 +1,152 @@
+"""What training reads: the pool of paths, each student's tokens of it, and the order of the steps.
+
+Tensor suffixes: N paths of the pool, B paths of one step, S students.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qrdistill.base.draws import seed_of, uniform
+from qrdistill.base.records import Question, ReasoningPath
+from qrdistill.paths.styles import Style, student_prompt
+from qrdistill.students.student import Student
+from qrdistill.students.tokens import Encoded, Unencodable
+from qrdistill.training.hidden_agreement import SharedPath, share_path
+
+_REMEMBERED = 1 << 16  # encodings kept in memory; beyond it a path is tokenized again when drawn
+
+
+class Material:
+    """The pool: paths that every student can read, in the given order.
+
+    `kept_out` counts the others by reason (`mistral: too_long`): they are never cut silently.
+    """
+
+    def __init__(
+        self,
+        questions: Mapping[str, Question],
+        paths: Sequence[ReasoningPath],
+        students: Sequence[Student],
+        styles: Mapping[str, Style],
+    ) -> None:
+        self.students, self._questions, self._styles = students, questions, styles
+        self.kept_out: Counter[str] = Counter()
+        self._all = list(paths)
+        self._encode = lru_cache(maxsize=_REMEMBERED)(self._tokens)
+        self._share = lru_cache(maxsize=_REMEMBERED // 4)(self._spans)
+        self.rows = [row for row in range(len(paths)) if self._readable(row)]  # pool row -> row as given
+        self.paths = [paths[row] for row in self.rows]
+        self.characters_N = torch.tensor([max(1, len(path.text)) for path in self.paths], dtype=torch.float64)
+
+    def _readable(self, row: int) -> bool:
+        if not self._all[row].text.strip():
+            self.kept_out["empty"] += 1
+            return False
+        for s, student in enumerate(self.students):
+            try:
+                self._encode(s, row, True)
+            except Unencodable as reason:
+                self.kept_out[f"{student.name}: {reason.reason}"] += 1
+                return False
+        return True
+
+    def _tokens(self, s: int, row: int, hinted: bool) -> Encoded:
+        path = self._all[row]
+        style = self._styles.get(path.style) if hinted else None
+        prompt = student_prompt(self._questions[path.question_id].question, style)
+        return self.students[s].encode(prompt, path.text)
+
+    def encoded(self, s: int, row: int, hinted: bool) -> Encoded:
+        """Path `row` of the pool in the tokens of student `s`, with or without its style's hint."""
+        return self._encode(s, self.rows[row], hinted)
+
+    def _spans(self, row: int, hinted: bool, kind: str) -> SharedPath:
+        tokens = [self._encode(s, self.rows[row], hinted).spans for s in range(len(self.students))]
+        return share_path(self.paths[row].text, tokens, kind)
+
+    def shared(self, row: int, hinted: bool, kind: Literal["step", "word"]) -> SharedPath:
+        """The text spans of path `row` and how every student's tokens pool into them."""
+        return self._share(row, hinted, kind)
+
+    @torch.no_grad()
+    def measure(self, *, max_tokens: int, shared_prefix: bool) -> Tensor:
+        """Every path's NLL with every student as it is: nats per character, float64 [N, S]."""
+        nll_NS = torch.full((len(self.paths), len(self.students)), torch.nan, dtype=torch.float64)
+        for s, student in enumerate(self.students):
+            student.model.eval()
+            for start in range(0, len(self.paths), 256):
+                rows = list(range(start, min(start + 256, len(self.paths))))
+                view = student.forward(
+                    [self.encoded(s, row, True) for row in rows],
+                    max_tokens=max_tokens,
+                    shared_prefix=shared_prefix,
+                )
+                nll_NS[rows, s] = view.nll_B.cpu().double()
+        return nll_NS / self.characters_N[:, None]
+
+
+class Order:
+    """Which paths each step draws: a permutation per epoch, a pure function of seed, round and step.
+
+    An epoch's last few paths that do not fill a step wait for the next permutation; so no step
+    holds one path twice.
+
+    >>> order = Order([0, 1, 2, 3, 4], ["q"] * 5, size=2, seed=0)
+    >>> sorted([*order.rows(0), *order.rows(1)]) == sorted({*order.rows(0), *order.rows(1)})
+    True
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[int],
+        question_ids: Sequence[str],
+        *,
+        size: int,
+        seed: int,
+        by: Literal["paths", "questions"] = "paths",
+    ) -> None:
+        """`rows` may be drawn; `question_ids` are those of `rows`."""
+        self.size = min(size, len(rows))
+        self._per_epoch = len(rows) // self.size if rows else 0
+        self._seed, self._by = seed, by
+        self._rows = np.array(rows, dtype=np.int64)
+        names = {name: index for index, name in enumerate(dict.fromkeys(question_ids))}
+        self._group = np.array([names[name] for name in question_ids], dtype=np.int64)
+        self._permutation = lru_cache(maxsize=2)(self._shuffled)
+
+    def _shuffled(self, epoch: int) -> NDArray[np.int64]:
+        generator = np.random.default_rng(seed_of(self._seed, "order", epoch))
+        shuffled = generator.permutation(len(self._rows))
+        if self._by == "questions":
+            turn = generator.permutation(int(self._group.max()) + 1)
+            shuffled = shuffled[np.argsort(turn[self._group[shuffled]], kind="stable")]
+        return self._rows[shuffled]
+
+    def rows(self, step: int) -> NDArray[np.int64]:
+        epoch, place = divmod(step, self._per_epoch)
+        # in pool order: what a step computes does not depend on the order within it
+        return np.sort(self._permutation(epoch)[place * self.size : (place + 1) * self.size])
+
+
+def hinted(seed: int, step: int, path_id: str, style_dropout: float) -> bool:
+    """Whether a path's prompt names its style in this step."""
+    return uniform(seed, "style", step, path_id) >= style_dropout
+
+
+def shared_paths(seed: int, step: int, path_ids: Sequence[str], open_B: Sequence[bool], share: float) -> list[int]:
+    """Which of a step's paths every student reads: at least one, `share` of them, by lot.
+
+    `open_B` is False for paths with a fixed destination: they are nobody else's.
+    """
+    count = max(1, round(share * len(path_ids)))
+    lots = sorted((uniform(seed, "share", step, path), index) for index, path in enumerate(path_ids) if open_B[index])
+    return sorted(index for _, index in lots[:count])

@@ -1,0 +1,124 @@
+"""Decontamination: what students train on must not contain what they are tested on.
+
+A text contains an evaluation question when it holds at least `share` of the question's word
+n-grams and all of its numbers: a template filled with other numbers is another question. N-grams that
+three or more evaluation questions share are the data set's phrases ("give the result as your final
+answer ...") and give nothing away. A question with hardly any n-grams of its own, because it is short
+or all phrase, counts only when it is the whole text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from qrdistill.base.errors import InputError
+from qrdistill.base.records import Question
+from qrdistill.verdicts.config import FilterConfig
+from qrdistill.verdicts.open_case import Case, Finding
+
+_UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"  # scripts whose words have no spaces between
+_WORD = re.compile(rf"[{_UNSPACED}]|\d+(?:[.,]\d+)*|[^\W\d{_UNSPACED}]+|[-+*/=<>^%$]")
+_SHOWN = 5  # offenders that a message names
+_PHRASE = 3  # evaluation questions with different words that share an n-gram make it a phrase
+_FEW = 5  # n-grams of its own; with fewer a question cannot be told from others by a part of it
+
+
+def words(text: str) -> list[str]:
+    """
+    >>> words("Tom pays $1,250.50: why?")
+    ['tom', 'pays', '$', '1,250.50', 'why']
+    """
+    return _WORD.findall(text.lower())
+
+
+def _numbers(tokens: Iterable[str]) -> frozenset[str]:
+    return frozenset(token for token in tokens if token[0].isdigit())
+
+
+class Evaluation:
+    """An index of the dev and test questions' n-grams."""
+
+    def __init__(self, questions: Iterable[Question], n: int, share: float) -> None:
+        self._n, self._share = n, share
+        self._questions: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+        self._sizes: dict[str, int] = {}
+        self._numbers: dict[str, frozenset[str]] = {}
+        self._whole: dict[tuple[str, ...], str] = {}
+        for question in questions:
+            if question.split != "train":  # of equal questions the first stands for all
+                self._whole.setdefault(tuple(words(question.question)), question.id)
+        spread = Counter(gram for tokens in self._whole for gram in self._grams(tokens))
+        for tokens, id in self._whole.items():
+            grams = [gram for gram in self._grams(tokens) if spread[gram] < _PHRASE]
+            self._sizes[id], self._numbers[id] = len(grams), _numbers(tokens)
+            if len(grams) >= _FEW:
+                for gram in grams:
+                    self._questions[gram].append(id)
+
+    def _grams(self, tokens: Sequence[str]) -> set[tuple[str, ...]]:
+        return {tuple(tokens[start : start + self._n]) for start in range(len(tokens) - self._n + 1)}
+
+    def contained_in(self, text: str) -> tuple[str, float] | None:
+        """The evaluation question that a text holds most of, and the share of its n-grams; or None."""
+        tokens = words(text)
+        whole = self._whole.get(tuple(tokens))
+        if whole is not None:
+            return whole, 1.0
+        hits: Counter[str] = Counter()
+        for gram in self._grams(tokens):
+            hits.update(self._questions.get(gram, ()))
+        found = {id: count / self._sizes[id] for id, count in hits.items()}
+        numbers = _numbers(tokens)
+        offenders = [id for id, share in found.items() if share >= self._share and self._numbers[id] <= numbers]
+        best = min(offenders, key=lambda id: (-found[id], id), default=None)
+        return None if best is None else (best, found[best])
+
+
+def contaminated(questions: Iterable[Question], config: FilterConfig) -> dict[str, tuple[str, float]]:
+    """Train question -> (the dev or test question it contains, share of that one's n-grams)."""
+    if config.contamination is None:
+        return {}
+    everything = list(questions)
+    index = Evaluation(everything, config.contamination, config.contamination_share)
+    found = {one.id: index.contained_in(one.question) for one in everything if one.split == "train"}
+    return {id: hit for id, hit in found.items() if hit is not None}
+
+
+def refuse_contaminated(questions: Iterable[Question], config: FilterConfig) -> None:
+    """Raises InputError that names the train questions which are also asked in dev or test.
+
+    Silent with `filter.contaminated: drop`: then their paths are dropped and counted.
+    """
+    found = contaminated(questions, config) if config.contaminated == "refuse" else {}
+    if found:
+        shown = "; ".join(
+            f"{id} contains {other} ({share:.0%} of its {config.contamination}-word sequences)"
+            for id, (other, share) in list(found.items())[:_SHOWN]
+        )
+        more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise InputError(
+            f"{len(found)} train questions are also asked in dev or test: {shown}{more}. Take them out of "
+            "one side, or set filter.contaminated: drop to leave out their paths (filter.contamination: null "
+            "switches the comparison off)"
+        )
+
+
+class Contamination:
+    """The check on paths: a teacher may recite a test question that the train question is not."""
+
+    def __init__(self, questions: Mapping[str, Question], config: FilterConfig) -> None:
+        assert config.contamination is not None
+        self._index = Evaluation(questions.values(), config.contamination, config.contamination_share)
+        self._questions = contaminated(questions.values(), config)
+
+    def run(self, cases: Sequence[Case]) -> list[Finding]:
+        return [self._finding(case) for case in cases]
+
+    def _finding(self, case: Case) -> Finding:
+        asked = self._questions.get(case.question.id)
+        if asked:
+            return Finding("drop", f"its question is also asked as {asked[0]}")
+        recited = self._index.contained_in(case.path.text)
+        return Finding("drop", f"recites {recited[0]}") if recited else Finding("keep")

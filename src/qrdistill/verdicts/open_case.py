@@ -1,0 +1,67 @@
+"""A path on its way through the checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from qrdistill.base.records import Outcome, Question, ReasoningPath, Verdict
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check says of one path. `details` are the single votes, where the check has any."""
+
+    outcome: Outcome
+    reason: str = ""
+    details: tuple[Verdict, ...] = ()
+
+
+@dataclass
+class Case:
+    """One path, the verdicts so far, and the finding that closed it (None: still open)."""
+
+    question: Question
+    path: ReasoningPath
+    verdicts: list[Verdict] = field(default_factory=list[Verdict])
+    closed_by: str | None = None
+    closing: Finding = Finding("keep")
+
+    @property
+    def open(self) -> bool:
+        return self.closed_by is None
+
+    def verdict(self, check: str, outcome: Outcome, reason: str = "", **details: Any) -> Verdict:
+        return Verdict(
+            path_id=self.path.id,
+            round=self.path.round,
+            check=check,
+            outcome=outcome,
+            reason=reason,
+            **details,
+        )
+
+    def record(self, check: str, finding: Finding) -> None:
+        """Notes a finding; the first that is not `keep` closes the case."""
+        self.verdicts.extend(finding.details or [self.verdict(check, finding.outcome, finding.reason)])
+        if finding.outcome != "keep":
+            self.closed_by, self.closing = check, finding
+
+    def close(self) -> Outcome:
+        """Adds the closing verdict, whose reason starts with the name of the check that decided."""
+        reason = f"{self.closed_by}: {self.closing.reason}" if self.closed_by else ""
+        self.verdicts.append(self.verdict("filter", self.closing.outcome, reason))
+        return self.closing.outcome
+
+
+@dataclass(frozen=True)
+class Check:
+    """A named step of the filter.
+
+    `run` gets the cases of whole questions that are still open, in canonical order, and returns one
+    finding for each; None means that the check has nothing to say about that path.
+    """
+
+    name: str
+    run: Callable[[Sequence[Case]], Sequence[Finding | None]]

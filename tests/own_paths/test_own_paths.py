@@ -1,0 +1,154 @@
+import json
+
+import pytest
+
+from qrdistill.base.records import Question, ReasoningPath
+from qrdistill.commands.show import show
+from qrdistill.own_paths.config import OwnPathsConfig
+from qrdistill.own_paths.sample import agreed_gold, eligibility, steps_of_round
+from qrdistill.runs.pipeline import run
+from qrdistill.training.config import TrainConfig
+
+
+def own(student, question="q1", text="2 + 2 = 4\nThe answer is 4.", sample=0, answer="4"):
+    return ReasoningPath(
+        id=f"1/{question}/{student}/vanilla/{sample}",
+        round=1,
+        question_id=question,
+        teacher=student,
+        style="vanilla",
+        sample=sample,
+        prompt_hash="x",
+        text=text,
+        answer=answer,
+    )
+
+
+def question(identity, gold):
+    return Question(id=identity, split="train", task="t", family="f", kind="number", question="2 + 2 = ?", gold=gold)
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 2, 3, 7])
+@pytest.mark.parametrize("steps", [1, 10, 101])
+def test_all_rounds_together_spend_the_steps(steps, rounds):
+    config, own = TrainConfig(steps=steps), OwnPathsConfig(rounds=rounds)
+    assert sum(steps_of_round(config, own, r) for r in range(rounds + 1)) == steps
+
+
+def test_who_trains_on_whose_paths():
+    paths = [own("a"), own("a", sample=1), own("b", "q2")]  # a's two texts are the same
+    names = ["a", "b", "c"]
+    kept, allowed = eligibility(paths, names, "own")
+    assert [path.id for path in kept] == [paths[0].id, paths[2].id]
+    assert allowed == {paths[0].id: {"a"}, paths[2].id: {"b"}}
+    assert eligibility(paths, names, "peer")[1] == {paths[0].id: {"b", "c"}, paths[2].id: {"a", "c"}}
+    both = [own("a"), own("b")]
+    filled = eligibility(both, names, "fill")[1]
+    assert filled == {both[0].id: {"a", "c"}, both[1].id: {"b", "c"}}  # each has its own; c has none
+
+
+def test_a_teachers_path_in_a_students_style_leaves_a_peer_nothing_to_fill():
+    paths = [own("a"), own("b", "q2")]
+    taught = own("scripted").model_copy(update={"style": "vanilla"})  # of q1, in the style that both write in
+    assert eligibility(paths, ["a", "b"], "fill")[1] == {
+        paths[0].id: {"a", "b"},
+        paths[1].id: {"a", "b"},
+    }
+    assert eligibility(paths, ["a", "b"], "fill", taught=[taught])[1] == {
+        paths[0].id: {"a"},
+        paths[1].id: {"a", "b"},
+    }
+    other = taught.model_copy(update={"style": "facts"})
+    assert eligibility(paths, ["a", "b"], "fill", taught=[other])[1][paths[0].id] == {"a", "b"}
+
+
+def test_a_single_student_has_no_peers():
+    assert eligibility([own("a")], ["a"], "peer") == ([], {"1/q1/a/vanilla/0": frozenset()})
+
+
+def test_agreement_stands_in_for_gold_and_never_reads_it():
+    questions = {name: question(name, gold) for name, gold in (("q1", "4"), ("q2", "9"), ("q3", "1"))}
+    answers = {"q1": ["4", "4", "5"], "q2": ["3", "3", "3"], "q3": ["1", "2", "3"]}
+    paths = [own("a", name, sample=n, answer=text) for name, texts in answers.items() for n, text in enumerate(texts)]
+    agreed, facts = agreed_gold(questions, paths, set(), 0.6)
+    assert {name: row.gold for name, row in agreed.items()} == {"q1": "4", "q2": "3"}  # q3: no agreement
+    assert facts == {"precision": 0.5, "coverage": pytest.approx(2 / 3)}
+    without_gold = {name: row.model_copy(update={"gold": None}) for name, row in questions.items()}
+    assert {n: row.gold for n, row in agreed_gold(without_gold, paths, set(), 0.6)[0].items()} == {
+        "q1": "4",
+        "q2": "3",
+    }
+    taught = agreed_gold(questions, paths, {"q1", "q2", "q3"}, 0.6)[0]
+    assert {name: row.gold for name, row in taught.items()} == {"q1": "4", "q2": "9", "q3": "1"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gold", [True, False])
+def test_two_rounds_run_resume_and_keep_their_lineage(tmp_path, gold):
+    config = {
+        "name": "rounds",
+        "questions": {"train": 12, "dev": 4, "test": 4},
+        "teachers": [{"name": "t", "kind": "lab", "coverage": 0.5}],
+        "train": {"steps": 8, "paths_per_step": 6, "warmup": 2},
+        "own_paths": {"rounds": 2, "ask": "all", "samples": 2, "max_tokens": 40, "gold": gold},
+        "evaluate": {"max_tokens": 40, "free": False},
+    }
+    done = run(config, tmp_path, until="train")
+    stages = json.loads((tmp_path / "manifest.json").read_text())["stages"]
+    assert [name for name in stages if name.startswith(("train", "sample", "gather"))] == [
+        "train@0",
+        "sample@1",
+        "train@1",
+        "sample@2",
+        "train@2",
+        "gather",
+    ]
+    assert sum(stages[f"train@{r}"]["counts"]["steps"] for r in range(3)) == 8
+    sampled = list(done.own_paths())
+    assert len(sampled) == 2 * 2 * 2 * 12  # rounds x students x samples x questions
+    assert {path.teacher for path in sampled} == {"mistral", "gemma"}
+    kept = {row.path_id for row in done.own_verdicts() if row.check == "filter" and row.outcome == "keep"}
+    trained = {row.path_id for row in done.assignments() if row.path_id.startswith(("1/", "2/"))}
+    assert trained <= kept
+    assert {row.round for row in done.assignments()} == {0, 1, 2}
+    before = (tmp_path / "students/mistral/model.safetensors").read_bytes()
+    (tmp_path / "rounds/2/students/mistral/model.safetensors").unlink()
+    run(config, tmp_path, until="train")
+    assert (tmp_path / "students/mistral/model.safetensors").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_gaps_are_the_questions_without_a_kept_path_in_the_students_style(tmp_path, capsys):
+    config = {
+        "name": "gaps",
+        "questions": {"train": 30, "dev": 6, "test": 4, "options": {"hard": 0.0}},
+        "teachers": [{"name": "t", "kind": "lab", "coverage": 0.6}],
+        "filter": {"judges": ["lab"]},
+        "train": {"steps": 8, "paths_per_step": 6, "warmup": 2},
+        "own_paths": {"rounds": 2, "samples": 3, "max_tokens": 60},
+        "evaluate": {"max_tokens": 60, "free": False},
+    }
+    done = run(config, tmp_path, until="train")
+    counts = {
+        name: one["counts"] for name, one in json.loads((tmp_path / "manifest.json").read_text())["stages"].items()
+    }
+    train = {row.id for row in done.questions() if row.split == "train"}
+
+    def kept(paths, verdicts):
+        good = {row.path_id for row in verdicts if row.check == "filter" and row.outcome == "keep"}
+        return [path for path in paths if path.id in good]
+
+    teachers, own_kept = kept(done.paths(), done.verdicts()), kept(done.own_paths(), done.own_verdicts())
+    answered = 0
+    for round in (1, 2):
+        for student, style in counts[f"sample@{round}"]["styles"].items():
+            asked = {p.question_id for p in done.own_paths() if p.round == round and p.teacher == student}
+            covered = {p.question_id for p in teachers if p.style == style}
+            before = {p.question_id for p in own_kept if p.round < round and p.teacher == student and p.style == style}
+            assert asked == train - covered - before
+            assert covered
+            answered += len(before - covered)
+    assert answered  # what the first round solved, the second did not ask again
+    assert len(list(done.own_paths())) == counts["sample@1"]["paths"] + counts["sample@2"]["paths"]
+    show(tmp_path, "own_paths", ["decision=keep"], limit=1000, as_json=True)
+    assert {row["id"] for row in json.loads(capsys.readouterr().out)} == {path.id for path in own_kept}

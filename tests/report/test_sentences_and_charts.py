@@ -1,0 +1,53 @@
+import doctest
+import math
+
+import pytest
+
+from qrdistill.report import charts, sentences
+
+
+@pytest.mark.parametrize("module", [sentences, charts])
+def test_docstring_examples(module):
+    result = doctest.testmod(module)
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "established"),
+    [(0.01, 0.05, True), (-0.05, -0.01, True), (0.0, 0.05, False), (-0.1, 0.1, False)],
+)
+def test_no_claim_without_an_interval_that_excludes_zero(low, high, established):
+    text = sentences.verdict({"difference": (low + high) / 2, "low": low, "high": high, "n": 9})
+    assert ("not established" in text) is not established
+
+
+def test_numbers_are_for_people():
+    assert sentences.number(1234567) == "1\u202f234\u202f567"
+    assert [sentences.dollars(value) for value in (0.0, 0.0012, 3.5)] == ["$0.00", "$0.0012", "$3.50"]
+    assert sentences.listed(["a", "b", "c"]) == "a, b and c"
+    assert sentences.listed([]) == ""
+    assert sentences.shown_name("anna@base") == "anna before training"
+
+
+def test_labels_are_never_mathematics_or_markup():
+    drawn = charts.dots("d", 'a <b> & "c"', [charts.Dot("$x$ <i>_y</i>", 0.5, 0.4, 0.6), charts.Dot("_z", 0.1, 0, 1)])
+    assert "&lt;b> &amp; &quot;c&quot;" in drawn.svg
+    assert "$x$ &lt;i&gt;_y&lt;/i&gt;" in drawn.svg
+    assert "<i>" not in drawn.svg
+
+
+def test_curves_are_thinned_and_gaps_left_out():
+    xs = list(range(1000))
+    ys = [math.nan if x == 3 else float(x) for x in xs]
+    at, means = charts.thinned(xs, ys)
+    assert len(at) <= 200
+    assert at == means
+    assert sum(means) / len(means) == pytest.approx(sum(x for x in xs if x != 3) / 999, rel=0.01)
+    assert charts.thinned([], []) == ([], [])
+
+
+def test_many_students_share_the_colours():
+    assert charts.colour(0) == charts.colour(charts.NUM_SERIES)
+    rows = [charts.Dot(f"s{n}", n / 20, 0, 1, series=n) for n in range(12)]
+    assert "var(--series-5)" in charts.dots("d", "c" * 12, rows).svg

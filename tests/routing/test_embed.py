@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qrdistill.base.errors import ConfigError, InputError, ModelError
+from qrdistill.base.records import Question, ReasoningPath
+from qrdistill.routing.config import EncoderConfig
+from qrdistill.routing.embed import embed
+
+QUESTION = Question(id="q", split="train", task="t", family="f", kind="number", question="How many?", gold="7")
+TEXTS = [
+    "3 + 4 = 7",
+    "She has 3 apples and buys 4 more.",
+    "x = 3 + 4\nprint(x)",
+    "She has 3 pears and buys 4 more.",
+]
+
+
+def paths(texts: list[str]) -> list[ReasoningPath]:
+    return [
+        ReasoningPath(id=f"p{i}", question_id="q", teacher="t", style="s", prompt_hash="", text=text, answer=None)
+        for i, text in enumerate(texts)
+    ]
+
+
+def rows(texts: list[str], config: EncoderConfig | None = None, seed: int = 0) -> Any:
+    return embed(paths(texts), {"q": QUESTION}, config or EncoderConfig(dimension=64), seed=seed)
+
+
+def test_hashing_gives_one_float32_row_per_path_whatever_stands_beside_it() -> None:
+    vectors = rows(TEXTS)
+    assert vectors.shape == (4, 64)
+    assert vectors.dtype == np.float32
+    assert np.array_equal(vectors[2], rows([TEXTS[2]])[0])
+    assert np.array_equal(vectors, rows(TEXTS))
+    assert not np.array_equal(vectors, rows(TEXTS, seed=1))
+
+
+def test_like_texts_lie_close() -> None:
+    unit = rows(TEXTS, EncoderConfig(dimension=512))
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    near = unit @ unit.T
+    assert near[1, 3] > near[1, 0] + 0.2
+    assert near[0, 2] > near[0, 3]
+
+
+def test_huggingface_pools_over_real_tokens_in_the_given_order(
+    tiny_student_folder: Callable[..., Path],
+) -> None:
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = str(tiny_student_folder("llama"))
+    vectors = rows(TEXTS, EncoderConfig(kind="huggingface", model=folder, batch_size=3))
+    model, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    for text, vector in zip(TEXTS, vectors, strict=True):
+        with torch.no_grad():
+            hidden = model(**tokenizer("How many?", text, return_tensors="pt")).last_hidden_state[0]
+        np.testing.assert_allclose(vector, hidden.mean(0).numpy(), atol=2e-5)
+
+
+def test_bad_input_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no path is left to embed"):
+        rows([])
+    with pytest.raises(ConfigError, match=r"encoder\.model"):
+        rows(TEXTS, EncoderConfig(kind="huggingface"))
+    with pytest.raises(ModelError, match="encoder kind hashing|hashing, which needs no weights"):
+        rows(TEXTS, EncoderConfig(kind="huggingface", model=str(tmp_path)))

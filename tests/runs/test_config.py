@@ -1,0 +1,135 @@
+import pytest
+import yaml
+
+from qrdistill.base.errors import ConfigError
+from qrdistill.runs.config import Config
+from qrdistill.runs.load_config import dump_config, load_config, placed
+
+OWN = "questions: {task: jsonl, file: q.jsonl, kind: number}\n"
+REST = "teachers: [{name: t, kind: replay, file: p.jsonl}]\nstudents: [{name: a, model: m}]\n"
+
+
+def write(tmp_path, text):
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key", "words"),
+    [
+        ("seed: 1\nnme: x\n", 2, "nme", "did you mean 'name'"),
+        (
+            "students:\n  - name: a\n    model: b\n    learnig_rate: 3\n",
+            4,
+            "students.0.learnig_rate",
+            "did you mean 'learning_rate'",
+        ),
+        ("teachers:\n  - {name: x, kind: openai, modle: y}\n", 2, "teachers.0.modle", "did you mean 'model'"),
+        (
+            "teachers:\n  - {name: x, kind: telepathy}\n",
+            2,
+            "teachers.0",
+            "unknown kind 'telepathy'; known: 'lab', 'replay', 'openai', 'transformers'",
+        ),
+        ("teachers:\n  - {name: x, kind: replya}\n", 2, "teachers.0", "did you mean 'replay'?"),
+        ("students:\n  - {name: a, model: b, kind: c}\n", 2, "students.0.kind", "unknown key; known here: name, model"),
+        ("teachers:\n  - {name: x}\n", 2, "teachers.0", "say which `kind`"),
+        ("\ntrain: {steps: -1}\n", 2, "train.steps", "-1: input should be greater"),
+        ("router: {kind: lerned}\n", 1, "router.kind", "'lerned': input should be 'learned'"),
+        ("filter:\n  judges:\n    - {kind: lab, error_rte: 0.1}\n", 3, "filter.judges.0.error_rte", "'error_rate'"),
+        ("students:\n  - {name: a, model: b}\n  - {name: a, model: c}\n", 3, "students.1.name", "used twice"),
+        ("questions: 3\n", 1, "questions", "dictionary"),
+        ("paths:\n  styles: [vanilla\n", 3, "", "not valid YAML"),
+        ("- a\n", 1, "", "mapping of sections"),
+        (OWN, 1, "teachers", "needed with task 'jsonl'"),
+        ("students: [{name: a/b, model: c}]", 1, "students.0.name", "should match pattern"),
+    ],
+)
+def test_a_mistake_is_named_by_file_line_and_key(tmp_path, text, line, key, words):
+    file = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    assert (caught.value.line or 1, caught.value.key, caught.value.exit_code) == (line, key, 2)
+    assert str(caught.value).startswith(str(file))
+    assert words in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot read this config"):
+        load_config(tmp_path / "nowhere.yaml")
+
+
+def test_the_resolved_config_is_complete_and_reads_back(tmp_path):
+    config = load_config(write(tmp_path, OWN + REST))
+    text = dump_config(config)
+    assert set(yaml.safe_load(text)) == set(Config.model_fields)
+    assert load_config(write(tmp_path, text)) == config
+
+
+def test_files_are_relative_to_the_config(tmp_path):
+    config = load_config(write(tmp_path, OWN + REST))
+    assert config.questions.file == str(tmp_path / "q.jsonl")
+    assert config.students[0].model == "m"  # no such folder: a hub id
+    (tmp_path / "m").mkdir()
+    assert load_config(tmp_path / "config.yaml").students[0].model == str(tmp_path / "m")
+
+
+def test_overrides_reach_lists_by_name_and_index():
+    config = load_config({}, ["train.steps=7", "students.gemma.learning_rate=2e-3", "teachers.0.coverage=0.3"])
+    assert (config.train.steps, config.students[1].learning_rate, config.teachers[0].coverage) == (
+        7,
+        2e-3,
+        0.3,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("train.steps", "no '='"),
+        ("train.stps=3", "did you mean 'steps'"),
+        ("students.nobody.name=x", "there are mistral, gemma"),
+        ("name.x=3", "below 'name'"),
+    ],
+)
+def test_a_wrong_override_is_explained(text, words):
+    with pytest.raises(ConfigError, match=words):
+        load_config({"name": "n"}, [text])
+
+
+@pytest.mark.parametrize(
+    ("given", "start"),
+    [
+        ([], "{file}:3: router.kind"),
+        (["router.kind=lerned"], "--set: router.kind"),
+        (["router={kind: x}"], "--set: router.kind"),
+    ],
+)
+def test_the_place_is_where_the_value_was_written(tmp_path, given, start):
+    file = write(tmp_path, "name: x\nrouter:\n  kind: lerned\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, given)
+    assert str(caught.value).startswith(start.format(file=file))
+
+
+def test_what_a_stage_says_of_a_key_gets_its_place(tmp_path):
+    file = write(tmp_path, "name: x\npaths:\n  styles: [poem]\n")
+    said = ConfigError("unknown style 'poem'", key="paths.styles.0")
+    assert str(placed(said, file)) == f"{file}:3: paths.styles.0: unknown style 'poem'"
+    assert str(placed(said, file, ["paths.styles=[poem]"])).startswith("--set: paths.styles.0")
+    assert str(placed(said, {"name": "x"})) == str(said)
+    teacher = ConfigError("no key", key="teachers.0.api_key_env")
+    assert str(placed(teacher, {}, ["teachers.scripted.api_key_env=X"])).startswith("--set: teachers.0.api")
+
+
+def test_the_lab_judge_is_a_default_of_the_lab_only(tmp_path):
+    assert load_config({"filter": {"votes": 3}}).filter.judges == ["lab"]
+    assert load_config({"filter": {"judges": []}}).filter.judges == []
+    assert load_config(write(tmp_path, OWN + REST)).filter.judges == []
+
+
+def test_overrides_leave_the_given_mapping_alone():
+    given = {"train": {"steps": 3}}
+    assert load_config(given, ["train.steps=9"]).train.steps == 9
+    assert given == {"train": {"steps": 3}}

@@ -1,0 +1,140 @@
+"""Grids of real runs in real worker processes: shared work once, deaths survived."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qrdistill.base.errors import QRDistillError
+from qrdistill.base.progress import Silent
+from qrdistill.runs.config import Config
+from qrdistill.studies.grid.run_grid import run_grid
+
+QUICK: dict[str, Any] = {"questions": {"train": 4, "dev": 2, "test": 2}}
+
+
+def quick(**changes: Any) -> Config:
+    return Config.model_validate({**QUICK, **changes})
+
+
+def stuck(tmp_path: Path) -> Config:
+    """A run that reads its questions from a pipe that nobody writes to."""
+    pipe = tmp_path / "pipe.jsonl"
+    if not pipe.exists():
+        os.mkfifo(pipe)
+    return Config.model_validate(
+        {
+            "questions": {"task": "jsonl", "train_file": str(pipe), "kind": "number"},
+            "teachers": [{"kind": "lab"}],
+            "students": [{"name": "a", "model": "lab:mistral-tiny"}],
+        }
+    )
+
+
+def children(pid: int) -> list[int]:
+    found: list[int] = []
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += [int(child) for child in file.read_text().split()]
+        except OSError:
+            continue  # the thread has just ended
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def is_worker(process: int) -> bool:
+    """Other children of the test process, such as answer checkers, are left alone."""
+    return b"qrdistill.studies.grid.worker" in Path(f"/proc/{process}/cmdline").read_bytes()
+
+
+class KillsWorkerOf(Silent):
+    """Kills every worker once the named run has started (only one works at a time)."""
+
+    def __init__(self, arm: str) -> None:
+        super().__init__()
+        self.arm, self.killed = arm, 0
+
+    def advance(self, steps: int = 1, **facts: object) -> None:
+        if steps == 0 and self.arm in facts and not self.killed:
+            for child in filter(is_worker, children(os.getpid())):
+                os.kill(child, signal.SIGKILL)
+                self.killed += 1
+
+
+def test_a_worker_that_dies_is_one_failed_run_and_the_others_finish(tmp_path: Path) -> None:
+    grid = {"first": quick(), "bad": stuck(tmp_path), "last": quick(seed=1)}
+    killer = KillsWorkerOf("bad")
+    with pytest.raises(QRDistillError, match=r"1 of 3 runs failed, the first: bad: its process died") as caught:
+        run_grid(grid, tmp_path / "grid", workers=1, progress=killer, until="load")
+    assert killer.killed == 1
+    assert "SIGKILL, out of memory?" in str(caught.value)
+    assert "same command goes on" in str(caught.value)
+    assert (tmp_path / "grid/first/questions.parquet").exists()
+    assert (tmp_path / "grid/last/questions.parquet").exists()
+    assert not (tmp_path / "grid/bad/questions.parquet").exists()
+
+
+def test_a_mistake_of_the_user_s_is_named_with_its_run_and_exit_code(tmp_path: Path) -> None:
+    grid = {"bad": quick(questions={"options": {"scenario": "odd"}}), "good": quick()}
+    with pytest.raises(QRDistillError, match=r"1 of 2 runs failed, the first: bad: .*unknown scenario 'odd'") as caught:
+        run_grid(grid, tmp_path, workers=1, progress=Silent(), until="load")
+    assert caught.value.exit_code == 2
+    assert (tmp_path / "good/questions.parquet").exists()
+
+
+PARENT = """
+    import sys
+    from pathlib import Path
+    from qrdistill.runs.load_config import load_config
+    from qrdistill.base.progress import Silent
+    from qrdistill.studies.grid.run_grid import run_grid
+
+    config = load_config(Path(sys.argv[1]))
+    run_grid({"a": config, "b": config}, Path(sys.argv[2]), workers=2, progress=Silent(), until="load")
+"""
+
+
+@pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGINT])
+def test_killing_the_parent_ends_the_workers(tmp_path: Path, way: signal.Signals) -> None:
+    from qrdistill.runs.load_config import dump_config
+
+    file = tmp_path / "config.yaml"
+    file.write_text(dump_config(stuck(tmp_path)))
+    parent = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(PARENT), str(file), str(tmp_path / "grid")],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        busy: list[int] = []
+        deadline = time.monotonic() + 120
+        while len(busy) < 2 or not all((tmp_path / f"grid/{arm}/config.yaml").exists() for arm in "ab"):
+            assert parent.poll() is None
+            assert time.monotonic() < deadline, "the workers never started"
+            time.sleep(0.05)
+            busy = children(parent.pid)
+        time.sleep(0.2)
+        os.kill(parent.pid, way)
+        parent.wait(60)
+        deadline = time.monotonic() + 60
+        while any(alive(pid) for pid in busy):
+            assert time.monotonic() < deadline, "a worker outlived its parent"
+            time.sleep(0.05)
+    finally:
+        parent.kill()
+        for pid in busy:
+            if alive(pid):
+                os.kill(pid, signal.SIGKILL)
