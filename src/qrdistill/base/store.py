@@ -26,6 +26,7 @@ from qrdistill.base.records import Record
 
 R = TypeVar("R", bound=Record)
 _ROWS_PER_GROUP = 4096
+_TEMPORARY = ".qrdistill.tmp"
 
 
 def content_hash(value: object) -> str:
@@ -50,15 +51,19 @@ def _plain(value: object) -> object:
 def atomic(target: Path) -> Generator[Path]:
     """Yields a temporary path beside `target`; renames it when the block ends well, removes it otherwise.
 
-    Works for a file and for a folder. Raises BoundaryError where the disk refuses.
+    Works for a file and for a folder. What stood at `target` is removed, so it has to be ours (see
+    `ownership`); where it is a symbolic link, the link goes and what it points to stays. Raises
+    BoundaryError where the disk refuses.
     """
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}{_TEMPORARY}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         for path in [temporary, *temporary.rglob("*")] if temporary.is_dir() else [temporary]:
             _sync(path)
-        if target.is_dir():
+        if target.is_symlink():
+            target.unlink()
+        elif target.is_dir() and temporary.is_dir():  # a file never replaces a folder: the rename refuses
             shutil.rmtree(target)
         os.replace(temporary, target)
         _sync(target.parent)
@@ -71,10 +76,7 @@ def atomic(target: Path) -> Generator[Path]:
             "then run the same command again"
         ) from error
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
 
 
 def _refusal(error: Exception) -> str | None:
@@ -87,11 +89,26 @@ def _refusal(error: Exception) -> str | None:
 
 def sweep(folder: Path) -> None:
     """Removes what writes left behind that a kill cut short; call it only where no other process writes."""
-    for path in folder.rglob(".*.tmp"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+    for path in folder.rglob(f".*{_TEMPORARY}"):
+        if is_temporary(path):
+            _remove(path)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a name is one that only `atomic` gives.
+
+    >>> is_temporary(Path(".notes.tmp")), is_temporary(Path(".paths.parquet.4711.qrdistill.tmp"))
+    (False, True)
+    """
+    return re.fullmatch(rf"\..+\.\d+{re.escape(_TEMPORARY)}", path.name) is not None
+
+
+def _remove(path: Path) -> None:
+    """A file, a folder with all that is in it, or a link alone."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

@@ -46,6 +46,8 @@ def stats(file: Path, *, as_json: bool = False) -> None:
 
 
 def export(file: Path, to: Path) -> None:
+    if to.exists() or to.is_symlink():
+        raise InputError(f"{to} exists; choose another name, or remove it first")
     with _open(file) as cache:
         print(f"{cache.export(to)} replies written to {to}")
 

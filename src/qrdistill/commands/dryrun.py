@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from qrdistill.base.errors import ConfigError
+from qrdistill.base.ownership import check_ours
 from qrdistill.llm.reply_cache import ReplyCache
 from qrdistill.paths.estimate import PathsPlan, plan_paths
 from qrdistill.questions.load import load_questions
@@ -85,7 +86,9 @@ def dry_run(config: Path, run_dir: Path | None, overrides: Sequence[str], *, unt
     """Plans a run. Raises what the run would raise for a config that cannot be used."""
     resolved = load_config(config, overrides)
     try:
-        return _plan(resolved, config.resolve().parent, run_dir or Path("runs") / resolved.name, until)
+        folder = run_dir or Path("runs") / resolved.name
+        check_ours(folder)
+        return _plan(resolved, config.resolve().parent, folder, until)
     except ConfigError as error:
         raise placed(error, config, overrides) from error
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from qrdistill.base.errors import InputError
+from qrdistill.base.settings import checked_name
 from qrdistill.base.store import write_text
 
 _CONFIG = """\
@@ -64,6 +65,10 @@ def write_starter(folder: Path) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists and is not empty; choose another name")
     name = folder.resolve().name
+    try:
+        checked_name(name)
+    except ValueError as error:
+        raise InputError(f"{folder}: the run gets the folder's name, and {name!r} cannot be one: {error}") from None
     write_text(folder / "config.yaml", _CONFIG.format(name=name))
     questions, paths = _sample()
     for file, rows in (("questions.jsonl", questions), ("paths.jsonl", paths)):

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from qrdistill.base import records
 from qrdistill.base.errors import ConfigError
+from qrdistill.base.ownership import claim
 from qrdistill.base.progress import Progress, Silent
 from qrdistill.base.records import Question
 from qrdistill.base.store import TableWriter, read_table
@@ -51,6 +52,8 @@ def search(
     """Searches, prints every candidate, and says where the accepted ones stand. Resumes for free."""
     resolved = load_config(config, overrides)
     folder = (run_dir or Path("runs") / resolved.name) / "styles"
+    claim(folder.parent)
+    claim(folder)
     base = config.resolve().parent
     asked = load_questions(resolved.questions, seed=resolved.seed, base_dir=base)
     with ReplyCache(folder.parent.parent / "replies.sqlite") as cache:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from qrdistill.base.settings import Settings
+from qrdistill.base.settings import Name, Settings
 
 
 class Price(Settings):
@@ -22,7 +22,7 @@ class Price(Settings):
 
 
 class TeacherBase(Settings):
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    name: Name
     styles: list[str] | None = None  # None: every style of `paths.styles`
 
 

@@ -19,12 +19,13 @@ import time
 import uuid
 import zlib
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 from qrdistill.base.errors import BoundaryError, DataError
 from qrdistill.base.store import atomic
@@ -134,6 +135,7 @@ class ReplyCache:
     def __enter__(self) -> ReplyCache:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._refuse_other_database()
             self._writer, self._reader = self._connect(), self._connect()
             version = self._writer.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, _VERSION):
@@ -162,6 +164,18 @@ class ReplyCache:
         finally:
             self._reader.close()
             self._writer.close()
+
+    def _refuse_other_database(self) -> None:
+        """Looks before anything is changed: opening for writing alone changes a database's journal mode."""
+        if not self.path.exists() or not self.path.stat().st_size:
+            return
+        address = f"file:{quote(str(self.path.absolute()))}?mode=ro"
+        with closing(sqlite3.connect(address, uri=True, timeout=60)) as connection:
+            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+        # version 0 without tables: a cache whose making was cut short
+        if tables and (not version or "replies" not in tables):
+            raise DataError("is a database, and no reply cache; move it away", file=self.path)
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)

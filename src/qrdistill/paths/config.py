@@ -2,9 +2,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from qrdistill.base.settings import Settings
+from qrdistill.base.records import FREE
+from qrdistill.base.settings import Name, Settings
 from qrdistill.llm.config import OpenAITeacher, TeacherBase, TransformersTeacher
 
 
@@ -12,7 +13,7 @@ class LabTeacher(TeacherBase):
     """The scripted teacher of the embedded default; it knows the steps and plants errors."""
 
     kind: Literal["lab"] = "lab"
-    name: str = "scripted"
+    name: Name = "scripted"
     coverage: float = Field(default=1.0, ge=0, le=1)  # share of the training questions it is asked about
     strength: dict[str, float] = {}  # family -> share of its paths whose answer is wrong, instead of the scenario's
 
@@ -30,10 +31,17 @@ TeacherConfig = Annotated[LabTeacher | ReplayTeacher | OpenAITeacher | Transform
 class StyleConfig(Settings):
     """A style of the user's own; see `paths.styles.Style`."""
 
-    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    name: Annotated[Name, Field(pattern=r"^[a-z0-9_]+$")]
     instruction: str
     hint: str
     description: str = ""
+
+    @field_validator("name")
+    @classmethod
+    def _not_the_free_one(cls, name: str) -> str:
+        if name == FREE:
+            raise ValueError(f"{FREE} is what a prompt without a style is called; choose another name")
+        return name
 
 
 class PathsConfig(Settings):

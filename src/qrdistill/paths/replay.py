@@ -9,6 +9,7 @@ from pathlib import Path
 from qrdistill.base.errors import DataError
 from qrdistill.base.progress import Progress
 from qrdistill.base.records import Question
+from qrdistill.base.settings import checked_name
 from qrdistill.paths.config import ReplayTeacher
 from qrdistill.paths.styles import Style
 from qrdistill.paths.teachers import Draft
@@ -70,6 +71,12 @@ class ReplayTeacherImplementation:
 def _draft(row: Row) -> Draft:
     row.text("text")
     value = row.value
+    teacher = str(value["teacher"]) if value.get("teacher") else None
+    try:
+        if teacher is not None:
+            checked_name(teacher)
+    except ValueError as error:
+        raise row.error(f"teacher {teacher!r}: {error}") from None
     try:
         return Draft(
             text=value["text"],  # as it came, blanks at its ends included
@@ -77,7 +84,7 @@ def _draft(row: Row) -> Draft:
             prompt_tokens=int(value.get("prompt_tokens") or 0),
             completion_tokens=int(value.get("completion_tokens") or 0),
             cost=float(value.get("cost") or 0.0),
-            teacher=str(value["teacher"]) if value.get("teacher") else None,
+            teacher=teacher,
         )
     except (TypeError, ValueError) as error:
         raise row.error(f"token counts and cost must be numbers ({error})") from error

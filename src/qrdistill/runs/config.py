@@ -11,7 +11,7 @@ from typing import Any, cast
 from pydantic import Field, model_validator
 
 from qrdistill.base.errors import ConfigError
-from qrdistill.base.settings import Settings
+from qrdistill.base.settings import Name, Settings
 from qrdistill.own_paths.config import OwnPathsConfig
 from qrdistill.paths.config import LabTeacher, PathsConfig, TeacherConfig
 from qrdistill.questions.config import QuestionsConfig
@@ -25,7 +25,7 @@ from qrdistill.verdicts.config import FilterConfig
 class Config(Settings):
     """A whole run. `Config()` is the embedded default: it needs no key, no weights and no GPU."""
 
-    name: str = Field(default="lab", pattern=r"^[A-Za-z0-9_.-]+$")
+    name: Name = "lab"
     seed: int = Field(default=0, ge=0)
     questions: QuestionsConfig = QuestionsConfig()
     teachers: Sequence[TeacherConfig] = [LabTeacher()]
@@ -66,7 +66,8 @@ class Config(Settings):
             ("students", [student.name for student in self.students]),
         ):
             for index, name in enumerate(names):
-                if name in names[:index]:
+                # folders are named so, and some file systems do not tell A from a
+                if name.lower() in [other.lower() for other in names[:index]]:
                     raise ConfigError(
                         f"the name {name!r} is used twice; give each its own", key=f"{section}.{index}.name"
                     )

@@ -15,10 +15,10 @@ import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from qrdistill import __version__
-from qrdistill.base.errors import QRDistillError
+from qrdistill.base.errors import InputError, QRDistillError
 from qrdistill.base.store import atomic, content_hash, write_json
 
 _WHOLE_FILE = 64 << 20  # bytes; larger files of the user's are told apart by size and time
@@ -120,6 +120,8 @@ class Manifest:
             if folder.resolve() == self.folder.resolve() or not other.is_done(stage, key):
                 continue
             record = other._stages[stage]
+            if any(Path(name).is_absolute() or ".." in Path(name).parts for name in record["outputs"]):
+                continue  # a manifest that we did not write
             for name in record["outputs"]:
                 _link(folder / name, self.folder / name)
             self._stages[stage] = {**record, "taken_from": os.path.relpath(folder, self.folder)}
@@ -146,6 +148,16 @@ def _link_or_copy(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
+def _lock_file(file: Path) -> IO[str]:
+    """Opens a file to lock; one that is there keeps its content, and a link is not followed."""
+    try:
+        return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666), "w")
+    except OSError as error:
+        raise InputError(
+            f"{file} cannot be used as a lock ({error.strerror}); move it away, then run the same command again"
+        ) from error
+
+
 @contextmanager
 def locked(folder: Path, patience: float = 5.0) -> Generator[None]:
     """Holds the run directory for this process; raises where another one holds it.
@@ -154,7 +166,7 @@ def locked(folder: Path, patience: float = 5.0) -> Generator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + patience
-    with (folder / ".lock").open("w") as file:
+    with _lock_file(folder / ".lock") as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -171,7 +183,9 @@ def locked(folder: Path, patience: float = 5.0) -> Generator[None]:
 @contextmanager
 def only_one(file: Path) -> Generator[None]:
     """Waits until no other process is inside with the same file."""
+    if file.parent.is_symlink():
+        raise InputError(f"{file.parent} is a symbolic link; put a folder in its place")
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w") as handle:
+    with _lock_file(file) as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

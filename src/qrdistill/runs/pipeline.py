@@ -7,7 +7,6 @@ A stage is a name, the files it reads and writes, the settings it depends on, an
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from qrdistill.base.errors import BoundaryError, ConfigError, InputError, QRDistillError
+from qrdistill.base.ownership import FILES, claim, remove_files
 from qrdistill.base.progress import Progress, Silent
 from qrdistill.base.store import sweep, write_text
 from qrdistill.runs.config import Config
@@ -44,6 +44,7 @@ def run(
     folder = Path(run_dir) if run_dir is not None else Path("runs") / resolved.name
     voice = progress or Silent()
     base = Path(config).resolve().parent if isinstance(config, str | Path) else Path.cwd()
+    claim(folder)
     with locked(folder):
         sweep(folder)
         write_text(folder / "config.yaml", dump_config(resolved))
@@ -109,7 +110,9 @@ def _forget_other_work(folder: Path, stage: Stage, key: str) -> None:
     place = folder / stage.workplace
     mark = place / "checkpoints" / "key"
     if not mark.exists() or mark.read_text() != key:
-        shutil.rmtree(place / "checkpoints", ignore_errors=True)
+        for checkpoint in place.glob("checkpoints/step-*"):
+            remove_files(checkpoint, ("state.json", "state.safetensors"))
+        remove_files(place / "checkpoints" / "best", ("weights.safetensors",))
         (place / "metrics.jsonl").unlink(missing_ok=True)
         write_text(mark, key)
 
@@ -137,7 +140,7 @@ def export_from_run(run_dir: Path, student: str, to: Path, *, merge: bool = Fals
 
     finished = Run(run_dir)
     source = finished.student(student)
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+    if to.is_symlink() or (to.exists() and (not to.is_dir() or any(to.iterdir()))):
         raise InputError(f"{to} exists and is not empty; choose another folder")
     settings = next(entry for entry in finished.config.students if entry.name == student)
     loaded = load_student(settings.model_copy(update={"model": str(source.resolve())}), base_dir=run_dir)
@@ -147,5 +150,5 @@ def export_from_run(run_dir: Path, student: str, to: Path, *, merge: bool = Fals
 
         api = HfApi()
         api.create_repo(push, exist_ok=True)
-        api.upload_folder(repo_id=push, folder_path=to)
+        api.upload_folder(repo_id=push, folder_path=to, ignore_patterns=[FILES])
     return to

@@ -55,7 +55,7 @@ class Run:
     def student(self, name: str) -> Path:
         """The Hugging Face folder of a trained student."""
         folder = self.folder / "students" / name
-        if not folder.is_dir():
-            known = sorted(path.name for path in (self.folder / "students").glob("*"))
+        known = sorted(path.name for path in (self.folder / "students").glob("*"))
+        if name not in known or not folder.is_dir():
             raise InputError(f"no student {name!r} in {self.folder}; there are: {', '.join(known) or 'none yet'}")
         return folder

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from qrdistill.base.errors import ConfigError
+from qrdistill.base.ownership import remove_files
 from qrdistill.base.progress import Progress, Silent
 from qrdistill.base.records import FREE, Answer, Question
 from qrdistill.base.store import TableWriter, content_hash, read_table, write_table
@@ -57,7 +57,7 @@ def evaluate(
         for row in read_table(part, Answer):
             out.write(row)
         progress.advance(student=name)
-    shutil.rmtree(parts, ignore_errors=True)
+    remove_files(parts, ("*.parquet",))
     progress.done(answers=out.count)
     return out.count
 

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from qrdistill.base.errors import InputError
+from qrdistill.base.ownership import claim
 from qrdistill.base.records import FREE, Answer, Question
-from qrdistill.base.store import atomic, read_table
+from qrdistill.base.store import read_table, write_text
 from qrdistill.paths.config import PathsConfig
 from qrdistill.paths.styles import resolve_styles, student_prompt
 from qrdistill.scores.config import EvaluateConfig
@@ -60,7 +61,8 @@ class Agreement:
 def write_task(run_dir: Path, student: str, folder: Path, *, style: str | None = None) -> HarnessTask:
     """Writes the task folder for one exported student of a run.
 
-    style: a style's name or "free"; None: the best on dev, from scores.json. The folder is replaced.
+    style: a style's name or "free"; None: the best on dev, from scores.json. The folder is new, empty, or one
+    that this function made; its results stay.
 
     Raises InputError where the run lacks what is needed, or the student's prompts cannot be given to the
     harness token by token.
@@ -100,16 +102,16 @@ def write_task(run_dir: Path, student: str, folder: Path, *, style: str | None =
     tasks = _tasks(name, folder.resolve() / "questions.jsonl", end, evaluate.max_tokens)
     if not all(_is_integer(row["gold"]) for row in rows):
         tasks = tasks[:1]
-    with atomic(folder) as temporary:
-        temporary.mkdir()
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        (temporary / "questions.jsonl").write_text("".join(lines), encoding="utf-8")
-        (temporary / "utils.py").write_text(_UTILS, encoding="utf-8")
-        for task in tasks:
-            text = yaml.safe_dump(task, sort_keys=False).replace(
-                "'!function utils.process_results'", "!function utils.process_results"
-            )
-            (temporary / f"{task['task']}.yaml").write_text(text, encoding="utf-8")
+    claim(folder)
+    for stale in folder.glob("qrdistill_*.yaml"):  # of another student or style: the harness reads them all
+        stale.unlink()
+    write_text(folder / "questions.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_text(folder / "utils.py", _UTILS)
+    for task in tasks:
+        text = yaml.safe_dump(task, sort_keys=False).replace(
+            "'!function utils.process_results'", "!function utils.process_results"
+        )
+        write_text(folder / f"{task['task']}.yaml", text)
     names = tuple(str(task["task"]) for task in tasks)
     return HarnessTask(folder, names, _command(model, folder, names, codec.has_template, evaluate.batch_size))
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from qrdistill.base.settings import Settings
+from qrdistill.base.settings import Name, Settings
 
 
 class LoraSettings(Settings):
@@ -17,7 +17,7 @@ class LoraSettings(Settings):
 
 
 class StudentConfig(Settings):
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    name: Name
     model: str  # a folder (relative to the config file), a hub id, or lab:<name>
     lora: LoraSettings | None = None  # None: all weights train
     quantize: Literal["nf4"] | None = None

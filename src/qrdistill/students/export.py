@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from qrdistill.base.errors import TrainingError
+from qrdistill.base.ownership import list_files
 from qrdistill.base.store import atomic
 from qrdistill.students.adapters import QUANTIZATION_FILE, base_of, dequantized
 from qrdistill.students.quiet_transformers import quiet
@@ -49,6 +50,7 @@ def export_student(student: Student, folder: Path, *, merge: bool = False, card:
         student.tokenizer.save_pretrained(temporary)
         text = model_card(student, merged=merge or not adapted, more=card)
         (temporary / "README.md").write_text(text, encoding="utf-8")
+        list_files(temporary)
     return folder
 
 

@@ -39,6 +39,7 @@ def run_study(
     progress: Progress,
 ) -> tuple[Path, dict[str, Any]]:
     """Runs (or goes on with) a study; returns its folder and the content of its study.json."""
+    from qrdistill.base.ownership import claim
     from qrdistill.runs.load_config import load_config
     from qrdistill.studies.grid.study import Setup
 
@@ -51,6 +52,7 @@ def run_study(
         raise InputError(f"--seeds {seeds}: at least one seed is needed, five for an interval worth reading")
     resolved = load_config(config, overrides)
     folder = run_dir or Path("runs") / f"{resolved.name}-{name}"
+    claim(folder)
     module, _, function = STUDIES[name].partition(":")
     setup = Setup(resolved, folder, progress, tuple(range(seeds)), workers, tune, arms)
     return folder, getattr(importlib.import_module(module), function)(setup)

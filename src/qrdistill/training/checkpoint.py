@@ -10,7 +10,6 @@ checkpoint appears whole or not at all, so a kill at any moment leaves the one b
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from qrdistill.base.errors import DataError
+from qrdistill.base.ownership import remove_files
 from qrdistill.base.store import atomic
 from qrdistill.students.student import Student
 from qrdistill.training.step import Team
@@ -37,7 +37,7 @@ def save(folder: Path, team: Team, facts: Mapping[str, Any], *, keep_last: int) 
         text = json.dumps({"format": _FORMAT, **facts, "optimizers": plain}, indent=1)
         (temporary / "state.json").write_text(text + "\n", encoding="utf-8")
     for old in list_checkpoints(folder)[:-keep_last]:
-        shutil.rmtree(old, ignore_errors=True)
+        _remove(old)
     return target
 
 
@@ -52,8 +52,12 @@ def latest(folder: Path, fingerprint: str) -> tuple[Path, dict[str, Any]] | None
         facts = json.loads((path / "state.json").read_text(encoding="utf-8"))
         if facts.get("format") == _FORMAT and facts.get("fingerprint") == fingerprint:
             return path, facts
-        shutil.rmtree(path, ignore_errors=True)
+        _remove(path)
     return None
+
+
+def _remove(checkpoint: Path) -> None:
+    remove_files(checkpoint, ("state.json", "state.safetensors"))
 
 
 def restore(path: Path, facts: Mapping[str, Any], team: Team) -> None:

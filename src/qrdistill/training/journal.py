@@ -45,7 +45,8 @@ class Journal:
         return self.metrics.read_text(encoding="utf-8").split("\n")[:-1]
 
     def _parts(self) -> list[Path]:
-        return sorted((self.folder / "assignments").glob("part-*.parquet"))
+        found = (self.folder / "assignments").glob("part-*.parquet")
+        return sorted(part for part in found if part.stem.removeprefix("part-").isdigit())
 
     def write(self, metrics: Mapping[str, Any], rows: Sequence[Assignment]) -> None:
         self._file.write(json.dumps(metrics) + "\n")

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from qrdistill.base.settings import Settings
+from qrdistill.base.settings import Name, Settings
 from qrdistill.llm.config import OpenAITeacher, TransformersTeacher
 
 
@@ -12,7 +12,7 @@ class LabJudge(Settings):
     """The lab's rule judge; `error_rate` flips that share of its verdicts, seeded per path and vote."""
 
     kind: Literal["lab"]
-    name: str = "rules"
+    name: Name = "rules"
     error_rate: float = Field(default=0.0, ge=0, le=1)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from qrdistill.base.errors import Interrupted, QRDistillError
+from qrdistill.base.ownership import claim
 from qrdistill.base.progress import Progress
 from qrdistill.base.store import write_text
 from qrdistill.runs.config import Config
@@ -74,6 +75,9 @@ def run_grid(
 
     `narrate` logs what each stage of each run came to. Raises QRDistillError with the first arm's message where one fails; the others go on to their end.
     """
+    claim(folder)
+    for arm in arms:
+        claim(folder / arm)
     workers = max(1, min(workers, len(arms)))
     grid = _Grid(iter(arms.items()), folder, until, progress, max(1, (os.cpu_count() or 1) // workers), narrate=narrate)
     progress.start("runs", len(arms))

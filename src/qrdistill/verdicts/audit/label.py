@@ -172,5 +172,5 @@ def _append(file: Path, label: PathLabel) -> None:
 
 def _rewrite(file: Path, labels: list[PathLabel]) -> None:
     text = "".join(json.dumps(one.model_dump(), ensure_ascii=False) + "\n" for one in labels)
-    if text or file.exists():
+    if text or file.exists() or file.is_symlink():  # a link is replaced, so that no label goes through it
         write_text(file, text)
