@@ -356,7 +356,9 @@ def test_removing_leaves_what_is_not_named(tmp_path):
 def test_a_checkpoint_of_another_training_takes_nothing_along(tmp_path):
     facts = b'{"format": 1, "fingerprint": "other"}'
     fill(tmp_path, {"step-00000001/state.json": facts, "step-00000001/notes.txt": b"mine"})
-    assert checkpoint.latest(tmp_path, "this") is None
+    warnings: list[str] = []
+    assert checkpoint.latest(tmp_path, "this", warnings.append) is None
+    assert not warnings
     assert tree(tmp_path) == {"step-00000001": None, "step-00000001/notes.txt": b"mine"}
 
 

@@ -177,12 +177,62 @@ def test_a_changed_setting_starts_afresh(train_run: Callable[..., Any]) -> None:
     assert fingerprints(changed) == fingerprints(fresh)
 
 
-def test_a_damaged_checkpoint_is_named(train_run: Callable[..., Any], tmp_path: Path) -> None:
+class Heard(Silent):
+    def __init__(self) -> None:
+        super().__init__()
+        self.logged: list[str] = []
+
+    def log(self, message: str) -> None:
+        self.logged.append(message)
+
+
+def flip(file: Path, place: float = 0.5) -> None:
+    """One bit, as a bad disk would."""
+    content = bytearray(file.read_bytes())
+    content[int(place * len(content))] ^= 4
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damaged", "goes_on_from"),
+    [
+        ("checkpoints/step-00000004/state.safetensors", 2),
+        ("checkpoints/step-00000004/state.json", 2),
+        ("assignments/part-00000002.parquet", 2),
+        ("assignments/part-00000000.parquet", 0),
+        ("metrics.jsonl", 0),
+    ],
+)
+def test_one_flipped_bit_is_told_and_changes_nothing(
+    train_run: Callable[..., Any], damaged: str, goes_on_from: int
+) -> None:
+    """Training goes on from the last checkpoint before the damage, to the same students."""
+    _, whole, _ = train_run("whole")
     with pytest.raises(KeyboardInterrupt):
-        train_run("run", progress=StopAt(3))
-    (tmp_path / "run/checkpoints/step-00000002/state.safetensors").write_bytes(b"half")
-    with pytest.raises(InputError, match="damaged checkpoint"):
-        train_run("run")
+        train_run("run", progress=StopAt(5))
+    folder = whole.parent / "run"
+    flip(folder / damaged, 0.2)
+    _, _, told = train_run("run", progress=Heard())
+    assert any(damaged in warning and "damaged" in warning for warning in told.warnings)
+    begun = [line for line in told.logged if "going on from" in line]
+    assert begun == ([f"going on from step {goes_on_from} of 6"] if goes_on_from else [])
+    assert any("begins at its first step" in warning for warning in told.warnings) == (goes_on_from == 0)
+    assert fingerprints(folder) == fingerprints(whole)
+    assert lines(folder) == lines(whole)
+
+
+def test_damaged_best_weights_are_never_exported(
+    train_run: Callable[..., Any], pool: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions, _, _ = pool
+    dev = [question.model_copy(update={"split": "dev"}) for question in questions.values()]
+    monkeypatch.setattr(loop, "dev_accuracy", lambda students, *_: {one.name: {"vanilla": 0.5} for one in students})
+    _, folder, _ = train_run("run", dev=dev, config={"eval_every": 2})
+    shutil.rmtree(folder / "students")
+    flip(folder / "checkpoints/best/weights.safetensors")
+    with pytest.raises(TrainingError, match=r"best.weights.safetensors is damaged.*delete .*checkpoints and run"):
+        train_run("run", dev=dev, config={"eval_every": 2})
+    assert not (folder / "students").exists()
 
 
 def test_only_the_last_checkpoints_are_kept(train_run: Callable[..., Any]) -> None:

@@ -1,11 +1,14 @@
 import json
+import os
 import shutil
 
 import pytest
 
-from qrdistill.base.errors import InputError, ModelError, QRDistillError
+from qrdistill.base.errors import DataError, InputError, ModelError, QRDistillError
 from qrdistill.base.progress import Silent
 from qrdistill.base.store import content_hash
+from qrdistill.commands.show import show
+from qrdistill.runs import manifest
 from qrdistill.runs.manifest import Manifest, locked
 from qrdistill.runs.pipeline import run
 from qrdistill.runs.run import Run
@@ -55,6 +58,47 @@ def test_a_deleted_or_damaged_table_is_made_again(tmp_path):
     (tmp_path / "paths.parquet").write_bytes(before[:-1])
     assert stages_run(tmp_path) == ["generate"]
     assert (tmp_path / "paths.parquet").read_bytes() == before
+
+
+def flip(file, place=0.5):
+    """One bit, as a bad disk would: size and time stay."""
+    before, content = file.stat(), bytearray(file.read_bytes())
+    content[int(place * len(content))] ^= 4
+    file.unlink()
+    file.write_bytes(content)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+TRAINED = ["router.kind=learned", "train.steps=1", "train.paths_per_step=2", "evaluate.max_tokens=4"]
+
+
+def test_damage_between_two_calls_is_told_and_the_stage_runs_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(manifest, "_WHOLE_FILE", 1000)  # students are large files
+    stages_run(tmp_path, TRAINED, until="train")
+    model = tmp_path / "students/mistral/model.safetensors"
+    whole = model.read_bytes()
+    flip(model)
+    with pytest.raises(DataError, match=r"students is damaged or was changed"):
+        Run(tmp_path).student("mistral")
+    flip(tmp_path / "embeddings.npy")
+    heard = Heard()
+    run(SMALL, tmp_path, TRAINED, progress=heard, until="train")
+    assert heard.started == ["embed", "train"]
+    assert [warning.split(" (")[0] for warning in heard.warnings] == [
+        f"{tmp_path / name} is damaged or was changed" for name in ("embeddings.npy", "students")
+    ]
+    assert model.read_bytes() == whole
+    assert Run(tmp_path).student("mistral") == model.parent
+
+
+def test_damaged_figures_are_not_shown(tmp_path):
+    run(SMALL, tmp_path, TRAINED, until="evaluate")
+    file = tmp_path / "scores.json"
+    file.write_text(file.read_text().replace('"n": 4', '"n": 5'))
+    with pytest.raises(DataError, match=r"scores\.json is damaged or was changed"):
+        _ = Run(tmp_path).scores
+    with pytest.raises(DataError, match=r"scores\.json is damaged or was changed"):
+        show(tmp_path, "scores", ())
 
 
 def test_a_spoilt_manifest_costs_time_and_not_the_run(tmp_path):

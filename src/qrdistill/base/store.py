@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
+from qrdistill.base.checksums import KEY, PLACEHOLDER, Damaged, check, seal
 from qrdistill.base.errors import BoundaryError, DataError
 from qrdistill.base.records import Record
 
@@ -164,9 +165,9 @@ class TableWriter:
 
     def __enter__(self) -> TableWriter:
         self._atomic = atomic(self.path)
-        temporary = self._atomic.__enter__()
+        self._temporary = self._atomic.__enter__()
         try:
-            self._file = pq.ParquetWriter(temporary, self._schema, compression="zstd")
+            self._file = pq.ParquetWriter(self._temporary, self._schema, compression="zstd")
         except OSError as failure:
             self._atomic.__exit__(type(failure), failure, failure.__traceback__)
             raise
@@ -190,7 +191,10 @@ class TableWriter:
         try:
             if kind is None:
                 self._flush()
+                self._file.add_key_value_metadata({KEY: PLACEHOLDER})
             self._file.close()
+            if kind is None:
+                seal(self._temporary)
         except OSError as failure:
             kind, error, trace = type(failure), failure, failure.__traceback__
             self._atomic.__exit__(kind, error, trace)
@@ -207,10 +211,13 @@ def write_table(path: Path, record: type[R], rows: Iterable[R]) -> int:
 
 
 def read_table(path: Path, record: type[R]) -> Iterator[R]:
-    """Streams a table back as records, in file order."""
+    """Streams a table back as records, in file order. Raises DataError where it is damaged: no row is read then."""
     names = [n for n, i in record.model_fields.items() if typing.get_origin(i.annotation) is dict]
     try:
+        check(path)
         file = pq.ParquetFile(path)
+    except Damaged as error:
+        raise DataError(f"{error}; delete it and run again: the stage that made it makes it anew") from error
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"not a readable Parquet table ({error}); delete it and run again", file=path) from error
     with file:

@@ -18,6 +18,7 @@ from rich.text import Text
 from qrdistill.base import records
 from qrdistill.base.errors import InputError
 from qrdistill.base.store import read_table
+from qrdistill.runs.manifest import Manifest
 
 _TABLES: dict[str, tuple[str, type[records.Record], tuple[str, ...]]] = {
     "questions": ("questions.parquet", records.Question, ("id", "split", "family", "question", "gold")),
@@ -91,7 +92,7 @@ def _existing(run_dir: Path, file: str) -> Path:
     path = run_dir / file
     if not path.exists():
         raise InputError(f"{run_dir} has no {file} yet; run the stage that makes it")
-    return path
+    return Manifest(run_dir).check(file)
 
 
 def _rows(run_dir: Path, file: str, record: type[records.Record]) -> Iterator[dict[str, Any]]:

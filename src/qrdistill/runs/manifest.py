@@ -8,6 +8,7 @@ outputs match is skipped; a stage of another run with the same key is taken over
 from __future__ import annotations
 
 import fcntl
+import functools
 import json
 import os
 import shutil
@@ -18,24 +19,38 @@ from pathlib import Path
 from typing import IO, Any
 
 from qrdistill import __version__
-from qrdistill.base.errors import InputError, QRDistillError
+from qrdistill.base.errors import DataError, InputError, QRDistillError
 from qrdistill.base.store import atomic, content_hash, write_json
 
 _WHOLE_FILE = 64 << 20  # bytes; larger files of the user's are told apart by size and time
 
 
-def tree_hash(path: Path) -> str:
-    """Content hash of a file or of a folder's files and their names."""
+def tree_hash(path: Path, *, whole: bool = False) -> str:
+    """Content hash of a file or of a folder's files and their names.
+
+    whole: large files of a folder by their content too: damage keeps size and time.
+    """
     if path.is_file():
-        return content_hash(path)
+        return _file_hash(path)
     entries: list[tuple[str, str]] = []
     for file in sorted(path.rglob("*")):
         if file.is_file() and not file.name.startswith("."):
             status = file.stat()
-            large = status.st_size > _WHOLE_FILE
-            print_ = f"{status.st_size}-{status.st_mtime_ns}" if large else content_hash(file)
+            large = status.st_size > _WHOLE_FILE and not whole
+            print_ = f"{status.st_size}-{status.st_mtime_ns}" if large else _file_hash(file)
             entries.append((str(file.relative_to(path)), print_))
     return content_hash(entries)
+
+
+def _file_hash(file: Path) -> str:
+    """A file is read once per process, as long as it stays the same."""
+    status = file.stat()
+    return _hashed(str(file.resolve()), status.st_size, status.st_ctime_ns, status.st_ino)
+
+
+@functools.lru_cache(maxsize=4096)
+def _hashed(name: str, size: int, time: int, inode: int) -> str:
+    return content_hash(Path(name))
 
 
 def with_files_hashed(value: Any) -> Any:
@@ -77,15 +92,36 @@ class Manifest:
 
     def is_done(self, stage: str, key: str) -> bool:
         """Whether the stage finished under this key and its outputs are still what it wrote."""
-        record = self._stages.get(stage, {})
-        return (
-            record.get("state") == "done"
-            and record.get("key") == key
-            and all(
-                (self.folder / name).exists() and tree_hash(self.folder / name) == digest
-                for name, digest in record["outputs"].items()
+        return self._finished(stage, key) and all(map(self._matches, *self._outputs(stage)))
+
+    def spoilt(self, stage: str, key: str) -> list[Path]:
+        """The outputs of a stage finished under this key that were damaged or changed since."""
+        if not self._finished(stage, key):
+            return []
+        outputs = zip(*self._outputs(stage), strict=True)
+        return [path for path, digest in outputs if path.exists() and not self._matches(path, digest)]
+
+    def check(self, name: str) -> Path:
+        """A file's path, for reading. Raises DataError where it is not what its stage wrote."""
+        path = self.folder / name
+        digests = [record["outputs"][name] for record in self._stages.values() if name in record.get("outputs", {})]
+        if digests and not any(self._matches(path, digest) for digest in digests):
+            raise DataError(
+                f"{path} is damaged or was changed (its checksum is not the one in manifest.json); give the "
+                "command that made this run again: the stage that wrote it runs again"
             )
-        )
+        return path
+
+    def _finished(self, stage: str, key: str) -> bool:
+        record = self._stages.get(stage, {})
+        return record.get("state") == "done" and record.get("key") == key
+
+    def _outputs(self, stage: str) -> tuple[list[Path], list[str]]:
+        outputs = self._stages[stage]["outputs"]
+        return [self.folder / name for name in outputs], list(outputs.values())
+
+    def _matches(self, path: Path, digest: str) -> bool:
+        return path.exists() and tree_hash(path, whole=True) == digest
 
     def finish(
         self,
@@ -100,7 +136,9 @@ class Manifest:
         self._stages[stage] = {
             "state": "done",
             "key": key,
-            "outputs": {name: tree_hash(self.folder / name) for name in outputs if (self.folder / name).exists()},
+            "outputs": {
+                name: tree_hash(self.folder / name, whole=True) for name in outputs if (self.folder / name).exists()
+            },
             "counts": dict(counts),
             "seconds": round(seconds, 2),
             "warnings": list(warnings),

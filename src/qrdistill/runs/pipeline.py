@@ -79,6 +79,10 @@ def execute(stage: Stage, context: Context, share: Path | None = None) -> bool:
     if manifest.is_done(stage.name, key):
         context.progress.log(f"{stage.name}: done before")
         return False
+    for path in manifest.spoilt(stage.name, key):
+        context.progress.warn(
+            f"{path} is damaged or was changed (its checksum differs): {stage.name} runs again and writes it anew"
+        )
     if share is None:
         _run_stage(stage, context, manifest, key)
         return True

@@ -13,6 +13,7 @@ from qrdistill.base.records import Answer, Assignment, Question, ReasoningPath, 
 from qrdistill.base.store import read_table
 from qrdistill.runs.config import Config
 from qrdistill.runs.load_config import load_config
+from qrdistill.runs.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Run:
     @property
     def scores(self) -> dict[str, Any]:
         """Every figure that the report shows."""
-        return json.loads((self.folder / "scores.json").read_text())
+        return json.loads(Manifest(self.folder).check("scores.json").read_text())
 
     def questions(self) -> Iterator[Question]:
         return read_table(self.folder / "questions.parquet", Question)
@@ -53,9 +54,10 @@ class Run:
         return read_table(self.folder / "answers.parquet", Answer)
 
     def student(self, name: str) -> Path:
-        """The Hugging Face folder of a trained student."""
+        """The Hugging Face folder of a trained student. Raises DataError where a file of it is damaged."""
         folder = self.folder / "students" / name
         known = sorted(path.name for path in (self.folder / "students").glob("*"))
         if name not in known or not folder.is_dir():
             raise InputError(f"no student {name!r} in {self.folder}; there are: {', '.join(known) or 'none yet'}")
+        Manifest(self.folder).check("students")
         return folder

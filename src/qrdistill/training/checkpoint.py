@@ -4,13 +4,14 @@
     checkpoints/step-00000050/state.json           the step, a fingerprint of what is trained on, counters
 
 Randomness needs no state: every draw is a function of the seed and of names (`routing.draws`). A
-checkpoint appears whole or not at all, so a kill at any moment leaves the one before.
+checkpoint appears whole or not at all, so a kill at any moment leaves the one before. Every file carries its
+checksum, and nothing is gone on from that does not match it: then the one before it serves.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from qrdistill.base.errors import DataError
+from qrdistill.base.checksums import KEY, PLACEHOLDER, Damaged, check, seal
+from qrdistill.base.errors import DataError, TrainingError
 from qrdistill.base.ownership import remove_files
 from qrdistill.base.store import atomic
 from qrdistill.students.student import Student
+from qrdistill.training import journal
 from qrdistill.training.step import Team
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def save(folder: Path, team: Team, facts: Mapping[str, Any], *, keep_last: int) -> Path:
@@ -33,9 +36,10 @@ def save(folder: Path, team: Team, facts: Mapping[str, Any], *, keep_last: int) 
     target = folder / f"step-{facts['step']:08d}"
     with atomic(target) as temporary:
         temporary.mkdir(parents=True)
-        save_file(tensors, temporary / "state.safetensors")
-        text = json.dumps({"format": _FORMAT, **facts, "optimizers": plain}, indent=1)
+        _save_sealed(tensors, temporary / "state.safetensors")
+        text = json.dumps({"format": _FORMAT, **facts, "optimizers": plain, KEY: PLACEHOLDER}, indent=1)
         (temporary / "state.json").write_text(text + "\n", encoding="utf-8")
+        seal(temporary / "state.json")
     for old in list_checkpoints(folder)[:-keep_last]:
         _remove(old)
     return target
@@ -46,14 +50,58 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if (path / "state.json").is_file())
 
 
-def latest(folder: Path, fingerprint: str) -> tuple[Path, dict[str, Any]] | None:
-    """The newest checkpoint of this very training; those of another one are removed."""
+def latest(folder: Path, fingerprint: str, warn: Callable[[str], None]) -> tuple[Path, dict[str, Any]] | None:
+    """The newest intact checkpoint of this very training; those of another one, and damaged ones, are removed.
+
+    A checkpoint is intact with the journal that it goes on. Raises TrainingError where the best weights
+    so far are damaged: no other checkpoint has them.
+    """
+    spoilt = False
     for path in reversed(list_checkpoints(folder)):
-        facts = json.loads((path / "state.json").read_text(encoding="utf-8"))
-        if facts.get("format") == _FORMAT and facts.get("fingerprint") == fingerprint:
-            return path, facts
+        try:
+            facts = _intact(path)
+        except Damaged as error:
+            spoilt = True
+            warn(f"{error}: training does not go on from checkpoint {path.name} but from the one before it")
+        else:
+            if facts["format"] == _FORMAT and facts["fingerprint"] == fingerprint:
+                if (folder / "best").exists():
+                    _check_best(folder / "best")
+                return path, facts
         _remove(path)
+    if spoilt:
+        warn(f"no checkpoint in {folder} is intact: training begins at its first step")
     return None
+
+
+def _intact(path: Path) -> dict[str, Any]:
+    """The facts of a checkpoint. Raises Damaged."""
+    facts: dict[str, Any] = {}
+    try:
+        facts = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise Damaged(f"{path / 'state.json'} is damaged (no JSON)") from None
+    if facts.get("format") == 1:
+        return {"fingerprint": "", **facts}  # of a version without checksums: not gone on from
+    check(path / "state.json", required=True)
+    check(path / "state.safetensors", required=True)
+    journal.check_journal(path.parent.parent, facts["journal"])
+    return facts
+
+
+def _check_best(best: Path) -> None:
+    try:
+        check(best / "weights.safetensors", required=True)
+    except Damaged as error:
+        raise TrainingError(
+            f"{error}; these are the best weights so far and there is no second copy: delete {best.parent} and "
+            "run the same command again to train from the first step"
+        ) from error
+
+
+def _save_sealed(tensors: dict[str, Tensor], file: Path) -> None:
+    save_file(tensors, file, metadata={KEY: PLACEHOLDER})
+    seal(file)
 
 
 def _remove(checkpoint: Path) -> None:
@@ -62,10 +110,7 @@ def _remove(checkpoint: Path) -> None:
 
 def restore(path: Path, facts: Mapping[str, Any], team: Team) -> None:
     """Puts every tensor back. Raises DataError where the file is damaged."""
-    try:
-        tensors = load_file(path / "state.safetensors")
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"damaged checkpoint ({error}); delete its folder and run again", file=path) from error
+    tensors = _load(path / "state.safetensors")
     for student in team.students:
         own = _part(tensors, f"student/{student.name}/")
         for name, parameter in _trainable(student.model):
@@ -83,10 +128,7 @@ def restore_students(path: Path, students: Sequence[Student]) -> None:
 
     Raises DataError where the file is damaged.
     """
-    try:
-        tensors = load_file(path / "state.safetensors")
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"damaged checkpoint ({error}); delete the run and start it again", file=path) from error
+    tensors = _load(path / "state.safetensors")
     for student in students:
         own = _part(tensors, f"student/{student.name}/")
         for name, parameter in _trainable(student.model):
@@ -102,14 +144,24 @@ def save_weights(target: Path, students: Sequence[Student]) -> None:
     }
     with atomic(target) as temporary:
         temporary.mkdir(parents=True)
-        save_file(tensors, temporary / "weights.safetensors")
+        _save_sealed(tensors, temporary / "weights.safetensors")
 
 
 def restore_weights(target: Path, students: Sequence[Student]) -> None:
+    """Puts the best state back. Raises TrainingError where it is damaged."""
+    _check_best(target)
     tensors = load_file(target / "weights.safetensors")
     for student in students:
         for name, parameter in _trainable(student.model):
             parameter.data.copy_(tensors[f"{student.name}/{name}"])
+
+
+def _load(file: Path) -> dict[str, Tensor]:
+    try:
+        check(file, required=True)
+        return load_file(file)
+    except (Damaged, OSError, SafetensorError) as error:
+        raise DataError(f"damaged checkpoint ({error}); delete it and run the same command again", file=file) from error
 
 
 def _collect(team: Team) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,16 +1,19 @@
 """What training writes as it goes: a metrics line per step, and the assignments in parts.
 
-Both are cut back to the checkpoint on resume, so a killed run leaves no line twice.
+Both are cut back to the checkpoint on resume, so a killed run leaves no line twice. A checkpoint notes what stood
+in them, so that what was damaged since is noticed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from qrdistill.base.checksums import Damaged, check
 from qrdistill.base.records import Assignment
 from qrdistill.base.store import read_table, write_table, write_text
 
@@ -22,8 +25,7 @@ class Journal:
         """Opens the journal for a run that goes on at `step`: what came later is forgotten."""
         self.folder, self.metrics = folder, folder / "metrics.jsonl"
         self._rows: list[Assignment] = []
-        kept = [line for line in self._lines() if json.loads(line)["step"] < step]
-        write_text(self.metrics, "".join(line + "\n" for line in kept))
+        write_text(self.metrics, "".join(line + "\n" for line in self._lines(step)))
         for part in self._parts():
             if _first(part) >= step:
                 part.unlink()
@@ -38,11 +40,13 @@ class Journal:
     ) -> None:
         self._file.close()
 
-    def _lines(self) -> list[str]:
-        if not self.metrics.is_file():
-            return []
-        # a kill may have cut the last line short
-        return self.metrics.read_text(encoding="utf-8").split("\n")[:-1]
+    def _lines(self, step: int) -> Iterator[str]:
+        """Those before a step; what comes later, a line that a kill cut short among it, is not looked at."""
+        if step and self.metrics.is_file():
+            for line in self.metrics.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]:
+                yield line
+                if json.loads(line)["step"] == step - 1:
+                    break
 
     def _parts(self) -> list[Path]:
         found = (self.folder / "assignments").glob("part-*.parquet")
@@ -53,11 +57,13 @@ class Journal:
         self._file.flush()
         self._rows += rows
 
-    def checkpoint(self, step: int) -> None:
-        """Puts the assignments since the last call on disk; called just before a checkpoint is saved."""
+    def checkpoint(self, step: int) -> dict[str, Any]:
+        """Puts the assignments since the last call on disk, just before a checkpoint is saved; what stands here now."""
         if self._rows:
             write_table(self.folder / "assignments" / f"part-{self._start:08d}.parquet", Assignment, self._rows)
         self._rows, self._start = [], step
+        content = self.metrics.read_bytes()
+        return {"parts": [part.name for part in self._parts()], "bytes": len(content), "metrics": _hash(content)}
 
     def finish(self, target: Path) -> int:
         """Writes all assignments as one table, in the order of steps; returns how many."""
@@ -66,6 +72,20 @@ class Journal:
     def _read(self) -> Iterator[Assignment]:
         for part in self._parts():
             yield from read_table(part, Assignment)
+
+
+def check_journal(folder: Path, noted: Mapping[str, Any]) -> None:
+    """Raises Damaged where a journal no longer begins with what a checkpoint noted."""
+    for name in noted["parts"]:
+        check(folder / "assignments" / name, required=True)
+    metrics = folder / "metrics.jsonl"
+    content = metrics.read_bytes() if metrics.is_file() else b""
+    if _hash(content[: noted["bytes"]]) != noted["metrics"]:
+        raise Damaged(f"{metrics} is damaged (its checksum differs)")
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def _first(part: Path) -> int:

@@ -172,7 +172,7 @@ def train(
     names = [student.name for student in loaded]
     watch = RouterWatch(names, window=min(20, config.steps))
     state = _State(tokens=[0] * len(names), targets=[0] * len(names), chosen=[0] * len(names))
-    found = checkpoint.latest(folder / "checkpoints", fingerprint)
+    found = checkpoint.latest(folder / "checkpoints", fingerprint, progress.warn)
     if found is None:
         team.assigner.prepare(team.ledger)
     else:
@@ -208,8 +208,8 @@ def train(
             progress.warn(message)
 
     def save(journal: Journal) -> None:
-        journal.checkpoint(state.step)
         facts = {
+            "journal": journal.checkpoint(state.step),
             "step": state.step,
             "fingerprint": fingerprint,
             "loop": asdict(state),
