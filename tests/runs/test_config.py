@@ -133,3 +133,86 @@ def test_overrides_leave_the_given_mapping_alone():
     given = {"train": {"steps": 3}}
     assert load_config(given, ["train.steps=9"]).train.steps == 9
     assert given == {"train": {"steps": 3}}
+
+
+KEY = "sk-proj-Ab0123456789cdefGH"
+LONG = "AIzaSyA0123456789abcdefGHIJKLMNOPQRSTU"
+
+
+@pytest.mark.parametrize(
+    ("teacher", "words"),
+    [
+        ({"api_key_env": KEY}, "api_key_env is no variable's name"),
+        ({"api_key_env": LONG}, "api_key_env is no variable's name"),
+        ({"api_key_env": "Zq8w7e6r5t4y3u2i1o0pAsDfGhJk"}, "api_key_env is no variable's name"),
+        ({"api_key": KEY}, "unknown key; did you mean 'api_key_env'"),
+        ({"extra_body": {"api_key": "short"}}, "extra_body.api_key holds what looks like a key"),
+        ({"extra_body": {"headers": {"Authorization": "Bearer abc"}}}, "extra_body.headers.Authorization holds"),
+        ({"extra_body": {"a": [{"b": KEY}]}}, "extra_body.a.0.b holds"),
+        ({"extra_body": {KEY: 1}, "top_p": 3}, "top_p"),
+        ({KEY: 1}, "unknown key"),
+        ({"temperature": KEY}, "unable to parse"),
+        ({"base_url": f"https://x:{KEY}@y.org"}, "base_url holds"),
+    ],
+)
+def test_a_pasted_key_is_refused_without_being_shown(tmp_path, teacher, words):
+    given = {"kind": "openai", "name": "t", "model": "m", **teacher}
+    file = write(tmp_path, yaml.safe_dump({"teachers": [given]}))
+    for source, overrides in (
+        (file, []),
+        ({}, ["teachers=[" + yaml.safe_dump(given, default_flow_style=True, width=9999) + "]"]),
+    ):
+        with pytest.raises(ConfigError, match=words) as caught:
+            load_config(source, overrides)
+        shown = f"{caught.value} {caught.value.__cause__} {caught.value.__context__ if not caught.value.__suppress_context__ else ''}"
+        assert not any(secret in shown for secret in (KEY, KEY[3:], LONG, "Zq8w7e6r", "short", "abc"))
+
+
+def test_variables_that_hold_keys_may_be_named():
+    for name in ("GEMINI_API_KEY", "my_key_2", "OPENAI_KEY_TEAM_RESEARCH_2026", "_K"):
+        given = {
+            "kind": "openai",
+            "name": "t",
+            "model": "m",
+            "api_key_env": name,
+            "extra_body": {"top_k": 3, "max_tokens": 9},
+        }
+        assert load_config({"teachers": [given]}).teachers[0].api_key_env == name
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("train.steps=true", "train.steps: 'true': input should be a valid integer"),
+        ("train.steps=yes", "train.steps: 'true'"),
+        ("router.temperature=[true, 1]", "router.temperature.0: 'true'"),
+        ("filter.keep=true", "filter.keep"),
+        ("seed=99999999999999999999", "a number of 20 digits is too large"),
+        ("train.clip=.inf", "no finite number"),
+        ("train.clip='inf'", "finite number"),
+        ("students.².model=x", "no entry '²'; there are mistral, gemma"),
+        ("students.٣.model=x", "no entry"),
+        ("students." + "9" * 5000 + ".model=x", "no entry"),
+        ("students.-1.model=x", "no entry '-1'"),
+        ("a..b=1", "'a..b' is no key"),
+        ("=1", "'' is no key"),
+        (".".join("a" * 40) + "=1", "is no key"),
+        ("name=!!python/object:x", "tags such as"),
+        ("paths.styles=[vanilla", "not valid YAML"),
+        ("name=a\ud800", "cannot stand in a config"),
+        ("train.device=&a [*a]", "stands inside what it names"),
+        ("train.steps=2026-02-30", "'2026-02-30': input should be a valid integer"),
+    ],
+)
+def test_odd_overrides_are_refused_in_few_words(text, words):
+    with pytest.raises(ConfigError) as caught:
+        load_config({}, [text])
+    assert str(caught.value).startswith("--set: ")
+    assert words in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_an_override_that_is_no_yaml_is_a_text():
+    teacher = {"kind": "openai", "name": "t", "model": "m"}
+    config = load_config({"teachers": [teacher]}, ["teachers.t.system=Answer: yes: or no", "name=2026-01-01"])
+    assert (config.teachers[0].system, config.name) == ("Answer: yes: or no", "2026-01-01")

@@ -12,12 +12,15 @@
     `-- Interrupted                exit code 130: Ctrl-C or SIGTERM after a safe stop
 
 The text of an exception is meant for the user's eyes: one sentence that names the place and the
-value, then the mend. It never contains an API key (see `qrdistill.base.store.redact`).
+value, then the mend. It never contains an API key (see `qrdistill.base.store.redact` and
+`qrdistill.base.secrets`), no character that a terminal obeys, and, for input, fewer than 500 characters.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+
+from qrdistill.base.secrets import hide_keys
 
 
 class QRDistillError(Exception):
@@ -30,6 +33,22 @@ class InputError(QRDistillError):
     exit_code = 2
 
 
+def _shown(text: str, limit: int) -> str:
+    """Fit for a terminal: pasted keys hidden, odd characters escaped, the middle of a long text left out."""
+    text = "".join(
+        character if character.isprintable() or character == "\n" else ascii(character)[1:-1]
+        for character in hide_keys(text[: limit * 20])
+    )
+    return text if len(text) <= limit else f"{text[: limit * 2 // 3]} ... {text[-(limit // 3 - 5) :]}"
+
+
+def _placed(file: Path | str | None, line: int | None, parts: list[str]) -> str:
+    name = None if file is None else _shown(str(file), 180)
+    place = ":".join(str(part) for part in (name, line) if part is not None)
+    before = ": ".join(part for part in (place, *parts[:-1]) if part)
+    return ": ".join(part for part in (before, _shown(parts[-1], 490 - len(before))) if part)
+
+
 class ConfigError(InputError):
     """A config key cannot be used.
 
@@ -38,8 +57,7 @@ class ConfigError(InputError):
 
     def __init__(self, message: str, *, key: str = "", file: Path | str | None = None, line: int | None = None) -> None:
         self.message, self.key, self.file, self.line = message, key, file, line
-        place = ":".join(str(part) for part in (file, line) if part is not None)
-        super().__init__(": ".join(part for part in (place, key, message) if part))
+        super().__init__(_placed(file, line, [_shown(key, 100).replace("\n", "\\n"), message]))
 
 
 class DataError(InputError):
@@ -47,8 +65,7 @@ class DataError(InputError):
 
     def __init__(self, message: str, *, file: Path | str | None = None, line: int | None = None) -> None:
         self.message, self.file, self.line = message, file, line
-        place = ":".join(str(part) for part in (file, line) if part is not None)
-        super().__init__(f"{place}: {message}" if place else message)
+        super().__init__(_placed(file, line, [message]))
 
 
 class ModelError(InputError):

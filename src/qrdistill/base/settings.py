@@ -1,11 +1,13 @@
-"""The base of every config section, and what a name may be."""
+"""The base of every config section, and what a name and a number may be."""
 
 from __future__ import annotations
 
+import functools
 import re
-from typing import Annotated
+import typing
+from typing import Annotated, Any, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 _LONGEST_NAME = 64
 _NAME = r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_-])?"
@@ -40,6 +42,47 @@ Name = Annotated[
 
 
 class Settings(BaseModel):
-    """Unknown keys are refused."""
+    """Unknown keys are refused, and so is what only resembles a number."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, data: Any) -> Any:
+        """pydantic takes true for 1 where a number is asked; as a text it is refused, with its place."""
+        if not isinstance(data, dict):
+            return data
+        given = cast("dict[str, Any]", data)
+        return {key: _spelt_out(value) if _asks_for_numbers(cls, key) else value for key, value in given.items()}
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _within_64_bits(cls, value: Any) -> Any:
+        if type(value) is int and not -(2**63) <= value < 2**63:
+            raise ValueError(f"a number of {value.bit_length() * 0.30103:.0f} digits is too large")
+        return value
+
+
+@functools.cache
+def _asks_for_numbers(section: type[Settings], field: str) -> bool:
+    if field not in section.model_fields:
+        return False
+    leaves: set[Any] = set()
+
+    def visit(kind: Any) -> None:
+        inner = typing.get_args(kind) if typing.get_origin(kind) is not typing.Literal else ()
+        for one in inner:
+            visit(one)
+        if not inner:
+            leaves.add(kind)
+
+    visit(section.model_fields[field].annotation)
+    return not leaves.isdisjoint({int, float}) and leaves.isdisjoint({bool, object, Any})
+
+
+def _spelt_out(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _spelt_out(inner) for key, inner in cast("dict[Any, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [_spelt_out(inner) for inner in cast("list[Any]", value)]
+    return str(value).lower() if isinstance(value, bool) else value

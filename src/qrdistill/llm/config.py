@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
+from qrdistill.base.secrets import looks_like_key, secret_places
 from qrdistill.base.settings import Name, Settings
 
 
@@ -58,6 +60,22 @@ class OpenAITeacher(Sampling):
             raise ValueError(
                 "base_url holds a user name or a query, where keys stand; give the address alone, and the NAME "
                 "of the variable that holds the key as api_key_env"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _no_key_in_the_config(self) -> OpenAITeacher:
+        """Of the section too: the message names the place, never the value."""
+        name = self.api_key_env
+        if name is not None and (looks_like_key(name) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)):
+            raise ValueError(
+                "api_key_env is no variable's name; put the key into the environment (export MY_KEY=...) and "
+                "give the NAME of the variable, MY_KEY"
+            )
+        for place in secret_places(self.extra_body):
+            raise ValueError(
+                f"extra_body.{place} holds what looks like a key, and a config is kept in the run directory; put the "
+                "key into the environment and give the NAME of its variable as api_key_env"
             )
         return self
 

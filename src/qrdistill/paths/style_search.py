@@ -20,12 +20,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-import yaml
-
 from qrdistill.base.errors import InputError, TeacherError
 from qrdistill.base.progress import Progress, Silent
 from qrdistill.base.records import Question, ReasoningPath, Record, path_id
 from qrdistill.base.store import write_table, write_text
+from qrdistill.base.yaml_file import dump_yaml
 from qrdistill.llm.ask import Job, fill
 from qrdistill.llm.client import ChatConfig, Requests
 from qrdistill.llm.live_counts import Budget
@@ -262,5 +261,5 @@ def _write(folder: Path, candidates: Sequence[Candidate]) -> None:
         for one in candidates
         if one.accepted
     ]
-    text = yaml.safe_dump(chosen, sort_keys=False, allow_unicode=True)
+    text = dump_yaml(chosen)
     write_text(folder / "styles.yaml", f"# found by a style search; add these to paths.styles\n{text}")

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from qrdistill.base.records import Assignment, Question, ReasoningPath, Record, Truth, Verdict
 from qrdistill.base.store import read_table
+from qrdistill.base.yaml_file import parse_yaml
 
 R = TypeVar("R", bound=Record)
 
@@ -102,11 +103,9 @@ class RunData:
 
 
 def read_run(folder: Path) -> RunData:
-    import yaml
-
     config_file = folder / "config.yaml"
     text = config_file.read_text(encoding="utf-8") if config_file.exists() else None
-    config = yaml.safe_load(text) if text else None
+    config = parse_yaml(text, file=config_file)[0] if text else None
     paths = _paths(folder)
     return RunData(
         folder=folder,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import os.path
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 
 from qrdistill.base.errors import ConfigError
 from qrdistill.base.settings import Settings
-from qrdistill.base.yaml_file import Lines, line_of, read_yaml
+from qrdistill.base.yaml_file import Lines, dump_yaml, line_of, parse_yaml, read_yaml
 from qrdistill.runs.config import Config
 
 
@@ -65,15 +66,17 @@ def _placed(message: str, key: str, file: Path | None, lines: Lines, given: Sequ
 
 def dump_config(config: Config) -> str:
     """The resolved config, every default written out, as YAML."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return dump_yaml(config.model_dump(mode="json"))
 
 
 def _override(data: dict[str, Any], text: str) -> str:
     """Puts one `--set` into the data; returns its key with list entries by index."""
     key, equals, value = text.partition("=")
     if not equals:
-        raise ConfigError(f"--set {text!r} has no '='; write --set section.key=value")
-    parts = key.split(".")
+        raise ConfigError(f"{key[:40]!r} has no '='; write --set section.key=value", file="--set")
+    parts = [part.strip() for part in key.split(".")]
+    if not all(parts) or len(parts) > _DEEPEST:
+        raise ConfigError(f"{key[:40]!r} is no key; write --set section.key=value", file="--set")
     given: list[str] = []
     here: Any = data
     for position, name in enumerate(parts):
@@ -89,25 +92,37 @@ def _override(data: dict[str, Any], text: str) -> str:
                     here[part] = {}
                 here = here[part]
         else:
-            raise ConfigError(f"--set cannot go below {'.'.join(parts[:position])!r}, which is a value", key=key)
+            raise ConfigError(
+                f"cannot go below {'.'.join(parts[:position])!r}, which is a value", key=key, file="--set"
+            )
         given.append(str(part))
         if last:
-            try:
-                here[part] = yaml.safe_load(value)
-            except yaml.YAMLError:
-                here[part] = value
+            here[part] = _override_value(key, value)
     return ".".join(given)
+
+
+def _override_value(key: str, text: str) -> Any:
+    """The value of a `--set`: YAML, or the bare text where it is none (`system=Answer: yes: or no`)."""
+    try:
+        return parse_yaml(text, file="--set")[0]
+    except ConfigError as error:
+        odd = any(not character.isprintable() and character not in "\n\t" for character in text)
+        if odd or text.lstrip()[:1] in set("[{\"'!&*") or not isinstance(error.__cause__, yaml.YAMLError):
+            raise ConfigError(error.message, key=key, file="--set") from None
+        return text
 
 
 def _index(items: list[Any], part: str, key: str) -> int:
     names = [str(item.get("name")) if isinstance(item, dict) else str(item) for item in items]
     if part in names:
         return names.index(part)
-    if part.isdigit() and int(part) < len(items):
-        return int(part)
-    raise ConfigError(f"--set: no entry {part!r}; there are {', '.join(names) or 'none'}", key=key)
+    indices = [str(index) for index in range(len(items))]
+    if part in indices:
+        return indices.index(part)
+    raise ConfigError(f"no entry {part[:40]!r}; there are {', '.join(names) or 'none'}", key=key, file="--set")
 
 
+_DEEPEST = 16  # dots in a key of --set
 _FILE_KEYS = ("file", "train_file", "dev_file", "test_file")
 
 
@@ -125,8 +140,8 @@ def _make_absolute(data: dict[str, Any], base: Path) -> None:
                 entry[key] = str(base / entry[key])
     for entry in (*entries("students"), *entries("teachers"), *entries("encoder")):
         model = entry.get("model")
-        if isinstance(model, str) and (model.startswith(("./", "../", "~")) or (base / model).is_dir()):
-            entry["model"] = str((base / Path(model).expanduser()).resolve())
+        if isinstance(model, str) and (model.startswith(("./", "../", "~")) or os.path.isdir(base / model)):
+            entry["model"] = os.path.realpath(base / os.path.expanduser(model))
 
 
 def _explain(error: ValidationError, data: dict[str, Any]) -> tuple[str, str]:

@@ -22,6 +22,7 @@ from qrdistill.base.errors import InputError
 from qrdistill.base.ownership import claim
 from qrdistill.base.records import FREE, Answer, Question
 from qrdistill.base.store import read_table, write_text
+from qrdistill.base.yaml_file import parse_yaml
 from qrdistill.paths.config import PathsConfig
 from qrdistill.paths.styles import resolve_styles, student_prompt
 from qrdistill.scores.config import EvaluateConfig
@@ -75,7 +76,7 @@ def write_task(run_dir: Path, student: str, folder: Path, *, style: str | None =
     model = (run_dir / "students" / student).resolve()
     if not model.is_dir():
         raise InputError(f"{run_dir} has no exported student {student!r} under students/")
-    config: dict[str, Any] = yaml.safe_load(_text(run_dir / "config.yaml"))
+    config: dict[str, Any] = parse_yaml(_text(run_dir / "config.yaml"))[0]
     evaluate = EvaluateConfig.model_validate(config.get("evaluate", {}))
     styles = resolve_styles(PathsConfig.model_validate(config.get("paths", {})).styles)
     chosen = style or json.loads(_text(run_dir / "scores.json"))["best_style"].get(student, FREE)
