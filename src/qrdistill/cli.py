@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def _complain(message: str, code: int) -> None:
-    from qrdistill.base.store import redact
+    from qrdistill.base.redact import redact
 
     print(f"qrdistill: {redact(message)}", file=sys.stderr)
     sys.exit(code)

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from qrdistill.base import records
 from qrdistill.base.errors import BoundaryError, DataError
+from qrdistill.base.redact import redact
 from qrdistill.base.store import (
     TableWriter,
     atomic,
     content_hash,
     read_table,
-    redact,
     schema,
     write_table,
     write_text,

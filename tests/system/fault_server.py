@@ -11,6 +11,7 @@ import hashlib
 import json
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +28,18 @@ KINDS = (
     "drip",  # one byte now and then, never an end
     "late",  # three times the latency
     "refuse",  # 400, and the body echoes the key it was sent
-)  # and, when asked for by name: "filtered", a content filter
+)
+BY_NAME = (
+    "filtered",  # a content filter
+    "charged",  # 500, with tokens counted all the same
+    "bomb",  # 64 MiB of blanks, compressed to 64 KiB
+    "long",  # twelve megabytes of reply
+    "deep",  # a hundred thousand lists in each other
+    "digits",  # a number of a hundred thousand digits
+    "codec",  # a character set that is none
+    "moved",  # a redirect
+)
+FREE = frozenset({"busy", "error", "refuse", "moved"})  # no token is charged for these
 LASTING = frozenset({"many", "length", "refuse", "late"})  # the same on every sight
 
 
@@ -64,6 +76,7 @@ class FaultServer:
         self.seen: Counter[str] = Counter()
         self.replied: Counter[str] = Counter()
         self.served: Counter[str] = Counter()  # per kind
+        self.charges = 0  # requests that a text was generated for, of ten tokens each
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.times: list[float] = []
@@ -139,6 +152,7 @@ class FaultServer:
         try:
             kind = self._fault(body, self.seen[name])
             self.served[kind or "fine"] += 1
+            self.charges += kind not in FREE and self._status is None
             await asyncio.sleep(self._latency * (3 if kind == "late" else 1))
             return await self._answer(kind, body, headers, writer)
         finally:
@@ -148,16 +162,22 @@ class FaultServer:
         self, kind: str | None, body: dict[str, Any], headers: dict[str, str], writer: asyncio.StreamWriter
     ) -> bool:
         key = headers.get("authorization", "").removeprefix("Bearer ")
-        if self._status or kind in ("error", "busy", "refuse"):
-            status = self._status or {"error": 500, "busy": 429, "refuse": 400}[str(kind)]
+        if self._status or kind in ("error", "busy", "refuse", "charged", "moved"):
+            statuses = {"error": 500, "busy": 429, "refuse": 400, "charged": 500, "moved": 307}
+            status = self._status or statuses[str(kind)]
             message = f"no: {kind}, your key is {key}, or ESCAPED, or ?key=QUOTED"
-            content = _escaped({"error": {"message": message, "code": kind}}, key)
+            usage = {"usage": {"prompt_tokens": 0, "completion_tokens": 10}} if kind == "charged" else {}
+            content = _escaped({"error": {"message": message, "code": kind}, **usage}, key)
             more = f"x-echo: {key}\r\n" + (f"retry-after: {self._retry_after}\r\n" if status == 429 else "")
+            more += "location: http://127.0.0.1:9/v2\r\n" if status == 307 else ""
             return await _send(writer, status, content, more)
         completion = self._completion(kind, body, key)
         content = _escaped(completion, key)
         if kind == "malformed":
             content = content[: len(content) // 2] + key.encode()
+        if kind in _UNBOUNDED:
+            content, more = _UNBOUNDED[kind](content)
+            return await _send(writer, 200, content, more)
         if kind == "reset":
             writer.write(_head(200, len(content)) + content[: len(content) // 2])
             await writer.drain()
@@ -192,6 +212,25 @@ class FaultServer:
         }
 
 
+def _bomb(content: bytes) -> tuple[bytes, str]:
+    if "bomb" not in _MADE:
+        squeeze = zlib.compressobj(9, wbits=31)
+        blanks = b" " * (1 << 20)
+        parts = [squeeze.compress(content), *(squeeze.compress(blanks) for _ in range(64)), squeeze.flush()]
+        _MADE["bomb"] = b"".join(parts)
+    return _MADE["bomb"], "content-encoding: gzip\r\n"
+
+
+_MADE: dict[str, bytes] = {}
+_UNBOUNDED: dict[str, Callable[[bytes], tuple[bytes, str]]] = {
+    "bomb": _bomb,
+    "long": lambda content: (content[:-1] + b" " * (12 << 20) + b"}", ""),
+    "deep": lambda content: (content[:-1] + b',"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", ""),
+    "digits": lambda content: (content[:-1] + b',"created":' + b"9" * 100_000 + b"}", ""),
+    "codec": lambda content: (zlib.compress(content), "content-type: application/json; charset=zlib\r\n"),
+}
+
+
 def _escaped(value: object, key: str) -> bytes:
     """JSON in which ESCAPED stands for the key with one letter as a JSON escape, QUOTED for it in a URL."""
     spelled = key[:3] + f"\\u{ord(key[3]):04x}" + key[4:] if len(key) > 3 else key
@@ -199,7 +238,8 @@ def _escaped(value: object, key: str) -> bytes:
 
 
 def _head(status: int, length: int, more: str = "") -> bytes:
-    return f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n{more}content-length: {length}\r\n\r\n".encode()
+    kind = "" if "content-type" in more else "content-type: application/json\r\n"
+    return f"HTTP/1.1 {status} X\r\n{kind}{more}content-length: {length}\r\n\r\n".encode()
 
 
 async def _send(writer: asyncio.StreamWriter, status: int, content: bytes, more: str = "") -> bool:

@@ -12,7 +12,7 @@
     `-- Interrupted                exit code 130: Ctrl-C or SIGTERM after a safe stop
 
 The text of an exception is meant for the user's eyes: one sentence that names the place and the
-value, then the mend. It never contains an API key (see `qrdistill.base.store.redact` and
+value, then the mend. It never contains an API key (see `qrdistill.base.redact` and
 `qrdistill.base.secrets`), no character that a terminal obeys, and, for input, fewer than 500 characters.
 """
 

@@ -12,7 +12,7 @@ import re
 import shutil
 import types
 import typing
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -226,19 +226,3 @@ def read_table(path: Path, record: type[R]) -> Iterator[R]:
                 for name in names:
                     row[name] = json.loads(row[name])
                 yield record.model_construct(**row)
-
-
-# --- secrets --------------------------------------------------------------------------------------
-
-
-def redact(text: str, environment: Mapping[str, str] | None = None) -> str:
-    """Replaces the value of every variable that names a key, token or secret by its name.
-
-    >>> redact("bad key sk-123456789", {"MY_API_KEY": "sk-123456789"})
-    'bad key <MY_API_KEY>'
-    """
-    for name, value in (os.environ if environment is None else environment).items():
-        secret = any(word in name.upper() for word in ("KEY", "TOKEN", "SECRET", "PASSWORD"))
-        if secret and len(value) >= 8 and value in text:
-            text = text.replace(value, f"<{name}>")
-    return text

@@ -12,7 +12,7 @@ import signal
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from qrdistill.base.errors import BudgetError, Interrupted, QRDistillError
+from qrdistill.base.errors import BoundaryError, BudgetError, Interrupted, QRDistillError
 from qrdistill.base.progress import Progress, Silent
 from qrdistill.llm.client import ChatConfig, grouped, longer, make_client
 from qrdistill.llm.limits import Stop
@@ -98,6 +98,7 @@ class _Run:
     ) -> None:
         self._jobs, self._cache, self._base_dir = jobs, cache, base_dir
         self._budget, self._progress = budget, progress
+        self._unwritten: list[tuple[str, Reply]] = []  # what attempts cost that brought no reply
         self.board = Board({job.config.name: job.num_requests for job in jobs}, budget=budget)
 
     async def all(self) -> None:
@@ -121,6 +122,9 @@ class _Run:
             await asyncio.gather(settler, return_exceptions=True)
             for lane in lanes:
                 await lane.close()
+            if self._unwritten:
+                with suppress(BoundaryError):  # the disk refuses, which is said already
+                    await self._in_writer(self._cache.settle, [], self._unwritten)
             self._writer.shutdown()
             self.board.show(self._progress, now=True)
         settler.result()
@@ -130,18 +134,20 @@ class _Run:
             counts.warn(name, self._progress)
 
     def _paid_before(self) -> None:
-        """Under a budget: what this run's cached replies cost, known before anything is bought."""
+        """Under a budget: what this run's requests have cost so far, known before anything is bought."""
         if not self._budget.limited:
             return
         for job in self._jobs:
             assert iter(job.requests) is not job.requests, "under a budget requests are walked twice"
             for group in grouped(job.requests, _GROUP):
+                for reply in self._cache.wasted([request.key for request in group]):
+                    self._budget.spend(reply)
                 for request, reply in self._cached(group):
                     self._budget.spend(reply)
                     more = longer(job.config, request, reply)
                     again = self._cache.get(more.key) if more else None
-                    if again:
-                        self._budget.spend(again)
+                    for further in [*([again] if again else []), *(self._cache.wasted([more.key]) if more else [])]:
+                        self._budget.spend(further)
 
     def _cached(self, group: Sequence[ChatRequest]) -> list[tuple[ChatRequest, Reply]]:
         found = self._cache.get_many([request.key for request in group])
@@ -150,11 +156,25 @@ class _Run:
     def _lane(self, job: Job) -> Lane:
         # made when something must be asked: what is cached needs no key and no server
         make = partial(make_client, job.config, base_dir=self._base_dir)
-        return Lane(job.config, make, stop=self._stop, waste=self._wasted, num_known=job.num_requests)
+        return Lane(
+            job.config,
+            make,
+            stop=self._stop,
+            may_buy=self._may_buy,
+            waste=self._wasted,
+            num_known=job.num_requests,
+        )
 
-    def _wasted(self, name: str, reply: Reply) -> None:
+    def _may_buy(self) -> bool:
+        spent = self._budget.exceeded()
+        if spent:
+            self._stop.now(BudgetError(spent))
+        return not self._stop
+
+    def _wasted(self, name: str, request: ChatRequest, reply: Reply) -> None:
         self._budget.spend(reply)
         self.board.counts[name].wasted_usd += reply.cost
+        self._unwritten.append((request.key, reply))
 
     def _work(self, lane: Lane) -> Iterator[Any]:
         job = next(job for job in self._jobs if job.config.name == lane.name)
@@ -213,10 +233,7 @@ class _Run:
         It waits until its reply is committed, so that a killed process loses as many as it has workers.
         """
         while (request := await lane.next()) is not None:
-            spent = self._budget.exceeded()
-            if spent:
-                self._stop.now(BudgetError(spent))
-            outcome = None if self._stop else await lane.ask(request)
+            outcome = await lane.ask(request)
             if isinstance(outcome, Reply):
                 self._budget.spend(outcome)
             committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -235,8 +252,9 @@ class _Run:
                 group.append(item)
             outcomes = [(one.request, one.outcome) for one in group if one.outcome is not None]
             unasked = [one.request.key for one in group if one.outcome is None]
-            if outcomes:
-                await self._in_writer(self._cache.settle, outcomes)
+            wasted, self._unwritten = self._unwritten, []
+            if outcomes or wasted:
+                await self._in_writer(self._cache.settle, outcomes, wasted)
             if unasked:
                 await self._in_writer(self._cache.release, unasked)
             for one in group:

@@ -26,7 +26,7 @@ OPENAI_URL = "https://api.openai.com/v1"
 class Transient(Exception):
     """Asking again can help: 408, 409, 429, 5xx, a broken connection, a reply that makes no sense.
 
-    `wasted` is what came instead of a usable reply, where the server counted (and charges) tokens for it.
+    `wasted` is what the attempt cost all the same: the server counted tokens, or a reply came that cannot be read.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ class Counts:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     usd: float = 0.0
-    wasted_usd: float = 0.0  # paid for replies that were empty or withheld
+    wasted_usd: float = 0.0  # paid for replies that were empty, withheld or broken off
     reasons: Counter[str] = field(default_factory=Counter)  # of the failures, shortened
 
     @property
@@ -36,7 +36,7 @@ class Counts:
             most = "; ".join(f"{count} x {reason}" for reason, count in self.reasons.most_common(3))
             progress.warn(f"{self.failed} requests to {name} failed (--retry-failed asks again): {most}")
         if self.wasted_usd:
-            progress.warn(f"${self.wasted_usd:.4f} went to {name} for replies that were empty or withheld")
+            progress.warn(f"${self.wasted_usd:.4f} went to {name} for replies that were empty, withheld or broken off")
         if self.truncated:
             progress.warn(
                 f"{self.truncated} replies of {name} were cut at max_tokens; raise it, or set retry_truncated"
@@ -63,7 +63,8 @@ class Budget:
 
     def exceeded(self) -> str | None:
         """Which limit is reached, in words."""
-        if self.usd is not None and self.spent_usd >= self.usd:
+        # to a billionth: ten times $0.0001 are $0.001, though not in binary
+        if self.usd is not None and round(self.spent_usd, 9) >= self.usd:
             return f"${self.spent_usd:.4f} of budget_usd {self.usd:g} are spent"
         if self.tokens is not None and self.spent_tokens >= self.tokens:
             return f"{self.spent_tokens} of budget_tokens {self.tokens} are used"

@@ -1,9 +1,10 @@
 """Chat client `openai`: any OpenAI-compatible endpoint, over real HTTP through the openai SDK.
 
 The SDK carries the requests (connections, TLS, proxies, error classes); its own retries are switched
-off, because only `paths.fill` sees the whole run. Bodies are parsed here, leniently: servers differ,
-and the cache keeps the body as it came. Keys come from the environment only, and every text that came
-from outside is redacted before it goes anywhere, also where a server echoes the key.
+off, because only `llm.ask` sees the whole run. Bodies are read here, within bounds (`bounded_http`,
+`guarded_json`) and leniently: servers differ, and the cache keeps the body as it came. Keys come from the
+environment only, and every text that came from outside is redacted before it goes anywhere, also where
+a server echoes the key.
 """
 
 from __future__ import annotations
@@ -11,23 +12,27 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-from qrdistill.base.errors import ConfigError, InputError
-from qrdistill.base.store import redact
+from qrdistill.base.clean_text import one_line
+from qrdistill.base.errors import ConfigError, DataError, InputError
+from qrdistill.base.guarded_json import loads
+from qrdistill.base.redact import Redactor, redact, secrets_in
 from qrdistill.llm.client import OPENAI_URL, Refused, Transient, estimate_tokens, prompt_estimate
 from qrdistill.llm.config import OpenAITeacher
 from qrdistill.llm.reply_cache import ChatRequest, Reply
 
 _RETRY = frozenset({408, 409, 425, 429})  # beside every 5xx
 _NO_CREDIT = ("insufficient_quota", "insufficient_balance", "billing_hard_limit_reached")
+_NOT_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError")
 _SHOWN = 300  # characters of a server's message that are kept
-_ESCAPES = ("\\u", "\\/", "%", "&#")  # a text without any of these spells nothing in another way
+_LONGEST_RETRY_AFTER = 1e7  # seconds; about four months stand for whatever a server says beyond
+_SMALL = 32 << 10  # bytes; larger bodies are read in a thread, so that the other requests go on
 
 
 class OpenAIChat:
@@ -37,24 +42,20 @@ class OpenAIChat:
         try:
             import httpx2
             from openai import AsyncOpenAI
+
+            from qrdistill.llm.bounded_http import BoundedClient
         except ImportError as error:
             raise InputError("teachers of kind openai need the SDK: pip install 'qrdistill[api]'") from error
         self._config = config
-        # longest first: a secret may be the beginning of another
-        self._secrets = sorted(
-            (
-                (value.strip(), f"<{name}>", _spelled(value.strip()))
-                for name, value in os.environ.items()
-                if _is_secret(name, config)
-            ),
-            key=lambda secret: -len(secret[0]),
-        )
+        self._read = ReplyReader(config)
         self._raw = httpx2.Response
         self._client = AsyncOpenAI(
             api_key=api_key(config),
             base_url=config.base_url or OPENAI_URL,  # given, so that OPENAI_BASE_URL cannot change it
             timeout=config.timeout,
             max_retries=0,
+            default_headers={"accept-encoding": "identity"},
+            http_client=BoundedClient(timeout=config.timeout),
         )
 
     async def close(self) -> None:
@@ -63,72 +64,121 @@ class OpenAIChat:
     async def complete(self, request: ChatRequest) -> Reply:
         import openai
 
+        from qrdistill.llm.bounded_http import BrokenOff
+
         begun = time.monotonic()
         try:
             # the SDK's time limit is per read: a server that drips would hold a request for ever
             async with asyncio.timeout(self._config.timeout):
                 response = await self._client.post("/chat/completions", cast_to=self._raw, body=request.body())
         except openai.APIStatusError as error:
-            failure = self._status(error.status_code, error.response.text, error.response.headers)
-        except (TimeoutError, openai.APITimeoutError):
-            failure = Transient(f"no reply within {self._config.timeout:g} s")
-        except openai.APIConnectionError as error:
-            cause = type(error.__cause__).__name__
+            status, headers = error.status_code, error.response.headers
+            failure = self._read.error(status, error.response.content, headers)
+        except TimeoutError:
+            failure = Transient(f"no reply within {self._config.timeout:g} s", wasted=self._read.most(request))
+        except BrokenOff as broken:
+            failure = Transient(self._read.shown(f"the reply broke off: {broken}"), wasted=self._read.most(request))
+        except openai.APIConnectionError as error:  # with the SDK's own time limit among them
+            name = type(error.__cause__).__name__
             failure = Transient(
-                self._redact(f"connection failed ({cause}: {error.__cause__})"),
-                unreachable=cause in ("ConnectError", "ConnectTimeout"),
+                self._read.shown(f"connection failed ({name}: {error.__cause__})"),
+                unreachable=name in ("ConnectError", "ConnectTimeout"),
+                # once the request is out, nobody tells whether it was answered and charged
+                wasted=None if name in _NOT_SENT else self._read.most(request),
             )
         else:
-            return self._reply(request, response.text, time.monotonic() - begun)
+            content, seconds = response.content, time.monotonic() - begun
+            if len(content) < _SMALL:
+                return self._read.reply(request, content, seconds)
+            return await asyncio.to_thread(self._read.reply, request, content, seconds)
         raise failure  # outside the handler: the SDK's exception holds the request's headers
 
-    def _status(self, status: int, text: str, headers: Any) -> Transient | Refused:
-        message, code = _error_message(text)
-        reason = f"HTTP {status}: {self._redact(message)[:_SHOWN]}"
-        if status == 402 or code in _NO_CREDIT:
-            return Refused(reason, status=status, everything=True)
-        if status in _RETRY or status >= 500:
-            return Transient(reason, status=status, retry_after=_retry_after(headers))
-        return Refused(reason, status=status)
 
-    def _reply(self, request: ChatRequest, text: str, latency: float) -> Reply:
+class ReplyReader:
+    """What a server's bytes mean: a reply, or a Transient or Refused that says why there is none.
+
+    Its exceptions' reasons are short, on one line, and hold no key. Each says what the attempt cost: as the
+    server counted; by an estimate where a reply came without a count; and as much as it can have been
+    where a reply came that cannot be read.
+    """
+
+    def __init__(self, config: OpenAITeacher) -> None:
+        self._config = config
+        self._secrets = Redactor(secrets_in(also=[config.api_key_env] if config.api_key_env else []))
+
+    def shown(self, text: str) -> str:
+        """A text of the server's as a message may quote it: cut only after the secrets are out of it."""
+        return one_line(self._redact(text[: 100 * _SHOWN]), _SHOWN)
+
+    def most(self, request: ChatRequest) -> Reply:
+        """What a reply costs at most, of which nothing is known but that it was generated."""
+        return self._priced(prompt_estimate(request), request.max_tokens)
+
+    def error(self, status: int, content: bytes, headers: Any) -> Transient | Refused:
+        """Of a status other than 2xx."""
         try:
-            body = json.loads(text)
-            choices = body["choices"]
-        except (json.JSONDecodeError, KeyError, TypeError):
-            message, code = _error_message(text)
-            shown = self._redact(message)[:_SHOWN]
+            body = loads(content, where="the error's body", strict=False)
+        except DataError:
+            body = content.decode(errors="replace")
+        message, code = _error_message(body)
+        if 300 <= status < 400:
+            message = f"it moved to {headers.get('location', 'another address')}; give that as base_url"
+        reason = f"HTTP {status}: {self.shown(message)}"
+        wasted = self._counted(body, lambda: 0, lambda: 0)
+        if status == 402 or code in _NO_CREDIT:
+            return Refused(reason, status=status, everything=True, wasted=wasted)
+        if status in _RETRY or status >= 500:
+            return Transient(reason, status=status, retry_after=_retry_after(headers), wasted=wasted)
+        return Refused(reason, status=status, wasted=wasted)
+
+    def reply(self, request: ChatRequest, content: bytes, latency: float) -> Reply:
+        """Of a status 2xx. Raises Transient, Refused."""
+        try:
+            body = loads(content, where="the reply", strict=False)
+        except DataError as error:
+            begin = content[: 10 * _SHOWN].decode(errors="replace")
+            reason = self.shown(f"not a chat completion ({error.message[:80]}): {begin!r}")
+            raise Transient(reason, wasted=self.most(request)) from None
+        if not isinstance(body, dict) or "choices" not in body:
+            message, code = _error_message(body)
+            wasted = self._counted(body, lambda: 0, lambda: 0)
             if code in _NO_CREDIT:
-                raise Refused(shown, everything=True) from None
-            raise Transient(f"not a chat completion: {shown!r}") from None
-        usage = body.get("usage") if isinstance(body.get("usage"), dict) else {}
-        # charged for, though it may hold nothing: a server that counts no tokens is taken to charge none
-        wasted = self._priced(_count(usage.get("prompt_tokens"), int), _count(usage.get("completion_tokens"), int))
-        if not isinstance(choices, list) or not choices:
-            raise Transient("the reply has no choices", wasted=wasted)
-        choice = choices[0]  # a server that sends more than was asked for: the first one counts
+                raise Refused(self.shown(message), everything=True, wasted=wasted)
+            raise Transient(self.shown(f"not a chat completion: {message!r}"), wasted=wasted)
+        choices = body["choices"]
+        choice = choices[0] if isinstance(choices, list) and choices else None  # the first one counts
         message = choice.get("message") if isinstance(choice, dict) else None
+        said = message.get("content") if isinstance(message, dict) else None
+        if isinstance(said, list):  # some servers send parts
+            said = "".join(str(part.get("text", "")) for part in said if isinstance(part, dict))
+        text = said if isinstance(said, str) else ""
+        priced = self._counted(body, lambda: prompt_estimate(request), lambda: estimate_tokens(text))
+        if not isinstance(choice, dict):
+            raise Transient("the reply has no choices", wasted=priced)
         if not isinstance(message, dict):
-            raise Transient("the reply has no message", wasted=wasted)
-        content, finish = message.get("content"), str(choice.get("finish_reason") or "stop")
-        if isinstance(content, list):  # some servers send parts
-            content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+            raise Transient("the reply has no message", wasted=priced)
+        finish = str(choice.get("finish_reason") or "stop")
         if finish == "content_filter" or message.get("refusal"):
-            said = self._redact(str(message.get("refusal") or content or ""))
-            raise Refused(f"content filter: {said[:_SHOWN]}", wasted=wasted)
-        if not isinstance(content, str) or not content.strip():
+            raise Refused(f"content filter: {self.shown(str(message.get('refusal') or text))}", wasted=priced)
+        if not text.strip():
             if finish != "length":
-                raise Transient("the reply is empty", wasted=wasted)
-            content = ""  # a reasoning model that used up its tokens before it said anything
-        prompt = _count(usage.get("prompt_tokens"), lambda: prompt_estimate(request))
-        completion = _count(usage.get("completion_tokens"), lambda: estimate_tokens(content))
+                raise Transient("the reply is empty", wasted=priced)
+            text = ""  # a reasoning model that used up its tokens before it said anything
         return replace(
-            self._priced(prompt, completion),
-            text=self._redact(content),
+            priced,
+            text=self._redact(text),
             finish_reason="length" if finish == "length" else "stop",
             latency=latency,
             # dumped anew: a body may spell a key with JSON escapes, which no search would find
             response=self._redact(json.dumps(body, ensure_ascii=False)),
+        )
+
+    def _counted(self, body: Any, prompt: Callable[[], int], completion: Callable[[], int]) -> Reply:
+        """The server's own counts, priced; `prompt` and `completion` where it gives none that make sense."""
+        usage = body.get("usage") if isinstance(body, dict) else None
+        found = usage if isinstance(usage, dict) else {}
+        return self._priced(
+            _count(found.get("prompt_tokens"), prompt), _count(found.get("completion_tokens"), completion)
         )
 
     def _priced(self, prompt: int, completion: int) -> Reply:
@@ -138,14 +188,7 @@ class OpenAIChat:
 
     def _redact(self, text: str) -> str:
         """What came from outside, without secrets, and without half characters that no file could hold."""
-        text = text.encode(errors="replace").decode()
-        escaped = any(mark in text for mark in _ESCAPES)
-        for value, shown, spelled in self._secrets:
-            if value in text:
-                text = text.replace(value, shown)
-            if escaped:
-                text = spelled.sub(shown, text)
-        return text
+        return self._secrets(text.encode(errors="replace").decode())
 
 
 def api_key(config: OpenAITeacher) -> str:
@@ -174,51 +217,33 @@ def api_key(config: OpenAITeacher) -> str:
     return key
 
 
-def _is_secret(name: str, config: OpenAITeacher) -> bool:
-    value = os.environ[name].strip()
-    named = any(word in name.upper() for word in ("KEY", "TOKEN", "SECRET", "PASSWORD"))
-    return (named and len(value) >= 8) or (name == config.api_key_env and bool(value))
-
-
-def _spelled(value: str) -> re.Pattern[str]:
-    """Finds a secret also where characters of it are escaped as JSON, URLs or HTML do."""
-    letters = (
-        rf"(?:\\*{re.escape(letter)}|\\+u{ord(letter):04x}|%{ord(letter):02x}|&#(?:0*{ord(letter)}|x0*{ord(letter):x});)"
-        for letter in value
-    )
-    return re.compile("".join(letters), re.IGNORECASE)
-
-
-def _error_message(text: str) -> tuple[str, str]:
+def _error_message(body: Any) -> tuple[str, str]:
     """(message, code) of an error body, whatever shape the server gave it."""
-    try:
-        body = json.loads(text)
-    except json.JSONDecodeError:
-        return " ".join(text.split()) or "empty body", ""
     if isinstance(body, list) and body:  # Gemini's compatible endpoint wraps errors in a list
         body = body[0]
     error = body.get("error", body) if isinstance(body, dict) else body
     if isinstance(error, dict):
         message = error.get("message") or error.get("detail") or json.dumps(error)
         return str(message), str(error.get("code") or error.get("type") or "")
-    return str(error), ""
+    return (str(error) if error else "") or "empty body", ""
 
 
 def _retry_after(headers: Any) -> float | None:
     """Seconds, from `retry-after-ms`, or `retry-after` as a number or a date."""
     try:
         if headers.get("retry-after-ms"):
-            return max(0.0, float(headers["retry-after-ms"]) / 1000)
-        value = headers.get("retry-after")
-        if not value:
+            seconds = float(headers["retry-after-ms"]) / 1000
+        elif not (value := headers.get("retry-after")):
             return None
-        try:
-            return max(0.0, float(value))
-        except ValueError:
-            return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, TypeError):
+        else:
+            try:
+                seconds = float(value)
+            except ValueError:
+                seconds = parsedate_to_datetime(value).timestamp() - time.time()
+    except (ValueError, TypeError, OverflowError, OSError):
         return None
+    return min(max(0.0, seconds), _LONGEST_RETRY_AFTER)
 
 
-def _count(value: Any, estimate: Any) -> int:
+def _count(value: Any, estimate: Callable[[], int]) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1e9 else estimate()

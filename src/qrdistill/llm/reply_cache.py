@@ -14,38 +14,24 @@ import json
 import os
 import socket
 import sqlite3
-import threading
 import time
 import uuid
-import zlib
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import quote
 
-from qrdistill.base.errors import BoundaryError, DataError
+from qrdistill.base.errors import DataError, QRDistillError
+from qrdistill.base.guarded_json import loads
+from qrdistill.base.progress import Progress
 from qrdistill.base.store import atomic
+from qrdistill.llm.cache_file import COLUMNS, CacheFile, checksum, pack, unpack
 
-_VERSION = 1
 _LEASE = 120.0  # seconds without a sign of life after which a claim is free
 _VARIABLES = 500  # keys per query; SQLite's oldest limit is 999
-
-_TABLES = """
-CREATE TABLE IF NOT EXISTS replies (
-    key TEXT PRIMARY KEY, host TEXT NOT NULL, model TEXT NOT NULL, text TEXT NOT NULL,
-    finish_reason TEXT NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
-    cost REAL NOT NULL, latency REAL NOT NULL, at REAL NOT NULL, request BLOB NOT NULL, response BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS claims (
-    key TEXT PRIMARY KEY, owner TEXT NOT NULL, machine TEXT NOT NULL, pid INTEGER NOT NULL,
-    born TEXT NOT NULL, at REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS failures (
-    key TEXT PRIMARY KEY, reason TEXT NOT NULL, status INTEGER, attempts INTEGER NOT NULL, at REAL NOT NULL);
-"""
-_REPLY_COLUMNS = "text, finish_reason, prompt_tokens, completion_tokens, cost, latency"
 
 
 @dataclass(frozen=True)
@@ -119,38 +105,23 @@ class Failed:
     attempts: int = 1
 
 
-class ReplyCache:
+class ReplyCache(CacheFile):
     """`with ReplyCache(path) as cache: ...`; methods may be called from several threads.
 
-    Raises DataError for a file that is not a reply cache, BoundaryError where the disk refuses.
+    `put_aside` counts the replies that were found damaged: each is moved to the table `unreadable`, and is
+    then no reply any more, so that it is asked for again; `warn` says so. Raises as CacheFile does.
     """
 
     def __init__(self, path: Path, *, lease: float = _LEASE) -> None:
-        self.path, self._lease = path, lease
+        super().__init__(path)
+        self._lease = lease
+        self.put_aside = self._told = 0
         self.owner = uuid.uuid4().hex
         self._machine, self._pid = socket.gethostname(), os.getpid()
         self._born = _birth(self._pid)
-        self._reading, self._writing = threading.Lock(), threading.Lock()
 
     def __enter__(self) -> ReplyCache:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._refuse_other_database()
-            self._writer, self._reader = self._connect(), self._connect()
-            version = self._writer.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, _VERSION):
-                raise DataError(
-                    f"was written by another version of qrdistill (format {version}); move it away",
-                    file=self.path,
-                )
-            with self._transaction() as run:
-                for statement in _TABLES.split(";"):
-                    run(statement, ())
-                run(f"PRAGMA user_version={_VERSION}", ())
-        except sqlite3.DatabaseError as error:
-            raise DataError(f"is not a reply cache ({error}); move it away", file=self.path) from error
-        except OSError as error:
-            raise BoundaryError(f"cannot open {self.path}: {error.strerror or error}") from error
+        self._open()
         return self
 
     def __exit__(
@@ -158,52 +129,11 @@ class ReplyCache:
     ) -> None:
         try:
             self.release()
-        except BoundaryError:
+        except QRDistillError:
             if error is None:
                 raise
         finally:
-            self._reader.close()
-            self._writer.close()
-
-    def _refuse_other_database(self) -> None:
-        """Looks before anything is changed: opening for writing alone changes a database's journal mode."""
-        if not self.path.exists() or not self.path.stat().st_size:
-            return
-        address = f"file:{quote(str(self.path.absolute()))}?mode=ro"
-        with closing(sqlite3.connect(address, uri=True, timeout=60)) as connection:
-            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-        # version 0 without tables: a cache whose making was cut short
-        if tables and (not version or "replies" not in tables):
-            raise DataError("is a database, and no reply cache; move it away", file=self.path)
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")  # a committed reply survives a power cut too
-        return connection
-
-    @contextmanager
-    def _transaction(self) -> Generator[Any]:
-        with self._writing:
-            try:
-                self._writer.execute("BEGIN IMMEDIATE")
-                try:
-                    yield self._writer.execute
-                    self._writer.execute("COMMIT")
-                except BaseException:
-                    if self._writer.in_transaction:
-                        self._writer.execute("ROLLBACK")
-                    raise
-            except sqlite3.OperationalError as error:
-                raise BoundaryError(
-                    f"cannot write {self.path}: {error}; free some space or check that the disk is local, then "
-                    "run the same command again"
-                ) from error
-
-    def _read(self, query: str, values: Sequence[object] = ()) -> list[Any]:
-        with self._reading:
-            return self._reader.execute(query, values).fetchall()
+            self._close()
 
     # --- replies ------------------------------------------------------------------------------------
 
@@ -213,26 +143,60 @@ class ReplyCache:
     def get_many(self, keys: Sequence[str]) -> dict[str, Reply]:
         """The replies that are there, without their `response`."""
         found: dict[str, Reply] = {}
-        for start in range(0, len(keys), _VARIABLES):
-            part = keys[start : start + _VARIABLES]
-            marks = ",".join("?" * len(part))
-            for key, *columns in self._read(f"SELECT key, {_REPLY_COLUMNS} FROM replies WHERE key IN ({marks})", part):
-                found[key] = Reply(*columns)
+        damaged: list[int] = []
+        for row, *columns, said in self._of_keys(f"SELECT rowid, {COLUMNS}, checksum FROM replies", keys):
+            if said == checksum(*columns):
+                found[columns[0]] = Reply(*columns[3:9])
+            else:
+                damaged.append(row)
+        self._put_aside(damaged)
         return found
 
+    def _of_keys(self, query: str, keys: Sequence[str]) -> Iterator[Any]:
+        for start in range(0, len(keys), _VARIABLES):
+            part = keys[start : start + _VARIABLES]
+            yield from self._read(f"{query} WHERE key IN ({','.join('?' * len(part))})", part)
+
+    def _put_aside(self, rows: Sequence[int]) -> None:
+        if not rows:
+            return
+        with self._transaction() as run:
+            run("REINDEX replies")  # the damage may be in a key, which then would still be found, and have no row
+            for row in rows:
+                run("INSERT INTO unreadable SELECT * FROM replies WHERE rowid = ?", (row,))
+                self.put_aside += run("DELETE FROM replies WHERE rowid = ?", (row,)).rowcount
+
+    def warn(self, progress: Progress) -> None:
+        """Of the replies that were put aside since the last call."""
+        new, self._told = self.put_aside - self._told, self.put_aside
+        if new:
+            progress.warn(
+                f"{new} replies in {self.path} were damaged (their checksums do not fit): put aside in its table "
+                "`unreadable`, and asked for again where they are needed"
+            )
+
     def response(self, key: str) -> str | None:
-        """The server's whole body, as JSON text."""
+        """The server's whole body, as JSON text; None where there is none, or a damaged one."""
         rows = self._read("SELECT response FROM replies WHERE key = ?", (key,))
-        return _unpack(rows[0][0]) if rows else None
+        return unpack(rows[0][0]) if rows else None
 
     def put(self, key: str, reply: Reply, request: ChatRequest | None = None) -> None:
         """Commits one reply before it returns."""
         with self._transaction() as run:
             self._put(run, key, reply, request)
 
-    def settle(self, outcomes: Iterable[tuple[ChatRequest, Reply | Failed]]) -> None:
-        """Commits many outcomes at once and gives their claims back."""
+    def settle(
+        self, outcomes: Iterable[tuple[ChatRequest, Reply | Failed]], wasted: Iterable[tuple[str, Reply]] = ()
+    ) -> None:
+        """Commits many outcomes at once and gives their claims back; `wasted` is what attempts cost beside."""
         with self._transaction() as run:
+            for key, cost in wasted:
+                run(
+                    "INSERT INTO wasted VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET prompt_tokens = "
+                    "prompt_tokens + excluded.prompt_tokens, completion_tokens = completion_tokens + "
+                    "excluded.completion_tokens, cost = cost + excluded.cost",
+                    (key, cost.prompt_tokens, cost.completion_tokens, cost.cost),
+                )
             for request, outcome in outcomes:
                 if isinstance(outcome, Reply):
                     self._put(run, request.key, outcome, request)
@@ -245,37 +209,26 @@ class ReplyCache:
 
     def _put(self, run: Any, key: str, reply: Reply, request: ChatRequest | None) -> None:
         host, model = (request.host, request.model) if request else ("", "")
+        counts = int(reply.prompt_tokens), int(reply.completion_tokens)
+        columns = (key, host, model, reply.text, reply.finish_reason, *counts)
+        columns = (*columns, float(reply.cost), float(reply.latency), time.time())
+        blobs = (pack(json.dumps(request.body()) if request else ""), pack(reply.response))
         run(
-            "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                key,
-                host,
-                model,
-                reply.text,
-                reply.finish_reason,
-                reply.prompt_tokens,
-                reply.completion_tokens,
-                reply.cost,
-                reply.latency,
-                time.time(),
-                _pack(json.dumps(request.body()) if request else ""),
-                _pack(reply.response),
-            ),
+            f"INSERT OR REPLACE INTO replies ({COLUMNS}, request, response, checksum) VALUES ({', '.join('?' * 13)})",
+            (*columns, *blobs, checksum(*columns)),
         )
         run("DELETE FROM claims WHERE key = ?", (key,))
         run("DELETE FROM failures WHERE key = ?", (key,))
 
     def failures(self, keys: Sequence[str]) -> dict[str, Failed]:
         """Why requests without a reply have none, where they were asked."""
-        found: dict[str, Failed] = {}
-        for start in range(0, len(keys), _VARIABLES):
-            part = keys[start : start + _VARIABLES]
-            marks = ",".join("?" * len(part))
-            for key, *columns in self._read(
-                f"SELECT key, reason, status, attempts FROM failures WHERE key IN ({marks})", part
-            ):
-                found[key] = Failed(*columns)
-        return found
+        rows = self._of_keys("SELECT key, reason, status, attempts FROM failures", keys)
+        return {key: Failed(*columns) for key, *columns in rows}
+
+    def wasted(self, keys: Sequence[str]) -> list[Reply]:
+        """What attempts at these requests cost that brought no reply; texts are empty."""
+        rows = self._of_keys("SELECT prompt_tokens, completion_tokens, cost FROM wasted", keys)
+        return [Reply("", prompt_tokens=prompt, completion_tokens=written, cost=cost) for prompt, written, cost in rows]
 
     # --- claims -------------------------------------------------------------------------------------
 
@@ -350,39 +303,38 @@ class ReplyCache:
             "bytes": sum(file.stat().st_size for file in self.path.parent.glob(self.path.name + "*")),
             "replies": sum(model["replies"] for model in models),
             "usd": sum(model["usd"] for model in models),
+            "wasted_usd": self._read("SELECT COALESCE(SUM(cost), 0.0) FROM wasted")[0][0],
             "failures": self._read("SELECT COUNT(*) FROM failures")[0][0],
+            "unreadable": self._read("SELECT COUNT(*) FROM unreadable")[0][0],
             "models": models,
         }
 
     def export(self, target: Path) -> int:
-        """Writes every reply as one JSON line, ordered by key, request and response included."""
-        names = (
-            "key",
-            "host",
-            "model",
-            "text",
-            "finish_reason",
-            "prompt_tokens",
-            "completion_tokens",
-            "cost",
-            "latency",
-            "at",
-        )
-        count = 0
+        """Writes every reply as one JSON line, ordered by key, request and response included.
+
+        A damaged reply is left out and put aside; a damaged request or response is null.
+        """
+        names = COLUMNS.split(", ")
+        count, damaged = 0, list[int]()
         # a connection of its own: the reader's lock must not be held while a large file is written
         connection = self._connect()
         try:
             with atomic(target) as temporary, temporary.open("w", encoding="utf-8") as file:
-                for row in connection.execute(
-                    f"SELECT {', '.join(names)}, request, response FROM replies ORDER BY key"
+                for row, *columns, request, response, said in connection.execute(
+                    f"SELECT rowid, {COLUMNS}, request, response, checksum FROM replies ORDER BY key"
                 ):
-                    line: dict[str, Any] = dict(zip(names, row, strict=False))
-                    line["request"] = json.loads(_unpack(row[-2]) or "null")
-                    line["response"] = _json_or_text(_unpack(row[-1]))
+                    if said != checksum(*columns):
+                        damaged.append(row)
+                        continue
+                    line: dict[str, Any] = dict(zip(names, columns, strict=True))
+                    line |= {"request": _json_or_text(unpack(request)), "response": _json_or_text(unpack(response))}
                     file.write(json.dumps(line, ensure_ascii=False) + "\n")
                     count += 1
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(error) from error
         finally:
             connection.close()
+        self._put_aside(damaged)
         return count
 
     def prune(self, *, older_than_days: float | None = None, model: str | None = None, truncated: bool = False) -> int:
@@ -404,18 +356,10 @@ class ReplyCache:
         return count
 
 
-def _pack(text: str) -> bytes:
-    return zlib.compress(text.encode(), 1) if text else b""
-
-
-def _unpack(data: bytes) -> str:
-    return zlib.decompress(data).decode() if data else ""
-
-
-def _json_or_text(text: str) -> Any:
+def _json_or_text(text: str | None) -> Any:
     try:
-        return json.loads(text or "null")
-    except json.JSONDecodeError:
+        return loads(text, where="the cache", strict=False) if text else None
+    except DataError:
         return text
 
 

@@ -34,10 +34,11 @@ class Lane:
         make_client: Callable[[], ChatClient],
         *,
         stop: Stop,
-        waste: Callable[[str, Reply], None] = lambda name, reply: None,
+        may_buy: Callable[[], bool] = lambda: True,
+        waste: Callable[[str, ChatRequest, Reply], None] = lambda name, request, reply: None,
         num_known: int | None = None,
     ) -> None:
-        self.config, self.name, self._waste = config, config.name, waste
+        self.config, self.name, self._waste, self._may_buy = config, config.name, waste, may_buy
         self._make_client = make_client
         if isinstance(config, OpenAITeacher):
             most, self._attempts = config.concurrency, config.max_attempts
@@ -90,17 +91,18 @@ class Lane:
     # --- asking -------------------------------------------------------------------------------------
 
     async def ask(self, request: ChatRequest) -> Outcome:
+        """Every attempt is a purchase: `may_buy` is asked before each, and `waste` told of what one cost for nothing."""
         attempts, busy = 0, 0
         while True:
             attempts += 1
             try:
                 reply = await self._once(request)
             except Refused as refusal:
-                self._count_wasted(refusal.wasted)
+                self._count_wasted(request, refusal.wasted)
                 self._refused(refusal)
                 return Failed(refusal.reason, refusal.status, attempts)
             except Transient as fault:
-                self._count_wasted(fault.wasted)
+                self._count_wasted(request, fault.wasted)
                 busy += fault.status == 429
                 if attempts - busy >= self._attempts or busy >= _BUSY_ATTEMPTS * self._attempts:
                     self._gave_up(fault)
@@ -112,14 +114,16 @@ class Lane:
                     self._written += reply.completion_tokens
                     self._refusals = self._exhausted = 0
                 return reply
-            if self._stop:
+            if not self._may_buy():
                 return None
 
-    def _count_wasted(self, reply: Reply | None) -> None:
-        if reply is not None:
-            self._waste(self.name, reply)
+    def _count_wasted(self, request: ChatRequest, reply: Reply | None) -> None:
+        if reply is not None and (reply.cost or reply.prompt_tokens or reply.completion_tokens):
+            self._waste(self.name, request, reply)
 
     async def _once(self, request: ChatRequest) -> Reply | None:
+        if not self._may_buy():
+            return None
         estimate = self._estimate(request) if self._tokens.limited else 0
         client = self.client  # made first: loading it takes long, and the buckets would fill meanwhile
         await self._requests.take(1)
@@ -127,7 +131,7 @@ class Lane:
         await self.gate.enter()
         used, success = 0, False
         try:
-            if self._stop:
+            if not self._may_buy():  # looked at again: the waits above are long
                 return None
             reply = await client.complete(request)
             used, success = reply.prompt_tokens + reply.completion_tokens, True

@@ -145,6 +145,7 @@ def _ask(
         budget=Budget(config.budget_usd, config.budget_tokens),
         progress=progress,
     )
+    cache.warn(progress)
     for name, count in counts.items():
         for account in (spending, spending.teachers[name]):
             account.cached += count.cached

@@ -13,7 +13,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from qrdistill.base.records import Record
-from qrdistill.base.store import redact, write_text
+from qrdistill.base.redact import redact
+from qrdistill.base.store import write_text
 from qrdistill.report import charts
 from qrdistill.report.charts import Dot, Figure
 from qrdistill.report.report import render

@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 
 from qrdistill.base.errors import QRDistillError
-from qrdistill.base.store import redact
+from qrdistill.base.redact import redact
 from qrdistill.runs.pipeline import run
 from qrdistill.runs.terminal import JsonLines
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,7 +105,7 @@ class LLMJudge:
         requests = [self._request(item, problem(index), schema=schema) for index, item in enumerate(items)]
         return self._send(requests, self._budget) if requests else []
 
-    def _send(self, requests: Sequence[ChatRequest], budget: Budget | None) -> list[Reply | Failed]:
+    def _send(self, requests: Sequence[ChatRequest], budget: Budget) -> list[Reply | Failed]:
         fill(
             [Job(self._config, requests, len(requests))],
             self._cache,
@@ -112,6 +113,7 @@ class LLMJudge:
             budget=budget,
             progress=_Aside(self._progress),
         )
+        self._cache.warn(self._progress)
         keys = [request.key for request in requests]
         replies, failures = self._cache.get_many(keys), self._cache.failures(keys)
         return [replies.get(key) or failures.get(key) or Failed("no reply") for key in keys]
@@ -125,11 +127,11 @@ class LLMJudge:
         if any(known):
             self._takes_schema = known[0] is not None
             return
-        # no budget here: whatever is bought is booked when the item is asked for in earnest
-        [tried] = self._send([with_schema], None)
+        # within the budget, but not booked: that is done when the item is asked for in earnest
+        [tried] = self._send([with_schema], copy(self._budget))
         if isinstance(tried, Reply):
             self._takes_schema = True
-        elif tried.status is not None and isinstance(self._send([without], None)[0], Reply):
+        elif tried.status is not None and isinstance(self._send([without], copy(self._budget))[0], Reply):
             self._takes_schema = False
             self._progress.log(f"judge {self._config.name!r} takes no JSON schema: asked without ({tried.reason})")
 

@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from qrdistill.base.errors import DataError
+from qrdistill.base.guarded_json import loads
 from qrdistill.base.records import Outcome
 from qrdistill.verdicts.judges.judge import Judgement
 
@@ -137,22 +139,16 @@ def read_verdict(reply: str, *, material: str = "") -> VerdictReply:
     if text and "".join(text.split()) in "".join(material.split()):
         raise Unreadable("it only repeats the solution")
     try:
-        value = json.loads(text, object_pairs_hook=_unique)
-    except (json.JSONDecodeError, RecursionError):
-        raise Unreadable("it is not one JSON object") from None
+        value = loads(text, where="the reply")
+    except DataError as error:
+        twice = "stands twice" in error.message  # the message itself quotes the reply
+        raise Unreadable("a field stands in it twice" if twice else "it is not one JSON object") from None
     if not isinstance(value, dict):
         raise Unreadable("it is not one JSON object")
     try:
         return VerdictReply.model_validate(value)
     except ValidationError as error:
         raise Unreadable("; ".join(_problem(detail) for detail in error.errors())) from None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    if len(set(names)) < len(names):
-        raise Unreadable("a field stands in it twice")
-    return dict(pairs)
 
 
 def _problem(detail: Any) -> str:
