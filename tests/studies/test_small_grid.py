@@ -46,7 +46,7 @@ def stages(folder: Path) -> dict[str, dict[str, object]]:
 
 def test_shared_stages_are_computed_once(grid: tuple[Setup, dict[str, list[Outcome]]]) -> None:
     learned, random = (stages(grid[0].folder / f"even.{arm.name}.s0") for arm in ARMS)
-    for name in ("questions", "generate", "filter"):
+    for name in ("load", "generate", "filter"):
         taken = ["taken_from" in manifest[name] for manifest in (learned, random)]
         assert sorted(taken) == [False, True], name
         assert learned[name]["key"] == random[name]["key"]

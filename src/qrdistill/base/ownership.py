@@ -28,7 +28,8 @@ _FIRST_LINE = f"qrdistill {_FORMAT}\n"
 _INSIDE = (
     r"checkpoints/(key|step-\d+/state\.(json|safetensors)|best/weights\.safetensors)",
     r"assignments/part-\d+\.parquet",
-    r"(checkpoints|assignments|students|metrics\.jsonl|assignments\.parquet|paths\.parquet|verdicts\.parquet)",
+    r"(checkpoints|assignments|students|metrics\.jsonl|embeddings\.npy)",
+    r"(assignments|paths|verdicts|asked|failures|truth)\.parquet",
     r"students/[^/]+/.+",
     r"(tensorboard|wandb)/.+",
     r"(checkpoints|students|assignments)/([^/]+/)?\.[^/]+\.\d+\.tmp(/.+)?",  # leftovers of versions without marks

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import typing
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -41,8 +41,18 @@ Name = Annotated[
 ]
 
 
+T = TypeVar("T")
+_MARK = "shapes no output"
+ShapesNothing = Annotated[T, _MARK]
+"""The type of a key that decides how a stage goes about its work (budgets, limits, prices, batch sizes,
+tracking) and not what comes out: another value recomputes nothing."""
+
+
 class Settings(BaseModel):
-    """Unknown keys are refused, and so is what only resembles a number."""
+    """Unknown keys are refused, and so is what only resembles a number.
+
+    A stage sees only the keys that it declares, see `runs.declared_keys`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
@@ -61,6 +71,17 @@ class Settings(BaseModel):
         if type(value) is int and not -(2**63) <= value < 2**63:
             raise ValueError(f"a number of {value.bit_length() * 0.30103:.0f} digits is too large")
         return value
+
+    @classmethod
+    def shapes_nothing(cls, key: str) -> bool:
+        return _MARK in cls.model_fields[key].metadata
+
+    if not TYPE_CHECKING:  # a type checker would take every name for a key
+
+        def __getattr__(self, name: str) -> Any:
+            if name in type(self).model_fields:
+                raise AttributeError(f"{type(self).__name__}.{name} is read by a stage that does not declare it")
+            return super().__getattr__(name)
 
 
 @functools.cache

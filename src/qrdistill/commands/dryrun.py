@@ -17,8 +17,7 @@ from qrdistill.paths.estimate import PathsPlan, plan_paths
 from qrdistill.questions.load import load_questions
 from qrdistill.runs.config import Config
 from qrdistill.runs.load_config import load_config, placed
-from qrdistill.runs.manifest import Manifest
-from qrdistill.runs.pipeline import plan
+from qrdistill.runs.pipeline import due, plan
 from qrdistill.students.preflight import check_students
 from qrdistill.training.estimate import CostRow, cost_plan
 from qrdistill.verdicts.checks.contamination import refuse_contaminated
@@ -103,13 +102,10 @@ def _plan(resolved: Config, base: Path, folder: Path, until: str) -> Plan:
             paths = plan_paths(
                 questions, resolved.teachers, resolved.paths, cache=cache, base_dir=base, seed=resolved.seed
             )
-    done = Manifest(folder)
-    states: list[tuple[str, str]] = []
-    current = True
-    for stage in plan(resolved, until):
-        current = current and all((folder / name).exists() for name in stage.inputs)
-        current = current and done.is_done(stage.name, done.key(stage.name, stage.settings, stage.inputs))
-        states.append((stage.name, "done before" if current else "to do"))
+    waiting = due(resolved, folder, until)
+    names = [stage.name for stage in plan(resolved, until)]
+    done = names.index(waiting[0]) if waiting else len(names)  # what follows a stage that runs may run too
+    states = [(name, "done before" if place < done else "to do") for place, name in enumerate(names)]
     train = [question for question in questions if question.split == "train"]
     num_paths = sum(paths.ready.values()) + sum(teacher.calls + teacher.cached for teacher in paths.teachers)
     calls = sum(teacher.calls for teacher in paths.teachers)

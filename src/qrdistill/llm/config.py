@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from qrdistill.base.secrets import looks_like_key, secret_places
-from qrdistill.base.settings import Name, Settings
+from qrdistill.base.settings import Name, Settings, ShapesNothing
 
 
 class Price(Settings):
@@ -42,15 +42,15 @@ class OpenAITeacher(Sampling):
 
     kind: Literal["openai"]
     base_url: str | None = None
-    api_key_env: str | None = None  # the variable's NAME; keys never stand in a config
+    api_key_env: ShapesNothing[str | None] = None  # the variable's NAME; keys never stand in a config
     extra_body: dict[str, object] = {}
-    timeout: float = Field(default=120.0, gt=0)  # seconds per request
-    requests_per_minute: float | None = Field(default=None, gt=0)
-    tokens_per_minute: float | None = Field(default=None, gt=0)
-    concurrency: int = Field(default=32, gt=0)
-    max_attempts: int = Field(default=6, gt=0)
+    timeout: ShapesNothing[float] = Field(default=120.0, gt=0)  # seconds per request
+    requests_per_minute: ShapesNothing[float | None] = Field(default=None, gt=0)
+    tokens_per_minute: ShapesNothing[float | None] = Field(default=None, gt=0)
+    concurrency: ShapesNothing[int] = Field(default=32, gt=0)
+    max_attempts: ShapesNothing[int] = Field(default=6, gt=0)
     retry_truncated: int | None = None  # ask once more with this max_tokens where a reply was cut
-    price: Price = Field(default_factory=lambda: Price(input=0.0, output=0.0))
+    price: ShapesNothing[Price] = Field(default_factory=lambda: Price(input=0.0, output=0.0))
 
     @model_validator(mode="after")
     def _no_key_in_the_address(self) -> OpenAITeacher:
@@ -84,6 +84,6 @@ class TransformersTeacher(Sampling):
     """A local Hugging Face causal model."""
 
     kind: Literal["transformers"]
-    batch_size: int = Field(default=8, gt=0)
-    device: str = "auto"
+    batch_size: ShapesNothing[int] = Field(default=8, gt=0)
+    device: ShapesNothing[str] = "auto"
     trust_remote_code: bool = False

@@ -20,3 +20,4 @@ class OwnPathsConfig(Settings):
     gold: bool = True  # False: where no teacher path was kept, the students' agreement stands in for gold
     min_agreement: float = Field(default=0.6, gt=0, le=1)  # share of the sampled paths that state one answer
     restart: bool = False  # train each round from the base weights instead of going on
+    ask_teachers: bool = False  # each round also asks the teachers again, for the questions without a kept path

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from qrdistill.base.records import FREE
-from qrdistill.base.settings import Name, Settings
+from qrdistill.base.settings import Name, Settings, ShapesNothing
 from qrdistill.llm.config import OpenAITeacher, TeacherBase, TransformersTeacher
 
 
@@ -54,5 +54,5 @@ class PathsConfig(Settings):
         "facts",
     ]
     per_style: int = Field(default=1, gt=0)
-    budget_usd: float | None = Field(default=None, ge=0)
-    budget_tokens: int | None = Field(default=None, ge=0)
+    budget_usd: ShapesNothing[float | None] = Field(default=None, ge=0)
+    budget_tokens: ShapesNothing[int | None] = Field(default=None, ge=0)

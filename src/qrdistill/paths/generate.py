@@ -73,6 +73,8 @@ def generate(
 ) -> Spending:
     """Writes one Path, or one Failure, per train question x teacher x style x sample.
 
+    A later `round` asks for further samples than the rounds before it; `config`'s budget is what is left for it.
+
     Raises
         ConfigError  an unknown style, two teachers of one name, a missing key
         DataError    a replay file that cannot be used
@@ -85,7 +87,7 @@ def generate(
     styles = resolve_styles(config.styles)
     check_teachers(teachers, styles)
     sources = {
-        teacher.name: slot_source(teacher, asked, styles, config, cache, base_dir, seed, progress)
+        teacher.name: slot_source(teacher, asked, styles, config, cache, base_dir, seed, progress, round)
         for teacher in teachers
     }
     chats = {name: source for name, source in sources.items() if isinstance(source, ChatRequests)}

@@ -40,11 +40,23 @@ def styles_of(teacher: TeacherBase, styles: Mapping[str, Style]) -> list[Style]:
     return [style for style in styles.values() if teacher.styles is None or style.name in teacher.styles]
 
 
+def samples_of(round: int, per_style: int) -> range:
+    """The numbers of a round's samples: who is asked again is asked for further ones.
+
+    >>> samples_of(0, 2), samples_of(1, 2)
+    (range(0, 2), range(2, 4))
+    """
+    return range(round * per_style, (round + 1) * per_style)
+
+
 class ReadyPaths:
     """The slots of a teacher that has its paths at hand."""
 
-    def __init__(self, teacher: TeacherConfig, maker: PathTeacher, styles: Sequence[Style], per_style: int) -> None:
-        self._name, self._maker, self._styles, self._per_style = teacher.name, maker, styles, per_style
+    def __init__(
+        self, teacher: TeacherConfig, maker: PathTeacher, styles: Sequence[Style], per_style: int, round: int = 0
+    ) -> None:
+        self._name, self._maker, self._styles = teacher.name, maker, styles
+        self._per_style, self._round = per_style, round
 
     def slots(self, questions: Sequence[Question]) -> dict[str, list[Slot]]:
         return {question.id: list(self._of(question)) for question in questions}
@@ -52,15 +64,15 @@ class ReadyPaths:
     def _of(self, question: Question) -> Iterator[Slot]:
         for style in self._styles:
             prompt_hash = content_hash([question.question, instruction(question, style)])
-            for sample in range(self._num_samples(question, style)):
+            for sample in self._samples(question, style):
                 draft = self._maker.path(question, style, sample)
                 if draft is not None:
                     yield Slot(question, draft.teacher or self._name, style, sample, prompt_hash, draft)
 
-    def _num_samples(self, question: Question, style: Style) -> int:
-        if isinstance(self._maker, CountsSamples):
-            return self._maker.samples(question, style)
-        return self._per_style
+    def _samples(self, question: Question, style: Style) -> range:
+        if isinstance(self._maker, CountsSamples):  # all that it has are handed out in round 0
+            return range(0 if self._round else self._maker.samples(question, style))
+        return samples_of(self._round, self._per_style)
 
 
 class ChatRequests:
@@ -75,13 +87,15 @@ class ChatRequests:
         *,
         cache: ReplyCache,
         base_dir: Path,
+        round: int = 0,
     ) -> None:
         self.config, self._questions = config, questions
-        self._styles, self._per_style, self._cache = styles, per_style, cache
+        self._styles, self._cache = styles, cache
+        self._samples = samples_of(round, per_style)
         self._make = Requests(config, base_dir=base_dir)
 
     def __len__(self) -> int:
-        return len(self._questions) * len(self._styles) * self._per_style
+        return len(self._questions) * len(self._styles) * len(self._samples)
 
     def __iter__(self) -> Iterator[ChatRequest]:
         for question in self._questions:
@@ -91,7 +105,7 @@ class ChatRequests:
     def _of(self, question: Question) -> Iterator[tuple[Style, int, ChatRequest]]:
         for style in self._styles:
             messages = teacher_messages(question, style, self.config.system)
-            for sample in range(self._per_style):
+            for sample in self._samples:
                 yield style, sample, self._make(messages, sample=sample, label=style.name)
 
     def slots(self, questions: Sequence[Question]) -> dict[str, list[Slot]]:
@@ -139,13 +153,14 @@ def slot_source(
     base_dir: Path,
     seed: int,
     progress: Progress,
+    round: int = 0,
 ) -> ReadyPaths | ChatRequests:
     own = styles_of(teacher, styles)
     if isinstance(teacher, OpenAITeacher | TransformersTeacher):
-        return ChatRequests(teacher, questions, own, config.per_style, cache=cache, base_dir=base_dir)
+        return ChatRequests(teacher, questions, own, config.per_style, cache=cache, base_dir=base_dir, round=round)
     maker = make_path_teacher(teacher, base_dir=base_dir, seed=seed, questions=questions)
     if isinstance(maker, ReplayTeacherImplementation):
         maker.check_styles(list(styles))
-    if isinstance(maker, ReportsProblems):
+    if isinstance(maker, ReportsProblems) and not round:  # of all questions; a later round asks for some
         maker.report(progress)
-    return ReadyPaths(teacher, maker, own, config.per_style)
+    return ReadyPaths(teacher, maker, own, config.per_style, round)

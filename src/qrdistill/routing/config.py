@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from qrdistill.base.settings import Settings
+from qrdistill.base.settings import Settings, ShapesNothing
 
 
 class EncoderConfig(Settings):
@@ -14,7 +14,7 @@ class EncoderConfig(Settings):
     model: str | None = None  # huggingface: folder or hub id, e.g. FacebookAI/roberta-base
     dimension: int = Field(default=128, gt=0)  # hashing: after the random projection
     max_tokens: int = Field(default=512, gt=0)
-    batch_size: int = Field(default=32, gt=0)
+    batch_size: ShapesNothing[int] = Field(default=32, gt=0)
     trust_remote_code: bool = False
 
 

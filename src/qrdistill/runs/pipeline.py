@@ -2,7 +2,7 @@
 
     questions -> generate -> filter -> embed -> train -> evaluate -> report
 
-A stage is a name, the files it reads and writes, the settings it depends on, and a function.
+A stage is a name, the config keys and files that it reads, the files it writes, and a function.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from qrdistill.base.ownership import FILES, claim, remove_files
 from qrdistill.base.progress import Progress, Silent
 from qrdistill.base.store import sweep, write_text
 from qrdistill.runs.config import Config
+from qrdistill.runs.context import Context
+from qrdistill.runs.declared_keys import settings_of, view
 from qrdistill.runs.load_config import dump_config, load_config, placed
 from qrdistill.runs.manifest import Manifest, locked, only_one
 from qrdistill.runs.run import Run
-from qrdistill.runs.stages import GROUPS, Context, Stage, stages
+from qrdistill.runs.stages import GROUPS, Stage, stages
 
 
 def run(
@@ -50,8 +53,9 @@ def run(
         write_text(folder / "config.yaml", dump_config(resolved))
         context = Context(resolved, folder, voice, base)
         manifest = Manifest(folder)
-        for name, failed in (("generate", "failures"), ("filter", "errors")):
-            count = manifest.stages.get(name, {}).get("counts", {}).get(failed, 0)
+        failed = {"generate": "failures", "filter": "errors"}
+        for name, record in list(manifest.stages.items()):
+            count = record.get("counts", {}).get(failed.get(name.partition("@")[0], ""), 0)
             if count and retry_failed:
                 manifest.fail(name, "", "its failed requests are asked again")
             elif count:
@@ -72,10 +76,42 @@ def plan(config: Config, until: str = "report") -> list[Stage]:
     return [stage for stage in stages(config) if stage.group in wanted]
 
 
+def due(config: Config, folder: Path, until: str = "report") -> list[str]:
+    """The stages whose own key differs from what a run directory was made with, or whose outputs are not there.
+
+    What they write may then call for those after them: that only running them tells.
+    """
+    manifest = Manifest(folder)
+
+    def is_done(stage: Stage) -> bool:
+        there = all((folder / name).exists() for name in stage.inputs)
+        return there and manifest.is_done(stage.name, stage_key(stage, config, manifest))
+
+    return [stage.name for stage in plan(config, until) if not is_done(stage)]
+
+
+def stage_key(stage: Stage, config: Config, manifest: Manifest) -> str:
+    """What the stage's outputs depend on, as a hash: the keys that it declares and its input files."""
+    return manifest.key(stage.name, _with_lab_folders(settings_of(config, stage.reads)), stage.inputs)
+
+
+def _with_lab_folders(settings: dict[str, Any]) -> dict[str, Any]:
+    """Students of the lab by their folder, which the manifest hashes by content: `make_students` may make one anew."""
+    for key, value in settings.items():
+        if key.endswith(".model") and str(value).startswith("lab:"):
+            from qrdistill.lab import student_folder
+
+            try:
+                settings[key] = str(student_folder(value.removeprefix("lab:")))
+            except InputError as error:
+                raise ConfigError(str(error), key=key) from error
+    return settings
+
+
 def execute(stage: Stage, context: Context, share: Path | None = None) -> bool:
     """Runs one stage unless it is done, here or in a run beside it; returns whether it ran."""
     manifest = Manifest(context.folder)
-    key = manifest.key(stage.name, stage.settings, stage.inputs)
+    key = stage_key(stage, context.config, manifest)
     if manifest.is_done(stage.name, key):
         context.progress.log(f"{stage.name}: done before")
         return False
@@ -99,7 +135,11 @@ def _run_stage(stage: Stage, context: Context, manifest: Manifest, key: str) -> 
     warnings: list[str] = []
     begun = time.monotonic()
     try:
-        counts = stage.run(_listening(context, warnings))
+        heard = replace(context, progress=_Listening(context.progress, warnings))
+        if stage.check is not None:
+            stage.check(heard)
+        own = view(context.config, stage.reads)
+        counts = stage.run(replace(heard, config=own, round=stage.round, place=stage.place))
     except QRDistillError as error:
         with suppress(BoundaryError):  # a full disk refuses this too; the first refusal is the one to tell
             manifest.fail(stage.name, key, str(error))
@@ -109,9 +149,9 @@ def _run_stage(stage: Stage, context: Context, manifest: Manifest, key: str) -> 
 
 def _forget_other_work(folder: Path, stage: Stage, key: str) -> None:
     """Resumable state belongs to one key: a checkpoint of another config must not be gone on from."""
-    if stage.workplace is None:
+    if not stage.resumes:
         return
-    place = folder / stage.workplace
+    place = folder / stage.place
     mark = place / "checkpoints" / "key"
     if not mark.exists() or mark.read_text() != key:
         for checkpoint in place.glob("checkpoints/step-*"):
@@ -131,10 +171,6 @@ class _Listening:
     def warn(self, message: str) -> None:
         self._warnings.append(message)
         self._inner.warn(message)
-
-
-def _listening(context: Context, warnings: list[str]) -> Context:
-    return Context(context.config, context.folder, _Listening(context.progress, warnings), context.base_dir)
 
 
 def export_from_run(run_dir: Path, student: str, to: Path, *, merge: bool = False, push: str | None = None) -> Path:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from qrdistill import __version__
 from qrdistill.base.errors import ConfigError
 from qrdistill.base.ownership import remove_files
 from qrdistill.base.progress import Progress, Silent
@@ -16,6 +19,9 @@ from qrdistill.scores.config import EvaluateConfig
 from qrdistill.scores.engines import Writer, open_engine
 from qrdistill.scores.student_style import best_styles, count_all, dev_scores, trained_name, voting_pairs
 from qrdistill.students.config import StudentConfig
+
+if TYPE_CHECKING:
+    from qrdistill.students.decode.decode import Completion
 
 _CORRECT: dict[str, bool | None] = {"correct": True, "wrong": False, "undecided": None}
 
@@ -39,25 +45,27 @@ def evaluate(
     `students` maps a name to an exported folder, a hub id or a whole StudentConfig. A name that ends
     in `pairs.BASE` ("mistral@base") is an untrained student: scored beside the others, never voting.
 
-    Rows stand in the order student, split, question, style, sample. A student that is finished is
-    kept in a hidden folder beside the table until all are, so a killed run goes on with the next one.
-    Same seed, same students, same questions: same bytes.
+    Rows stand in the order student, split, question, style, sample. What a student wrote in one style is kept in a
+    hidden folder beside the table: a killed run goes on with the next style, and another choice of styles or voters
+    asks for nothing that is there. Same seed, same students, same questions: same bytes.
     """
     progress = progress or Silent()
     asked = [question for question in questions if question.split in ("dev", config.split)]
     _check_styles(config, styles)
     parts = out.path.parent / f".{out.path.stem}.parts"
     progress.start("evaluate", len(students))
+    places: list[Path] = []
     for name, source in students.items():
         student = _settings(name, source)
-        part = parts / f"{name}-{_key(student, base_dir, asked, config, styles, seed, device)}.parquet"
-        if not part.exists():
-            rows = _answer_all(name, student, asked, config, styles, base_dir, seed, device, progress)
-            write_table(part, Answer, rows)
-        for row in read_table(part, Answer):
+        engine = _Late(student, config, base_dir, device, seed, progress)
+        places.append(parts / f"{name}-{_key(student, config, base_dir, seed)}")
+        asker = _Asker(name, engine, config, styles, seed, progress, places[-1])
+        for row in _answer_all(asker, asked):
             out.write(row)
         progress.advance(student=name)
-    remove_files(parts, ("*.parquet",))
+    for place in parts.glob("*"):
+        if place not in places:  # of students that have been trained anew since
+            remove_files(place, ("*.parquet",))
     progress.done(answers=out.count)
     return out.count
 
@@ -78,69 +86,69 @@ def _check_styles(config: EvaluateConfig, styles: Mapping[str, Style]) -> None:
             )
 
 
-def _key(
-    student: StudentConfig,
-    base_dir: Path,
-    questions: Sequence[Question],
-    config: EvaluateConfig,
-    styles: Mapping[str, Style],
-    seed: int,
-    device: str,
-) -> str:
-    """A hash of all that shapes one student's answers; of a model folder, every file's bytes."""
+def _key(student: StudentConfig, config: EvaluateConfig, base_dir: Path, seed: int) -> str:
+    """A hash of all that a student brings along; of a model folder, every file's bytes."""
     from qrdistill.students.loading import find_model
 
     folder = Path(find_model(student.model, base_dir))
     files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
-    return content_hash(
-        [
-            student.model_dump(mode="json", exclude={"model"} if files else None),
-            [(str(path.relative_to(folder)), content_hash(path)) for path in files],
-            [question.model_dump(mode="json") for question in questions],
-            config.model_dump(mode="json"),
-            [(name, style.hint) for name, style in styles.items()],
-            seed,
-            device,
-        ]
-    )
+    settings = student.model_dump(mode="json", exclude={"model"} if files else None)
+    contents = [(str(path.relative_to(folder)), content_hash(path)) for path in files]
+    return content_hash([__version__, settings, contents, config.engine, seed])
 
 
-def _answer_all(
-    name: str,
-    settings: StudentConfig,
-    questions: Sequence[Question],
-    config: EvaluateConfig,
-    styles: Mapping[str, Style],
-    base_dir: Path,
-    seed: int,
-    device: str,
-    progress: Progress,
-) -> Iterator[Answer]:
-    write = open_engine(settings, config, base_dir=base_dir, device=device, seed=seed, progress=progress)
-    asker = _Asker(name, write, config, styles, seed, progress)
+@dataclass(frozen=True)
+class _Late:
+    """A student's engine, opened when something is really asked."""
+
+    student: StudentConfig
+    config: EvaluateConfig
+    base_dir: Path
+    device: str
+    seed: int
+    progress: Progress
+
+    @cached_property
+    def _writer(self) -> Writer:
+        return open_engine(
+            self.student,
+            self.config,
+            base_dir=self.base_dir,
+            device=self.device,
+            seed=self.seed,
+            progress=self.progress,
+        )
+
+    def __call__(
+        self, prompts: Sequence[str], *, samples: int = 1, temperature: float = 0.0, seed: int = 0
+    ) -> list[list[Completion]]:
+        return self._writer(prompts, samples=samples, temperature=temperature, seed=seed)
+
+
+def _answer_all(asker: _Asker, questions: Sequence[Question]) -> Iterator[Answer]:
+    name, config = asker.name, asker.config
     named = asker.chosen(None, []) if isinstance(config.styles, list) else list(asker.modes)
     dev = asker.ask([question for question in questions if question.split == "dev"], named)
     scores = dev_scores(count_all(dev, {question.id: question for question in questions}))
     best = best_styles(scores).get(name)
     if best is None:
-        progress.warn(f"{name}: no dev questions to choose a style on, so every style is scored")
+        asker.progress.warn(f"{name}: no dev questions to choose a style on, so every style is scored")
+    group = [question for question in questions if question.split == config.split]
     if config.split == "dev":
         scored = dev
     else:
         voters = voting_pairs(scores, above=config.vote_above, most=config.vote_styles)
         votes = [pair.style for pair in voters] if config.vote else []
         yield from asker.in_order(dev)
-        group = [question for question in questions if question.split == config.split]
         scored = asker.ask(group, asker.chosen(best, votes))
     if best is not None and config.samples > 1:
-        group = [question for question in questions if question.split == config.split]
         scored = scored + asker.ask(group, [best], sampled=True)
     yield from asker.in_order(scored)
 
 
 @dataclass(frozen=True)
 class _Asker:
-    """Asks one loaded student; knows every way it may be asked (`modes`, free last)."""
+    """Asks one student; knows every way it may be asked (`modes`, free last), and what it answered before."""
 
     name: str
     write: Writer
@@ -148,6 +156,7 @@ class _Asker:
     styles: Mapping[str, Style]
     seed: int
     progress: Progress
+    parts: Path  # what it wrote, by style
 
     @property
     def modes(self) -> dict[str, Style | None]:
@@ -165,42 +174,54 @@ class _Asker:
 
     def ask(self, questions: Sequence[Question], styles: Sequence[str], *, sampled: bool = False) -> list[Answer]:
         """Greedy answers (sample 0), or `config.samples` sampled ones (1, 2, ...)."""
+        answers: list[Answer] = []
+        for style in styles if questions else ():
+            part = self.parts / self._file(questions, style, sampled)
+            if not part.exists():
+                write_table(part, Answer, self._write(questions, style, sampled))
+            answers += read_table(part, Answer)
+        return answers
+
+    def _file(self, questions: Sequence[Question], style: str, sampled: bool) -> str:
+        """Named by everything but the student that shapes these answers."""
+        config, mode = self.config, self.modes[style]
+        drawn = [config.samples, config.temperature] if sampled else []
+        asked = [question.model_dump(mode="json") for question in questions]
+        key = content_hash([asked, mode and mode.hint, config.max_tokens, drawn])
+        return f"{questions[0].split}-{style}{'-sampled' if sampled else ''}-{key}.parquet"
+
+    def _write(self, questions: Sequence[Question], style: str, sampled: bool) -> Iterator[Answer]:
         from qrdistill.answers.check import check_many
 
-        answers: list[Answer] = []
-        for style in styles:
-            prompts = [student_prompt(question.question, self.modes[style]) for question in questions]
-            completions = self.write(
-                prompts,
-                samples=self.config.samples if sampled else 1,
-                temperature=self.config.temperature if sampled else 0.0,
-                seed=int(content_hash([self.seed, self.name, style]), 16) % 2**31,
+        prompts = [student_prompt(question.question, self.modes[style]) for question in questions]
+        completions = self.write(
+            prompts,
+            samples=self.config.samples if sampled else 1,
+            temperature=self.config.temperature if sampled else 0.0,
+            seed=int(content_hash([self.seed, self.name, style]), 16) % 2**31,
+        )
+        rows = [
+            (question, number, completion)
+            for question, several in zip(questions, completions, strict=True)
+            for number, completion in enumerate(several, start=int(sampled))
+        ]
+        checks = check_many((question, completion.text) for question, _, completion in rows)
+        for (question, number, completion), checked in zip(rows, checks, strict=True):
+            yield Answer(
+                student=self.name,
+                question_id=question.id,
+                split=question.split,
+                style=style,
+                sample=number,
+                text=completion.text,
+                answer=checked.answer,
+                correct=_CORRECT[checked.outcome],
+                reason=checked.reason,
+                logprob=completion.logprob,
+                tokens=completion.tokens,
+                finish_reason=completion.finish_reason,
             )
-            rows = [
-                (question, number, completion)
-                for question, several in zip(questions, completions, strict=True)
-                for number, completion in enumerate(several, start=int(sampled))
-            ]
-            checks = check_many((question, completion.text) for question, _, completion in rows)
-            for (question, number, completion), checked in zip(rows, checks, strict=True):
-                answers.append(
-                    Answer(
-                        student=self.name,
-                        question_id=question.id,
-                        split=question.split,
-                        style=style,
-                        sample=number,
-                        text=completion.text,
-                        answer=checked.answer,
-                        correct=_CORRECT[checked.outcome],
-                        reason=checked.reason,
-                        logprob=completion.logprob,
-                        tokens=completion.tokens,
-                        finish_reason=completion.finish_reason,
-                    )
-                )
-            self.progress.log(f"{self.name}: {len(rows)} answers in style {style}")
-        return answers
+        self.progress.log(f"{self.name}: {len(rows)} answers in style {style}")
 
     def in_order(self, answers: Sequence[Answer]) -> list[Answer]:
         """Question order (as asked), then style, then sample."""

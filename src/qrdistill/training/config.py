@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from qrdistill.base.settings import Settings
+from qrdistill.base.settings import Settings, ShapesNothing
 
 
 class MutualConfig(Settings):
@@ -23,20 +23,20 @@ class TrainConfig(Settings):
     seed: int | None = Field(default=None, ge=0)  # of order, router and dropout; None: the run's
     paths_per_step: int = Field(default=32, gt=0)  # drawn from the pool; routing shares them out
     order: Literal["paths", "questions"] = "paths"  # questions: one question's paths meet in one step
-    max_tokens_per_batch: int = Field(default=4096, gt=0)  # per forward, per student
+    max_tokens_per_batch: ShapesNothing[int] = Field(default=4096, gt=0)  # per forward, per student
     warmup: int = Field(default=20, ge=0)  # steps
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     clip: float = Field(default=1.0, gt=0)  # gradient norm, per student
     style_dropout: float = Field(default=0.1, ge=0, le=1)  # share of training prompts without their style's hint
     shared_prefix: bool = True
-    checkpoint_every: int = Field(default=50, gt=0)  # steps
-    checkpoint_minutes: float | None = Field(default=None, gt=0)  # and at least this often
-    keep_last: int = Field(default=2, gt=0)
+    checkpoint_every: ShapesNothing[int] = Field(default=50, gt=0)  # steps
+    checkpoint_minutes: ShapesNothing[float | None] = Field(default=None, gt=0)  # and at least this often
+    keep_last: ShapesNothing[int] = Field(default=2, gt=0)
     eval_every: int | None = None  # steps between dev evaluations; None: none while training
     eval_questions: int = Field(default=50, gt=0)
     patience: int | None = None  # dev evaluations without a better mean accuracy before stopping
-    device: str = "auto"
+    device: ShapesNothing[str] = "auto"
     autocast: Literal["none", "bfloat16", "float16"] = "none"
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: ShapesNothing[bool] = False
     compile: bool = False
-    track: list[Literal["tensorboard", "wandb", "trackio"]] = []
+    track: ShapesNothing[list[Literal["tensorboard", "wandb", "trackio"]]] = []

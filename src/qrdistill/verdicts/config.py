@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from qrdistill.base.settings import Name, Settings
+from qrdistill.base.settings import Name, Settings, ShapesNothing
 from qrdistill.llm.config import OpenAITeacher, TransformersTeacher
 
 
@@ -31,9 +31,9 @@ class FilterConfig(Settings):
     """A path that the votes leave undecided is left out (`drop`), trains all the same (`keep`), or goes to
     another judge (`escalate`)."""
     escalate_to: str | JudgeConfig | None = None
-    budget_usd: float | None = Field(default=None, ge=0)
+    budget_usd: ShapesNothing[float | None] = Field(default=None, ge=0)
     """For the judges' replies, those of earlier runs included."""
-    budget_tokens: int | None = Field(default=None, ge=0)
+    budget_tokens: ShapesNothing[int | None] = Field(default=None, ge=0)
     keep: int | Literal["all"] = "all"  # at most so many sound paths per question
     deduplicate: bool = True
     near_duplicate: float = Field(default=0.9, gt=0, le=1)  # Jaccard similarity of word 3-grams

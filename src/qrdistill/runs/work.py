@@ -1,0 +1,350 @@
+"""What each stage does: the run directory's tables in, the verb of the stage's folder, tables out.
+
+A function serves round 0 and every later one; `context.round` and `context.place` tell which.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qrdistill.base.errors import InputError
+from qrdistill.base.progress import Aside
+from qrdistill.base.records import Answer, Assignment, Failure, Question, ReasoningPath, Truth, Verdict
+from qrdistill.base.store import TableWriter, atomic, read_table, write_json, write_table
+from qrdistill.runs.config import Config
+from qrdistill.runs.context import Context
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from qrdistill.students.config import StudentConfig
+
+Counts = Mapping[str, Any]
+
+
+def embeds(config: Config) -> bool:
+    """Only a learned router reads embeddings."""
+    return config.router.kind == "learned" and config.train.steps > 0
+
+
+# --- questions, paths, filter ---------------------------------------------------------------------
+
+
+def load(context: Context) -> Counts:
+    from qrdistill.questions.load import load_questions
+
+    context.progress.start("load")
+    rows = load_questions(context.config.questions, seed=context.config.seed, base_dir=context.base_dir)
+    write_table(context.out / "questions.parquet", Question, rows)
+    counts = {split: sum(row.split == split for row in rows) for split in ("train", "dev", "test")}
+    context.progress.done(**counts)
+    return counts
+
+
+def check(context: Context) -> None:
+    """Raises now what later stages would raise after the paths have been bought."""
+    from qrdistill.students.preflight import check_students
+    from qrdistill.verdicts.estimate import check_filter
+
+    config = context.config
+    questions = list(context.questions().values())
+    check_filter(config.filter, config.teachers, questions, base_dir=context.base_dir)
+    check_students(config.students, context.base_dir)
+
+
+def generate(context: Context) -> Counts:
+    """Round 0 asks for every train question, later ones for those that still have no path that trains."""
+    from qrdistill.llm.reply_cache import ReplyCache
+    from qrdistill.paths.generate import GenerateWriters, generate
+
+    config, out, round = context.config, context.out, context.round
+    questions, paths = context.questions(), config.paths
+    if round:
+        solved = {path.question_id for path in context.kept(range(round))}
+        questions = {name: question for name, question in questions.items() if name not in solved}
+        paths = paths.model_copy(update=_left(context))
+    with (
+        ReplyCache(context.replies) as cache,
+        TableWriter(out / "failures.parquet", Failure) as failures,
+        TableWriter(out / "truth.parquet", Truth) as truth,
+        TableWriter(out / ("asked.parquet" if round else "paths.parquet"), ReasoningPath) as written,
+    ):
+        spending = generate(
+            list(questions.values()),
+            config.teachers,
+            paths,
+            out=GenerateWriters(written, failures, truth),
+            cache=cache,
+            base_dir=context.base_dir,
+            seed=config.seed,
+            round=round,
+            progress=context.progress,
+        )
+    if not written.count and not round:
+        raise InputError(_nothing_written(out, questions.values(), failures.count))
+    return {"paths": written.count, "failures": failures.count, "spending": _plain(spending)}
+
+
+def _left(context: Context) -> dict[str, float | int | None]:
+    """What earlier rounds have left of the budget: it is one for all."""
+    budget = context.config.paths
+    bought = [row for round in range(context.round) for row in context.written(round)]
+    usd = sum(path.cost for path in bought)
+    tokens = sum(path.prompt_tokens + path.completion_tokens for path in bought)
+    return {
+        "budget_usd": None if budget.budget_usd is None else max(0.0, budget.budget_usd - usd),
+        "budget_tokens": None if budget.budget_tokens is None else max(0, budget.budget_tokens - tokens),
+    }
+
+
+def _nothing_written(folder: Path, questions: Iterable[Question], failures: int) -> str:
+    if not any(question.split == "train" for question in questions):
+        return (
+            "there are no train questions, so no paths to write; raise questions.train, or name the split in the data"
+        )
+    if failures:
+        return f"no teacher wrote a path: {failures} requests failed; `qrdistill show {folder} failures` says why"
+    return (
+        "no teacher has a path for this run's train questions and styles; compare the question ids and styles of "
+        f"its file with `qrdistill show {folder} questions`"
+    )
+
+
+def filter(context: Context) -> Counts:
+    from qrdistill.llm.reply_cache import ReplyCache
+    from qrdistill.own_paths.sample import agreed_gold
+    from qrdistill.verdicts.filter import filter_paths
+
+    config, round = context.config, context.round
+    questions, facts = context.questions(), {}
+    if round and not config.own_paths.gold:
+        taught = {path.question_id for earlier in range(round) for path in context.taught(earlier)}
+        sampled = read_table(context.out / "paths.parquet", ReasoningPath)
+        questions, agreement = agreed_gold(questions, sampled, taught, config.own_paths.min_agreement)
+        facts = {"agreement": agreement}
+    with ReplyCache(context.replies) as cache, TableWriter(context.out / "verdicts.parquet", Verdict) as out:
+        counts = filter_paths(
+            questions,
+            (path for path in _to_filter(context) if path.question_id in questions),
+            config.filter,
+            teachers=config.teachers,
+            out=out,
+            cache=cache,
+            base_dir=context.base_dir,
+            seed=config.seed,
+            progress=Aside(context.progress) if round else context.progress,
+        )
+    if not counts.kept and not round:
+        raise InputError(
+            f"no path survived the filter ({counts.generated} generated, {counts.dropped} dropped, "
+            f"{counts.undecided} undecided); look at `qrdistill show {context.folder} verdicts` and at the filter section"
+        )
+    return {**_plain(counts), **facts}
+
+
+def _to_filter(context: Context) -> Iterator[ReasoningPath]:
+    """The round's paths, grouped by question: the teachers' first."""
+    if not context.asked_again:
+        yield from read_table(context.out / "paths.parquet", ReasoningPath)
+        return
+    groups: dict[str, list[ReasoningPath]] = defaultdict(list)
+    for name in ("asked.parquet", "paths.parquet"):
+        for path in read_table(context.out / name, ReasoningPath):
+            groups[path.question_id].append(path)
+    for name in context.questions():
+        yield from groups[name]
+
+
+def embed(context: Context) -> Counts:
+    import numpy as np
+
+    from qrdistill.routing.embed import embed
+
+    paths = context.taught(context.round)
+    if not paths and context.round:
+        vectors = np.zeros((0, 0), np.float32)  # nothing that was asked again was kept
+    else:
+        vectors = embed(
+            paths,
+            context.questions(),
+            context.config.encoder,
+            seed=context.config.seed,
+            device=context.config.train.device,
+            progress=context.progress,
+        )
+    with atomic(context.out / "embeddings.npy") as temporary, temporary.open("wb") as file:
+        np.save(file, vectors)
+    return {"paths": len(vectors), "dimension": int(vectors.shape[1])}
+
+
+# --- training -------------------------------------------------------------------------------------
+
+
+def train(context: Context) -> Counts:
+    from qrdistill.own_paths.sample import eligibility, steps_of_round
+    from qrdistill.paths.styles import resolve_styles
+    from qrdistill.training.train import train
+
+    config, round = context.config, context.round
+    questions = context.questions()
+    pool = [path for earlier in range(round + 1) for path in context.taught(earlier)]
+    students: list[StudentConfig] = list(config.students)
+    own: list[ReasoningPath] = []
+    allowed: dict[str, frozenset[str]] = {}
+    if round:
+        own, allowed = eligibility(
+            [path for earlier in range(round + 1) for path in context.own(earlier)],
+            [student.name for student in students],
+            config.own_paths.peers,
+            taught=pool if config.own_paths.ask == "gaps" else (),
+        )
+        if not config.own_paths.restart:
+            students = _continued(context)
+    steps = steps_of_round(config.train, config.own_paths, round)
+    warmup = config.train.warmup * steps // max(1, config.train.steps)  # each round warms up by its share
+    result = train(
+        questions,
+        [*pool, *own],
+        _vectors(context, len(own)) if embeds(config) else None,
+        students=students,
+        router=config.router,
+        mutual=config.mutual,
+        config=config.train.model_copy(update={"steps": steps, "warmup": warmup}),
+        styles=resolve_styles(config.paths.styles),
+        folder=context.out,
+        out=context.out / "students",
+        assignments=context.out / "assignments.parquet",
+        base_dir=context.base_dir,
+        seed=config.seed if config.train.seed is None else config.train.seed,
+        round=round,
+        allowed=allowed,
+        dev=[row for row in questions.values() if row.split == "dev"],
+        progress=context.progress,
+    )
+    return _plain(result)
+
+
+def _vectors(context: Context, own: int) -> NDArray[np.float32]:
+    """The teachers' paths' embeddings; zeros for `own` paths, which no router shares out."""
+    import numpy as np
+
+    rounds = range(context.round + 1) if context.asked_again else (0,)
+    parts = [np.load(context.place_of(round) / "embeddings.npy") for round in rounds]
+    zeros = np.zeros((own, parts[0].shape[1]), np.float32)
+    return np.concatenate([*(part for part in parts if len(part)), zeros])
+
+
+def _continued(context: Context) -> list[StudentConfig]:
+    """The students as the round before left them; a relative path would be looked for beside the config file."""
+    folder = context.place_of(context.round - 1, trained=True).absolute() / "students"
+    return [student.model_copy(update={"model": str(folder / student.name)}) for student in context.config.students]
+
+
+def sample(context: Context) -> Counts:
+    from qrdistill.own_paths.sample import sample_paths
+    from qrdistill.paths.styles import resolve_styles
+
+    config, round = context.config, context.round
+    with TableWriter(context.out / "paths.parquet", ReasoningPath) as out:
+        sampled = sample_paths(
+            _continued(context),
+            list(context.questions().values()),
+            resolve_styles(config.paths.styles),
+            config.own_paths,
+            round=round,
+            out=out,
+            kept=context.kept(range(round)) if config.own_paths.ask == "gaps" else (),
+            base_dir=context.base_dir,
+            seed=config.seed,
+            batch_size=config.evaluate.batch_size,
+            device=config.train.device,
+            progress=context.progress,
+        )
+    return _plain(sampled)
+
+
+def gather(context: Context) -> Counts:
+    """The rounds' tables as one, the last round's students as the run's."""
+    folder, rounds = context.folder, context.config.own_paths.rounds
+    places = [folder / f"rounds/{round}" for round in range(rounds + 1)]
+
+    def rows(name: str, record: type[Any], places: Iterable[Path]) -> Iterator[Any]:
+        for place in places:
+            yield from read_table(place / name, record)
+
+    write_table(folder / "assignments.parquet", Assignment, rows("assignments.parquet", Assignment, places))
+    joined = (path for round in range(1, rounds + 1) for path in context.written(round, own=True))
+    write_table(folder / "own_paths.parquet", ReasoningPath, joined)
+    write_table(folder / "own_verdicts.parquet", Verdict, rows("verdicts.parquet", Verdict, places[1:]))
+    with atomic(folder / "metrics.jsonl") as temporary, temporary.open("w") as file:
+        for place in places:
+            file.write((place / "metrics.jsonl").read_text())
+    with atomic(folder / "students") as temporary:
+        shutil.copytree(places[-1] / "students", temporary)
+    return {"rounds": rounds}
+
+
+# --- evaluation and report ------------------------------------------------------------------------
+
+
+def evaluate(context: Context) -> Counts:
+    from qrdistill.paths.styles import resolve_styles
+    from qrdistill.scores.evaluate import evaluate
+
+    config, folder = context.config, context.folder
+    students = {student.name: folder / "students" / student.name for student in config.students}
+    with TableWriter(folder / "answers.parquet", Answer) as out:
+        evaluate(
+            students,
+            list(context.questions().values()),
+            config.evaluate,
+            styles=resolve_styles(config.paths.styles),
+            out=out,
+            base_dir=context.base_dir,
+            seed=config.seed,
+            device=config.train.device,
+            progress=context.progress,
+        )
+    return {"answers": out.count}
+
+
+def score(context: Context) -> Counts:
+    from qrdistill.llm.reply_cache import ReplyCache
+    from qrdistill.scores.score import score
+    from qrdistill.verdicts.judges.reader import reader
+
+    config, folder = context.config, context.folder
+    answers = read_table(folder / "answers.parquet", Answer)
+    with ReplyCache(context.replies) if config.evaluate.fallback else nullcontext() as cache:
+        check = None
+        if config.evaluate.fallback:
+            check = reader(
+                config.filter,
+                config.teachers,
+                cache=cache,
+                base_dir=context.base_dir,
+                seed=config.seed,
+                progress=Aside(context.progress),
+            )
+        write_json(folder / "scores.json", score(answers, context.questions(), config.evaluate, check=check))
+    return {}
+
+
+def report(context: Context) -> Counts:
+    from qrdistill.report.report import write_report
+
+    write_report(context.folder)
+    return {}
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    """A result's fields as JSON-able data."""
+    return json.loads(json.dumps(dataclasses.asdict(value), default=str))
