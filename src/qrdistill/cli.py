@@ -226,7 +226,7 @@ def study(
     name: Annotated[
         str,
         typer.Argument(
-            help="ablation, recipe, samples, routing, filter, mutual, vote, own, signals, teachers or students",
+            help="ablation, recipe, samples, routing, filter, mutual, vote, own_paths, signals, teachers or students",
             show_default=False,
         ),
     ],
@@ -257,7 +257,7 @@ def study(
         progress=_progress(quiet),
     )
     if as_json:
-        _print_json(result)
+        _print_json(result.model_dump(mode="json"))
     else:
         print(f"figures: {folder / 'study.json'}\nreport: {folder / 'report.html'}")
 

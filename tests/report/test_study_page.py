@@ -4,57 +4,41 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 from pydantic import ValidationError
 
-from qrdistill.report.study_page import StudyResults, write_study_report
+from qrdistill.report.study_page import write_study_report
+from qrdistill.report.study_results import StudyResults
 
 HOSTILE = "<script>alert(1)</script>"
 
 
 def estimate(value, n=5):
-    return {"value": value, "low": value - 0.02, "high": value + 0.02, "n": n}
+    return {"estimate": value, "low": value - 0.02, "high": value + 0.02, "n": n}
 
 
 @pytest.fixture
 def results():
+    arms = (("base", "untrained", "baseline", 0.6), ("new", "learned", "part", 0.8), ("all", "all", "baseline", 0.7))
+    figures = {
+        name: {
+            "tuned": "lr x 0.3",
+            "styled": estimate(value),
+            "students": {"a": {"styled": value, "tokens": 123456.0}},
+        }
+        for name, _, _, value in arms
+    }
+    seeds = {"n": 5, "positive": 5, "over": "seeds", "by_seed": [0.1] * 5}
+    comparisons = [
+        {**seeds, "first": "new", "second": "base", "difference": 0.2, "low": 0.1, "high": 0.3},
+        {**seeds, "first": "all", "second": "base", "difference": 0.1, "low": -0.1, "high": 0.3, "positive": 3},
+    ]
     return {
-        "name": "ablation",
+        "study": "ablation",
         "title": f"What helps? {HOSTILE}",
         "question": "Each part off, one at a time.",
         "findings": [f"Learned routing helps. {HOSTILE}"],
         "caveats": ["Two tiny students."],
         "provenance": {"command": "qrdistill study ablation", "commit": "abc"},
-        "metrics": [
-            {"key": "styled", "label": "accuracy, told its style"},
-            {"key": "free", "label": "accuracy, free"},
-            {"key": "tokens", "label": "training tokens", "share": False, "plot": False},
-        ],
-        "arms": [
-            {
-                "name": name,
-                "title": f"{title} {HOSTILE}",
-                "group": group,
-                "figures": {"styled": estimate(value), "tokens": {"value": 123456.0}},
-                "facts": {"tuned": "lr x 0.3"},
-            }
-            for name, title, group, value in (
-                ("base", "untrained", "baseline", 0.6),
-                ("new", "learned", "part", 0.8),
-                ("all", "all", "baseline", 0.7),
-            )
-        ],
-        "reference": "base",
-        "comparisons": [
-            {"first": "new", "second": "base", "metric": "styled", "difference": 0.2, "low": 0.1, "high": 0.3, "n": 5},
-            {
-                "first": "all",
-                "second": "base",
-                "metric": "styled",
-                "difference": 0.1,
-                "low": -0.1,
-                "high": 0.3,
-                "n": 5,
-                "positive": 3,
-            },
-        ],
+        "arms": {name: {"title": f"{title} {HOSTILE}", "group": group} for name, title, group, _ in arms},
+        "conditions": {"even": {"title": "even", "arms": figures, "comparisons": comparisons}},
         "parts": [
             {
                 "title": "Routing",
@@ -85,7 +69,7 @@ def results():
 
 
 def test_the_study_s_page(results, tmp_path):
-    html = write_study_report(results, tmp_path / "study.html").read_text()
+    html = write_study_report(StudyResults.model_validate(results), tmp_path / "study.html").read_text()
     assert "<script" not in html
     assert html.count("&lt;script&gt;") >= 8
     assert "60.0\u202f%" in html
@@ -96,7 +80,7 @@ def test_the_study_s_page(results, tmp_path):
     table = html.partition('id="arms"')[2].partition("<tbody>")[2]
     assert table.index("untrained") < table.index(">all ") < table.index(">part<") < table.index("learned")
     drawn = [part.partition("</svg>")[0] + "</svg>" for part in html.split("<svg")[1:]]
-    assert len(drawn) == 5  # one metric's estimates and differences, three charts
+    assert len(drawn) == 5  # the prompted style's estimates and differences, three charts
     for svg in drawn:
         ElementTree.fromstring("<svg" + svg)
 
@@ -109,11 +93,21 @@ def test_results_survive_json_and_give_the_same_bytes(results, tmp_path):
 
 
 def test_little_is_needed(tmp_path):
-    html = write_study_report({"name": "x", "title": "X"}, tmp_path / "x.html").read_text()
+    html = write_study_report(StudyResults(study="x", title="X"), tmp_path / "x.html").read_text()
     assert "No finding is stated" in html
 
 
-def test_what_does_not_fit_is_refused(results, tmp_path):
-    with pytest.raises(ValidationError, match="arm"):
-        write_study_report({**results, "arm": []}, tmp_path / "x.html")
-    assert not (tmp_path / "x.html").exists()
+@pytest.mark.parametrize(
+    "change",
+    [{"arm": []}, {"version": 1}, {"seeds": [0.5]}, {"parts": [{"title": "p", "tables": [{"title": "t"}]}]}],
+    ids=["an unknown field", "another version", "half a seed", "half a table"],
+)
+def test_what_does_not_fit_is_refused(results, change):
+    with pytest.raises(ValidationError, match=next(iter(change))):
+        StudyResults.model_validate({**results, **change})
+
+
+def test_a_figure_that_is_not_a_number_is_refused(results):
+    results["conditions"]["even"]["arms"]["new"]["styled"]["low"] = float("-inf")
+    with pytest.raises(ValidationError, match="finite"):
+        StudyResults.model_validate(results)

@@ -1,11 +1,9 @@
-import math
-
 import pytest
 
 from qrdistill.base.errors import InputError
 from qrdistill.base.records import FREE, Answer
 from qrdistill.base.store import write_json, write_table
-from qrdistill.scores.compare import compare, compare_seeds
+from qrdistill.scores.compare import compare
 from qrdistill.scores.config import EvaluateConfig
 from qrdistill.scores.score import score
 
@@ -68,47 +66,3 @@ def test_what_cannot_be_compared_says_so(write_run, tmp_path):
         compare([run])
     with pytest.raises(InputError, match=r"missing: no readable scores\.json"):
         compare([run, tmp_path / "missing"])
-
-
-def test_seeds_by_hand(write_run):
-    first = [
-        write_run("a0", {"anna": "++++", "ben": "++++"}),
-        write_run("a1", {"anna": "+++-", "ben": "----"}),
-    ]
-    second = [
-        write_run("b0", {"anna": "++--", "ben": "++--"}),
-        write_run("b1", {"anna": "++--", "ben": "----"}),
-    ]
-    rows = {(row.student, row.mode): row for row in compare_seeds(first, second)}
-    anna = rows["anna", "styled"]
-    assert (anna.seeds, anna.questions, anna.positive) == (2, 8, 2)
-    assert anna.difference == pytest.approx((0.5 + 0.25) / 2)
-    half = 12.7062 * (0.25 / math.sqrt(2)) / math.sqrt(2)  # t with one degree of freedom
-    assert anna.high == pytest.approx(0.375 + half, rel=1e-4)
-    assert 0 <= anna.bootstrap_low <= 0.375 <= anna.bootstrap_high <= 1
-    mean = rows["mean of students", "free"]
-    assert mean.difference == pytest.approx((0.5 + 0.125) / 2)
-    assert rows["ben", "styled"].positive == 1
-
-
-def test_seeds_may_ask_different_questions(write_run):
-    first = [
-        write_run("a0", {"anna": "++"}, places=range(2)),
-        write_run("a1", {"anna": "+-+"}, places=range(2, 5)),
-    ]
-    second = [
-        write_run("b0", {"anna": "--"}, places=range(2)),
-        write_run("b1", {"anna": "--+"}, places=range(2, 5)),
-    ]
-    (styled, free) = compare_seeds(first, second)
-    assert styled.questions == 5
-    assert styled.difference == pytest.approx((1 + 1 / 3) / 2)
-    assert free.difference == styled.difference
-
-
-def test_arms_of_different_length_are_refused(write_run):
-    run = write_run("a", {"anna": "++++"})
-    with pytest.raises(InputError, match="seed by seed, got 2 and 1"):
-        compare_seeds([run, run], [run])
-    with pytest.raises(InputError, match="share no student"):
-        compare_seeds([run], [write_run("b", {"ben": "++++"})])

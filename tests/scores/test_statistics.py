@@ -57,8 +57,10 @@ def test_paired_difference_is_exact_where_it_can_be():
     assert forward.low == pytest.approx(0.2 - 1.96 * error, abs=0.01)
     assert forward.high == pytest.approx(0.2 + 1.96 * error, abs=0.01)
     assert forward == stats.paired_difference(first, second)
-    assert forward.excludes_zero
-    assert not stats.paired_difference([1, 0], [0, 1]).excludes_zero
+    assert stats.established(forward.low, forward.high) == 1
+    assert stats.established(back.low, back.high) == -1
+    neither = stats.paired_difference([1, 0], [0, 1])
+    assert stats.established(neither.low, neither.high) == 0
 
 
 def test_bootstrap_covers_what_it_says():
@@ -79,44 +81,34 @@ def test_large_resamples_are_drawn_in_chunks(monkeypatch):
     assert whole == pieces  # one generator, drawn in order: the chunking changes nothing
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_hierarchical_bootstrap(shared):
-    generator = np.random.default_rng(1)
-    offsets = generator.normal(0.1, 0.05, size=8)
-    rows = [generator.normal(offset, 0.3, size=200) for offset in offsets]
-    interval = stats.hierarchical_mean(rows, shared_questions=shared, seed=3)
-    assert interval.estimate == pytest.approx(np.mean([row.mean() for row in rows]))
-    assert interval.n == 8
-    # variance = between seeds (S-1)/S of the sample variance, over S, plus within questions
-    means = np.array([row.mean() for row in rows])
-    matrix = np.stack(rows)
-    within = matrix.mean(axis=0).var() / 200 if shared else np.mean([row.var() for row in rows]) / 200 / 8
-    expected = math.sqrt(means.var() / 8 + within)
-    assert (interval.high - interval.low) / 3.92 == pytest.approx(expected, rel=0.2)
-
-
-@pytest.mark.parametrize("shared", [True, False])
-def test_hierarchical_bootstrap_identities(shared):
-    equal = [[1.0, 1.0], [1.0, 1.0]]
-    assert stats.hierarchical_mean(equal, shared_questions=shared) == pytest.approx((1.0, 1.0, 1.0, 2))
-    one = stats.hierarchical_mean([[0, 1, 1, 0, 1] * 20], shared_questions=shared)
-    flat = stats.bootstrap_mean([0, 1, 1, 0, 1] * 20)
-    assert one.low == pytest.approx(flat.low, abs=0.02)
-    assert one.high == pytest.approx(flat.high, abs=0.02)
-
-
-def test_hierarchical_bootstrap_takes_seeds_with_different_questions():
-    interval = stats.paired_over_seeds([[1, 1, 0], [1]], [[0, 1, 0], [0]], shared_questions=False)
-    assert interval.estimate == pytest.approx((1 / 3 + 1) / 2)
-    assert 0 <= interval.low <= interval.estimate <= interval.high == 1.0
+def test_an_interval_over_questions_by_hand():
+    first, second = {"a": 1.0, "b": 0.0}, {"a": 0.0, "b": 0.0, "c": 1.0, "d": 1.0}
+    assert stats.over_questions([first, second]).estimate == 0.5
+    # the same questions in both seeds: averaged per question first, so 0.5 and 1.0, 100 of each
+    shared = [{f"q{n}": float(n % 2) for n in range(200)}, {f"q{n}": 1.0 for n in range(200)}]
+    found = stats.over_questions(shared)
+    assert found.estimate == 0.75
+    assert found.high - found.low == pytest.approx(2 * 1.96 * 0.25 / math.sqrt(200), rel=0.1)
+    # other questions in each seed: each seed's part of the variance stands apart, over two squared
+    apart = [{f"{seed}{name}": value for name, value in row.items()} for seed, row in enumerate(shared)]
+    found = stats.over_questions(apart)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * math.sqrt(0.25 / 200) / 2, rel=0.1)
+    assert math.isnan(stats.over_questions([first, {}]).estimate)
 
 
 def test_over_seeds_by_hand():
-    # mean 10.3, sd 0.8 over three seeds: half = 4.3027 * 0.8 / sqrt(3)
-    interval = stats.over_seeds([9.5, 10.3, 11.1])
+    # mean 10.3, sd 0.8 * sqrt(2/3) over four seeds: half = 3.1824 * sd / sqrt(4)
+    interval = stats.over_seeds([9.5, 10.3, 11.1, 10.3])
     assert interval.estimate == pytest.approx(10.3)
-    assert interval.high - interval.estimate == pytest.approx(4.302653 * 0.8 / math.sqrt(3), rel=1e-6)
-    assert stats.over_seeds([1.0]).high == math.inf
+    assert interval.high - interval.estimate == pytest.approx(3.182446 * 0.8 * math.sqrt(2 / 3) / 2, rel=1e-6)
+    assert stats.over_seeds([0.9, 1.0, 1.0, 0.5], bounds=(0, 1)).high == 1.0
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [0.2, 0.9], [0.2, 0.5, 0.9], [0.3] * 5])
+def test_few_seeds_and_seeds_that_coincide_have_no_interval(values):
+    interval = stats.over_seeds(values, bounds=(0, 1))
+    assert (interval.low, interval.high, interval.n) == (-math.inf, math.inf, len(values))
+    assert stats.established(interval.low, interval.high) == 0
 
 
 @given(st.integers(1, 12).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n))))

@@ -9,16 +9,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qrdistill.studies.grid.measures import (
-    agreement,
-    contingency,
-    debiased_cka,
-    informed,
-    kappa,
-    linear_cka,
-    mutual_information,
-    relabel,
-)
+from qrdistill.base.statistics import assignment_information
+from qrdistill.scores.statistics import contingency, informed, kappa, mutual_information
+from qrdistill.studies.measures.agreement import agreement, relabel
+from qrdistill.studies.measures.representations import debiased_cka, linear_cka
+
+
+def test_router_information_by_hand() -> None:
+    # H(1/2, 1/2) - [H(0.9, 0.1) + H(0.1, 0.9)] / 2
+    within = -0.9 * math.log(0.9) - 0.1 * math.log(0.1)
+    assert assignment_information([[0.9, 0.1], [0.1, 0.9]]) == pytest.approx(math.log(2) - within)
+    # rows that are themselves means know their entropy, and rows may count unequally
+    assert assignment_information([[0.5, 0.5]], entropy_B=[within]) == pytest.approx(math.log(2) - within)
+    weighted = -0.75 * math.log(0.75) - 0.25 * math.log(0.25)
+    assert assignment_information([[1, 0], [0, 1]], weight_B=[3, 1]) == pytest.approx(weighted)
+    assert assignment_information([[0.3, 0.7]] * 4) == pytest.approx(0)
+
+
+def test_hard_and_soft_assignments_share_one_measure() -> None:
+    labels, students = "aaabbbbcc", "xxyyyyxxy"
+    rows = [[students[i] == name for name in "xy"] for i in range(len(labels))]
+    per_label = {
+        label: np.mean([row for row, one in zip(rows, labels, strict=True) if one == label], 0) for label in "abc"
+    }
+    weights = [labels.count(label) for label in "abc"]
+    soft = assignment_information(list(per_label.values()), weight_B=weights)
+    assert mutual_information(labels, students) == pytest.approx(float(soft))
 
 
 def test_mutual_information_by_hand() -> None:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 
 import pytest
 
 from qrdistill.base.progress import Silent
+from qrdistill.report.study_results import Outcome
 from qrdistill.runs.config import Config
-from qrdistill.studies import filter_reliability as trust
 from qrdistill.studies.grid.arms import Arm
-from qrdistill.studies.grid.outcomes import Outcome, compare
+from qrdistill.studies.grid.outcomes import compare
 from qrdistill.studies.grid.study import Setup, Variant, run_arms
-from qrdistill.studies.router_records import trace
-from qrdistill.studies.student_similarity import FILE, final_agreement, over_training, probes
+from qrdistill.studies.measures import filter_reliability as reliability
+from qrdistill.studies.measures.routing_records import read_routing
+from qrdistill.studies.measures.student_similarity import FILE, final_agreement, over_training, probes
 
 pytestmark = pytest.mark.slow
 
@@ -88,11 +88,15 @@ def test_outcomes_are_the_runs_own_figures(grid: tuple[Setup, dict[str, list[Out
     assert learned.equivalents == 3 * sum(learned.tokens.values())
     found = compare(outcomes["learned"], outcomes["random"])
     assert found is not None
-    assert not found.claims  # one seed
+    assert found.claim == 0  # one seed
+    assert found.over in ("questions", None)
+    # what each student got right, question by question, adds up to its accuracy
+    for mode, accuracies in (("styled", learned.styled), ("free", learned.free)):
+        assert {name: line.count("1") / 4 for name, line in learned.right[mode].items()} == accuracies
 
 
 def test_a_run_s_routing_can_be_read(grid: tuple[Setup, dict[str, list[Outcome]]]) -> None:
-    found = trace(grid[0].folder / "even.learned.s0")
+    found = read_routing(grid[0].folder / "even.learned.s0")
     assert found.edges == [0, 1, 2, 3]
     assert set(found.share) == {"mistral", "gemma"}
     for place in range(3):
@@ -108,17 +112,17 @@ def test_similarity_is_measured_at_every_checkpoint_and_kept(
     folder = grid[0].folder / "even.learned.s0"
     read = probes(grid[0].folder / "even.random.s0")
     assert read
-    told = {"mistral": "vanilla", "gemma": "program"}
-    points = over_training(folder, read, told)
+    prompted = {"mistral": "vanilla", "gemma": "program"}
+    points = over_training(folder, read, prompted)
     assert [point.step for point in points] == [0, 1, 2, 3]
     assert all(point.spans >= len(read) and point.questions == 4 for point in points)
     assert all(0 < point.cka <= 1.01 for point in points)
     assert len({point.cka for point in points}) == 4  # each checkpoint's own weights were looked at
     file = folder / FILE
     begun = file.stat().st_mtime_ns
-    assert over_training(folder, read, told) == points
+    assert over_training(folder, read, prompted) == points
     assert file.stat().st_mtime_ns == begun
-    assert over_training(folder, read[:-1], told) != points
+    assert over_training(folder, read[:-1], prompted) != points
 
 
 def test_the_last_checkpoint_is_the_exported_student(
@@ -145,29 +149,29 @@ def test_final_agreement_counts_the_exported_students_answers(
     grid: tuple[Setup, dict[str, list[Outcome]]],
 ) -> None:
     found = final_agreement(grid[0].folder / "even.random.s0")
-    assert found["n"] == 4
-    assert 0 <= found["agreement"] <= 1
-    assert 0 <= found["both_wrong"] <= 1
+    assert found.n == 4
+    assert 0 <= found.agreement <= 1
+    assert 0 <= found.both_wrong <= 1
     (outcome,) = grid[1]["random"]
     if all(value == 1 for value in outcome.styled.values()):
-        assert (found["agreement"], found["both_wrong"]) == (1.0, 0.0)
-        assert math.isnan(found["same_mistake"])
+        assert (found.agreement, found.both_wrong) == (1.0, 0.0)
+        assert found.same_mistake is None
 
 
 def test_the_filter_is_measured_against_what_the_lab_planted(
     grid: tuple[Setup, dict[str, list[Outcome]]],
 ) -> None:
     folders = {0: grid[0].folder / "even.random.s0"}
-    truth = {0: trust.known_truth(folders.values())}
+    truth = {0: reliability.known_truth(folders.values())}
     assert len(truth[0]) == 24
-    figures = trust.reliabilities(trust.evidence(folders, truth))
-    assert figures["answer"]["precision"]["value"] == figures["answer"]["recall"]["value"] == 1.0
-    assert figures["filter"]["n"] == 24
-    assert figures["filter"]["recall"]["value"] == 1.0  # the rule judge drops no sound path
-    left = trust.pruning(folders)
-    assert left["kept"]["n"] == 24
-    assert round(left["kept"]["estimate"] * 24) == figures["filter"]["kept"]
-    shown = trust.rejected(folders[0], truth[0])
+    figures = reliability.reliabilities(reliability.evidence(folders, truth))
+    assert figures["answer"].precision.estimate == figures["answer"].recall.estimate == 1.0
+    assert figures["filter"].n == 24
+    assert figures["filter"].recall.estimate == 1.0  # the rule judge drops no sound path
+    left = reliability.pruning(folders)
+    assert left.kept.n == 24
+    assert round(left.kept.estimate * 24) == figures["filter"].kept
+    shown = reliability.rejected(folders[0], truth[0])
     assert len(shown) > 0
     assert all(one.label != "sound" for one in shown)
-    assert trust.answer_audit(folders[0])["n"] > 0
+    assert reliability.answer_audit(folders[0]).n > 0

@@ -5,12 +5,12 @@ import math
 import pytest
 
 from qrdistill.base.records import Verdict
+from qrdistill.base.statistics import kappa
 from qrdistill.verdicts.audit.calibration import (
     audit,
     calibrate,
     calibration_half,
     choose_threshold,
-    kappa,
     rejected_sample,
     reliability,
     second_opinion,

@@ -151,8 +151,8 @@ def print_scores(run_dir: Path) -> None:
     """The students' and ensembles' accuracies of a run."""
     scores = json.loads(_existing(run_dir, "scores.json").read_text())
     table = Table(title=f"{run_dir}: accuracy on {scores['split']}, % (95 % interval)", title_justify="left")
-    for column in ("student or vote", "style or cost", "told its style", "free", "n"):
-        numbers = column in ("told its style", "free", "n")
+    for column in ("student or vote", "style or cost", "prompted style", "free", "n"):
+        numbers = column in ("prompted style", "free", "n")
         table.add_column(column, justify="right" if column == "n" else "left", no_wrap=numbers)
     for row in scores["headlines"]:
         n = (row["styled"] or row["free"] or {"n": 0})["n"]

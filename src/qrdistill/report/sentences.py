@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qrdistill.report.run_facts import RunData
+from qrdistill.scores.statistics import established
 from qrdistill.scores.student_style import BASE, trained_name
 
 
@@ -56,9 +57,13 @@ def verdict(difference: Mapping[str, Any]) -> str:
         f"{points(difference['difference'])} points (95 % interval {points(difference['low'])} to "
         f"{points(difference['high'])}, n = {difference['n']})"
     )
+    return text if established(difference["low"], difference["high"]) else f"{text}: {_unknown(difference)}"
+
+
+def _unknown(difference: Mapping[str, Any]) -> str:
     if difference["low"] <= 0 <= difference["high"]:
-        return f"{text}: not established, the interval includes zero"
-    return text
+        return "not established, the interval includes zero"
+    return "not established, questions that all say the same give no interval"
 
 
 def summary(run: RunData) -> list[str]:

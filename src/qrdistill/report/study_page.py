@@ -1,224 +1,189 @@
-"""`write_study_report`: a grid of runs as one HTML page, and `StudyResults`, the data it shows.
+"""`write_study_report`: a study's results as one HTML page.
 
-The same data is what a study writes as JSON beside the page: every figure with its n and interval. A
-difference is called one only where its interval excludes zero.
+A difference is called one only where its interval over seeds excludes zero.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import nan
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
-
-from qrdistill.base.records import Record
 from qrdistill.base.redact import redact
 from qrdistill.base.store import write_text
 from qrdistill.report import charts
 from qrdistill.report.charts import Dot, Figure
 from qrdistill.report.report import render
+from qrdistill.report.study_results import ArmFigures, Chart, Comparison, Condition, Estimate, Part, StudyResults, Table
+from qrdistill.report.study_words import claim, interval
+
+REFERENCE = "best-single"  # the arm that is drawn hollow, where a study has it
 
 
-class Estimate(Record):
-    """A figure over `n` seeds (or questions, or paths: the metric says which) with its 95 % interval."""
+@dataclass(frozen=True)
+class Metric:
+    """A column of the first condition's table; a `share` is shown in per cent."""
 
-    value: float
-    low: float | None = None  # None: a plain figure, such as a cost
-    high: float | None = None
-    n: int = 1
-
-
-class Metric(Record):
-    """A column of the table. `share` figures are shown in per cent, differences in points."""
-
-    key: str  # "styled", "free", "vote", "styled/anna", "tokens", ...
+    key: str
     label: str
     share: bool = True
-    plot: bool = True  # draw the arms' estimates and, where there are any, the differences
 
 
-class Arm(Record):
-    """A row: what was run, and what came out."""
-
+@dataclass(frozen=True)
+class Row:
     name: str
     title: str
-    group: str = ""  # rows stand together by group, in the order first seen
-    figures: dict[str, Estimate] = Field(default_factory=dict[str, Estimate])  # metric key -> estimate
-    facts: dict[str, str] = Field(default_factory=dict[str, str])  # more columns, as text: tuning, cost
+    group: str
+    figures: Mapping[str, Estimate]
+    facts: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-class Comparison(Record):
-    """first - second in one metric, paired over the same seeds (or questions)."""
-
-    first: str  # arm names
-    second: str
-    metric: str
-    difference: float
-    low: float
-    high: float
-    n: int
-    positive: int | None = None  # pairs in which the first is ahead
-    p: float | None = None
+METRICS = (Metric("styled", "prompted style"), Metric("free", "free"), Metric("vote", "weighted vote"))
+COSTS = (
+    Metric("tokens", "trained tokens", share=False),
+    Metric("equivalents", "token-equivalents", share=False),
+    Metric("seconds", "seconds", share=False),
+)
 
 
-class Table(Record):
-    title: str
-    columns: list[str]
-    rows: list[list[str | float | int | None]]
-    note: str = ""
-
-
-class Line(Record):
-    label: str
-    x: list[float]
-    y: list[float]
-    low: list[float] | None = None  # the ends of each point's interval, drawn as bars
-    high: list[float] | None = None
-
-
-class Panel(Record):
-    """One square of a heat map: cells[row][column] between 0 and 1."""
-
-    label: str
-    cells: list[list[float | None]]
-
-
-class Chart(Record):
-    """A figure. `curves`: lines. `dots`: estimates by label. `heat`: panels, rows, edges of the columns."""
-
-    kind: Literal["curves", "dots", "heat"]
-    caption: str
-    x: str = ""
-    y: str = ""
-    lines: list[Line] = Field(default_factory=list[Line])
-    dots: dict[str, Estimate] = Field(default_factory=dict[str, Estimate])
-    panels: list[Panel] = Field(default_factory=list[Panel])
-    rows: list[str] = Field(default_factory=list[str])
-    edges: list[int] = Field(default_factory=list[int])
-
-
-class Part(Record):
-    """A section of its own: words, then charts, then tables."""
-
-    title: str
-    text: list[str] = Field(default_factory=list[str])
-    charts: list[Chart] = Field(default_factory=list[Chart])
-    tables: list[Table] = Field(default_factory=list[Table])
-
-
-class StudyResults(Record):
-    """All that a study page shows. Only `name` and `title` must be given."""
-
-    name: str  # ablation, samples, ...
-    title: str
-    question: str = ""  # what the study asks, one sentence
-    findings: list[str] = Field(default_factory=list[str])  # the answer, in sentences
-    caveats: list[str] = Field(default_factory=list[str])  # what the figures do not show
-    provenance: dict[str, str] = Field(default_factory=dict[str, str])  # command, commit, date, seeds, ...
-    metrics: list[Metric] = Field(default_factory=list[Metric])
-    arms: list[Arm] = Field(default_factory=list[Arm])
-    reference: str | None = None  # the arm that others are compared with
-    comparisons: list[Comparison] = Field(default_factory=list[Comparison])
-    parts: list[Part] = Field(default_factory=list[Part])
-    warnings: list[str] = Field(default_factory=list[str])
-    config_text: str = ""
-
-
-def write_study_report(results: StudyResults | Mapping[str, Any], target: Path) -> Path:
-    """Writes the page and returns `target`; the same results give the same bytes.
-
-    Raises pydantic.ValidationError where a mapping does not fit `StudyResults`.
-    """
-    study = results if isinstance(results, StudyResults) else StudyResults.model_validate(results)
+def write_study_report(study: StudyResults, target: Path) -> Path:
+    """Writes the page and returns `target`; the same results give the same bytes."""
     write_text(target, redact(render("study.html.j2", **study_context(study))))
     return target
 
 
 def study_context(study: StudyResults) -> dict[str, Any]:
-    titles = {arm.name: arm.title for arm in study.arms}
-    order = {name: place for place, name in enumerate(dict.fromkeys(arm.group for arm in study.arms))}
-    arms = sorted(study.arms, key=lambda arm: order[arm.group])
+    titles = study.titles()
+    conditions = list(study.conditions.values())
+    first, others = (conditions[0], conditions[1:]) if conditions else (Condition(title=""), [])
+    students = sorted({name for one in conditions for arm in one.arms.values() for name in arm.students})
+    order = {name: place for place, name in enumerate(dict.fromkeys(arm.group for arm in study.arms.values()))}
+    rows = sorted(
+        (_row(name, arm, study) for name, arm in first.arms.items()), key=lambda row: order.get(row.group, len(order))
+    )
+    differences = [row for row in first.comparisons if row.mode == "styled"]
+    parts = [*(_condition(one, titles, students) for one in others), *study.parts]
+    drawn = _estimates(rows, list(order)), _differences(differences, titles)
     return {
         "study": study,
-        "arms": arms,
+        "arms": rows,
+        "reference": REFERENCE,
         "titles": titles,
-        "facts": list(dict.fromkeys(key for arm in arms for key in arm.facts)),
-        "metrics": {metric.key: metric for metric in study.metrics},
-        "estimate_figures": [
-            figure
-            for number, metric in enumerate(study.metrics)
-            if metric.plot and (figure := _estimates(study, arms, metric, number, list(order)))
-        ],
-        "difference_figures": [
-            figure
-            for number, metric in enumerate(study.metrics)
-            if metric.plot and metric.share and (figure := _differences(study, metric, number, titles))
-        ],
+        "facts": list(dict.fromkeys(key for row in rows for key in row.facts)),
+        "metrics": [*METRICS, *(Metric(f"styled/{name}", name) for name in students), *COSTS],
+        "comparisons": [(row, claim(row)) for row in differences],
+        "estimate_figures": [drawn[0]] if drawn[0] else [],
+        "difference_figures": [drawn[1]] if drawn[1] else [],
         "parts": [
             (part, [_chart(chart, f"part-{at}-{number}") for number, chart in enumerate(part.charts)])
-            for at, part in enumerate(study.parts)
+            for at, part in enumerate(parts)
         ],
     }
 
 
-def _estimates(study: StudyResults, arms: list[Arm], metric: Metric, number: int, groups: list[str]) -> Figure | None:
+def _row(name: str, arm: ArmFigures, study: StudyResults) -> Row:
+    shares = {"styled": arm.styled, "free": arm.free, "vote": arm.vote}
+    figures = {key: value for key, value in shares.items() if value is not None}
+    seeds = arm.styled.n if arm.styled else 1
+    for student, facts in arm.students.items():
+        figures[f"styled/{student}"] = Estimate(estimate=facts.styled, n=seeds)
+    figures["tokens"] = Estimate(estimate=sum(facts.tokens for facts in arm.students.values()))
+    figures["equivalents"] = Estimate(estimate=arm.equivalents)
+    figures["seconds"] = Estimate(estimate=arm.seconds)
+    title = study.arms[name]
+    return Row(name, title.title, title.group, figures, {"tuned": arm.tuned} if arm.tuned else {})
+
+
+def _estimates(arms: Sequence[Row], groups: Sequence[str]) -> Figure | None:
     rows = [
-        _dot(arm.title, arm.figures[metric.key], groups.index(arm.group), hollow=arm.name == study.reference)
+        _dot(arm.title, arm.figures["styled"], groups.index(arm.group), hollow=arm.name == REFERENCE)
         for arm in arms
-        if metric.key in arm.figures
+        if "styled" in arm.figures
     ]
     if not rows:
         return None
-    scale = 1.0 if metric.share else 0.01
-    rows = [
-        Dot(row.label, row.value * scale, row.low * scale, row.high * scale, row.series, row.hollow) for row in rows
-    ]
-    caption = f"{_sentence(metric.label)}, 95 % intervals. Colours: {', '.join(g or 'all' for g in groups)}."
+    caption = f"Prompted style, 95 % intervals where there are any. Colours: {', '.join(g or 'all' for g in groups)}."
     if any(row.hollow for row in rows):
         caption += " Hollow: the reference."
-    return charts.dots(f"estimate-{number}", caption, rows, unit="%" if metric.share else metric.label)
+    return charts.dots("estimate-0", caption, rows, unit="%")
 
 
-def _differences(study: StudyResults, metric: Metric, number: int, titles: Mapping[str, str]) -> Figure | None:
-    found = [one for one in study.comparisons if one.metric == metric.key]
-    if not found:
+def _differences(found: Sequence[Comparison], titles: Mapping[str, str]) -> Figure | None:
+    drawn = [row for row in found if row.low is not None]
+    if not drawn:
         return None
-    seconds = {one.second for one in found}
+    seconds = {titles.get(row.second, row.second) for row in drawn}
     rows = [
         Dot(
-            titles.get(one.first, one.first)
-            + ("" if len(seconds) == 1 else f" − {titles.get(one.second, one.second)}"),
-            one.difference,
-            one.low,
-            one.high,
+            titles.get(row.first, row.first)
+            + ("" if len(seconds) == 1 else f" − {titles.get(row.second, row.second)}"),
+            row.difference,
+            row.difference if row.low is None else row.low,
+            row.difference if row.high is None else row.high,
             series=0,
-            hollow=one.low <= 0 <= one.high,
+            hollow=not claim(row),
         )
-        for one in found
+        for row in drawn
     ]
-    against = f", minus {titles.get(found[0].second, found[0].second)}" if len(seconds) == 1 else ""
-    caption = f"{_sentence(metric.label)}{against}: paired differences with 95 % intervals. Hollow: the interval includes zero."
-    return charts.dots(f"difference-{number}", caption, rows, unit="points")
+    against = f", minus {seconds.pop()}" if len(seconds) == 1 else ""
+    caption = (
+        f"Prompted style{against}: paired differences with 95 % intervals. Hollow: nothing is shown of other seeds."
+    )
+    return charts.dots("difference-0", caption, rows, unit="points")
 
 
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _condition(condition: Condition, titles: Mapping[str, str], students: Sequence[str]) -> Part:
+    labels = [f"{metric.label}, %" for metric in METRICS]
+    arms = Table(
+        title=f"Arms: {condition.title}",
+        columns=["arm", *labels, *students, "trained tokens", "token-equivalents", "tuned"],
+        rows=[
+            [
+                titles[name],
+                *map(interval, (arm.styled, arm.free, arm.vote)),
+                *(f"{100 * arm.students[one].styled:.1f}" if one in arm.students else None for one in students),
+                round(sum(facts.tokens for facts in arm.students.values())),
+                round(arm.equivalents),
+                arm.tuned,
+            ]
+            for name, arm in condition.arms.items()
+        ],
+        note="Mean over students and seeds with Student's 95 % t interval over seeds; fewer than four seeds stand themselves.",
+    )
+    comparisons = Table(
+        title=f"Comparisons: {condition.title}",
+        columns=["question", "first", "second", "decoding", "points", "low", "high", "over", "seeds ahead"],
+        rows=[
+            [
+                row.question,
+                titles[row.first],
+                titles[row.second],
+                row.mode,
+                *(None if value is None else round(100 * value, 1) for value in (row.difference, row.low, row.high)),
+                row.over,
+                f"{row.positive}/{row.n}",
+            ]
+            for row in condition.comparisons
+        ],
+    )
+    return Part(title=condition.title, tables=[arms, comparisons])
 
 
-def _dot(label: str, estimate: Estimate, series: int, *, hollow: bool = False) -> Dot:
-    low = estimate.value if estimate.low is None else estimate.low
-    high = estimate.value if estimate.high is None else estimate.high
-    return Dot(label, estimate.value, low, high, series, hollow)
+def _dot(label: str, value: Estimate, series: int, *, hollow: bool = False) -> Dot:
+    low = value.estimate if value.low is None else value.low
+    high = value.estimate if value.high is None else value.high
+    return Dot(label, value.estimate, low, high, series, hollow)
 
 
 def _chart(chart: Chart, name: str) -> Figure:
     if chart.kind == "curves":
-        lines = {line.label: (line.x, line.y) for line in chart.lines}
+        lines = {line.label: (line.x, [nan if y is None else y for y in line.y]) for line in chart.lines}
         bars = {line.label: (line.low, line.high) for line in chart.lines if line.low and line.high}
         return charts.curves(name, chart.caption, lines, x=chart.x, y=chart.y, bars=bars)
     if chart.kind == "heat":
         panels = {panel.label: panel.cells for panel in chart.panels}
         return charts.heat(name, chart.caption, chart.rows, panels, chart.edges)
-    rows = [_dot(label, estimate, 0) for label, estimate in chart.dots.items()]
+    rows = [_dot(label, value, 0) for label, value in chart.dots.items()]
     return charts.dots(name, chart.caption, rows, unit=chart.x or "%")

@@ -6,6 +6,10 @@ from pydantic import Field
 
 from qrdistill.base.settings import Settings, ShapesNothing
 
+# When a router counts as failed, in training and in studies alike.
+COLLAPSE = 0.9  # share of the paths that one student takes
+NEAR_RANDOM = 0.02  # of log S: what a path tells about its student
+
 
 class EncoderConfig(Settings):
     """The frozen encoder of [question; path]."""

@@ -11,8 +11,7 @@ from qrdistill.base.errors import InputError
 from qrdistill.base.records import FREE, Answer
 from qrdistill.base.store import read_table
 from qrdistill.scores.paired import difference
-from qrdistill.scores.scores_file import Difference, Scores, SeedDifference
-from qrdistill.scores.statistics import hierarchical_mean, over_seeds
+from qrdistill.scores.scores_file import Difference, Scores
 from qrdistill.scores.student_style import is_base
 
 Outcomes = dict[str, bool]  # question id -> right
@@ -31,7 +30,7 @@ def compare(runs: Sequence[Path]) -> list[Difference]:
     if len(runs) < 2:
         raise InputError("compare needs two or more run directories")
     names = _names(runs)
-    tables = [_outcomes(run) for run in runs]
+    tables = [outcomes_by_question(run) for run in runs]
     found: list[Difference] = []
     for other in range(1, len(runs)):
         rows = list(_pairs(names[0], names[other], tables[0], tables[other]))
@@ -43,64 +42,13 @@ def compare(runs: Sequence[Path]) -> list[Difference]:
     return found
 
 
-def compare_seeds(first: Sequence[Path], second: Sequence[Path]) -> list[SeedDifference]:
-    """Two arms, each run with several seeds, paired by their order: seed by seed, question by question.
-
-    For each student and mode that all runs share, and for the mean over the students: the mean
-    difference with Student's t interval over seeds, and with a hierarchical bootstrap interval over
-    seeds and questions. Raises InputError as `compare` does, and where the arms differ in length.
-    """
-    if not first or len(first) != len(second):
-        raise InputError(f"arms are paired seed by seed, got {len(first)} and {len(second)} runs")
-    sides = [[_outcomes(run) for run in runs] for runs in (first, second)]
-    shared = [key for key in sides[0][0] if all(key in table for side in sides for table in side)]
-    found: list[SeedDifference] = []
-    for mode in ("styled", "free"):
-        keys = [key for key in shared if key[1] == mode]
-        for student, group in [*((key[0], [key]) for key in keys), ("mean of students", keys)]:
-            if not group or (student == "mean of students" and len(group) < 2):
-                continue
-            rows = [
-                _differences([a[key] for key in group], [b[key] for key in group]) for a, b in zip(*sides, strict=True)
-            ]
-            if all(rows):
-                found.append(_over_seeds(student, mode, rows))
-    if not found:
-        raise InputError("the runs share no student, or no scored question")
-    return found
-
-
-def _differences(first: Sequence[Outcomes], second: Sequence[Outcomes]) -> dict[str, float]:
-    a, b = _mean(first), _mean(second)
-    return {question: a[question] - b[question] for question in a if question in b}
-
-
-def _over_seeds(student: str, mode: Mode, rows: Sequence[Mapping[str, float]]) -> SeedDifference:
-    same = all(set(row) == set(rows[0]) for row in rows)
-    values = [[row[question] for question in (rows[0] if same else row)] for row in rows]
-    means = [sum(row) / len(row) for row in values]
-    spread, nested = over_seeds(means), hierarchical_mean(values, shared_questions=same)
-    return SeedDifference(
-        student=student,
-        mode=mode,
-        seeds=len(rows),
-        questions=sum(len(row) for row in rows),
-        difference=spread.estimate,
-        low=spread.low,
-        high=spread.high,
-        bootstrap_low=nested.low,
-        bootstrap_high=nested.high,
-        positive=sum(mean > 0 for mean in means),
-    )
-
-
 def _names(runs: Sequence[Path]) -> list[str]:
     """The folders' own names, or whole paths where two are the same."""
     short = [run.resolve().name for run in runs]
     return short if len(set(short)) == len(short) else [str(run) for run in runs]
 
 
-def _outcomes(run: Path) -> dict[tuple[str, Mode], Outcomes]:
+def outcomes_by_question(run: Path) -> dict[tuple[str, Mode], Outcomes]:
     """(student, "styled" or "free") -> its greedy outcomes on the scored split."""
     try:
         scores = Scores.model_validate(json.loads((run / "scores.json").read_text(encoding="utf-8")))

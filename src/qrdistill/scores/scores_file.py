@@ -25,21 +25,6 @@ class Difference(Record):
     p: float
 
 
-class SeedDifference(Record):
-    """first - second, the same seeds and questions on both sides, one student (or the mean of all)."""
-
-    student: str
-    mode: Literal["styled", "free"]
-    seeds: int
-    questions: int  # paired answers in all
-    difference: float
-    low: float  # Student's t over seeds
-    high: float
-    bootstrap_low: float  # over seeds and questions; too narrow where seeds are few
-    bootstrap_high: float
-    positive: int  # seeds in which the first is ahead
-
-
 class Headline(Record):
     """One student: told its best style (chosen on dev), and free; beside its untrained self."""
 

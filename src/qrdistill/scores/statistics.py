@@ -7,31 +7,38 @@ over samples), differences therefore lie in [-1, 1]. Every interval is two-sided
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from statistics import NormalDist
-from typing import NamedTuple
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-CONFIDENCE = 0.95
+from qrdistill.base.statistics import CONFIDENCE, Interval, assignment_information, entropy, wilson
+from qrdistill.base.statistics import kappa as point_kappa
+
+__all__ = ["CONFIDENCE", "Interval", "wilson"]
+
 RESAMPLES = 10_000
+PERMUTATIONS = 1_000
+MIN_SEEDS = 4  # fewer say so little of their spread that Student's interval leaves the possible values
 _CHUNK = 4_000_000  # random draws held at once
 
 Values = Sequence[float] | npt.NDArray[np.floating]
+Labels = Sequence[Hashable]
 
 
-class Interval(NamedTuple):
-    """An estimate with its interval, over `n` observations."""
+def established(low: float | None, high: float | None) -> Literal[-1, 0, 1]:
+    """The one rule for what may be claimed: 1 or -1 where an interval lies above or below zero, else 0.
 
-    estimate: float
-    low: float
-    high: float
-    n: int
+    No interval (None or infinite ends) claims nothing; nor does one without width, which comes from
+    observations that coincide and so say nothing of their spread.
 
-    @property
-    def excludes_zero(self) -> bool:
-        return self.low > 0 or self.high < 0
+    >>> established(0.1, 0.3), established(-1, 2), established(None, None), established(-0.025, -0.025)
+    (1, 0, 0, 0)
+    """
+    if low is None or high is None or not high - low > 1e-9:
+        return 0
+    return 1 if low > 0 else -1 if high < 0 else 0
 
 
 class McNemar(NamedTuple):
@@ -40,25 +47,6 @@ class McNemar(NamedTuple):
     only_first: int
     only_second: int
     p: float
-
-
-def wilson(correct: int, n: int, *, confidence: float = CONFIDENCE) -> Interval:
-    """The Wilson score interval of a proportion (Wilson 1927); n = 0 gives (nan, 0, 1).
-
-    centre = (p + z^2/2n) / (1 + z^2/n),  half = z sqrt(p(1-p)/n + z^2/4n^2) / (1 + z^2/n)
-
-    >>> [round(value, 4) for value in wilson(8, 10)[:3]]
-    [0.8, 0.4902, 0.9433]
-    """
-    assert 0 <= correct <= n, f"{correct} correct of {n}"
-    if n == 0:
-        return Interval(math.nan, 0.0, 1.0, 0)
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    p, spread = correct / n, 1 + z * z / n
-    centre = (p + z * z / (2 * n)) / spread
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / spread
-    low = 0.0 if correct == 0 else centre - half  # exactly 0 and 1 at the ends, not a rounding beside them
-    return Interval(p, low, 1.0 if correct == n else centre + half, n)
 
 
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
@@ -105,100 +93,148 @@ def bootstrap_mean(
     values_N = np.asarray(values, dtype=np.float64)
     if not len(values_N):
         return Interval(math.nan, math.nan, math.nan, 0)
-    unique, counts = np.unique(values_N, return_counts=True)
-    generator = np.random.default_rng(seed)
-    means: list[npt.NDArray[np.float64]] = []
-    for size in _chunks(resamples, len(unique)):
-        drawn = generator.multinomial(len(values_N), counts / len(values_N), size=size)
-        means.append(drawn @ unique / len(values_N))
-    low, high = _percentiles(np.concatenate(means), confidence)
+    means_R = _resampled(values_N, resamples, np.random.default_rng(seed))
+    low, high = _percentiles(means_R, confidence)
     return Interval(float(values_N.mean()), low, high, len(values_N))
 
 
-def paired_over_seeds(
-    first: Sequence[Values],
-    second: Sequence[Values],
-    *,
-    shared_questions: bool = True,
-    confidence: float = CONFIDENCE,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+def over_seeds(
+    values: Values, *, bounds: tuple[float, float] = (-math.inf, math.inf), confidence: float = CONFIDENCE
 ) -> Interval:
-    """mean over S seeds of the mean paired difference, with a hierarchical bootstrap interval.
-
-    Each resample draws S seeds with replacement, then questions: one draw for all seeds where every
-    seed answers the same questions (`shared_questions`, the crossed design), a fresh draw per drawn
-    seed where each has its own (nested). `n` is S. With few seeds the percentile bootstrap is too
-    narrow (S = 5: the seeds' part of its variance is 4/5 of the unbiased one); `over_seeds` gives the
-    t interval to read beside it.
-    """
-    _same_length(first, second)
-    differences = [
-        np.asarray(x, dtype=np.float64) - np.asarray(y, dtype=np.float64) for x, y in zip(first, second, strict=True)
-    ]
-    return hierarchical_mean(
-        differences, shared_questions=shared_questions, confidence=confidence, resamples=resamples, seed=seed
-    )
-
-
-def hierarchical_mean(
-    values: Sequence[Values],
-    *,
-    shared_questions: bool = True,
-    confidence: float = CONFIDENCE,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Interval:
-    """The mean over seeds of each seed's mean, bootstrapped over seeds and questions (see above)."""
-    rows = [np.asarray(row, dtype=np.float64) for row in values]
-    if not rows or any(not len(row) for row in rows):
-        return Interval(math.nan, math.nan, math.nan, len(rows))
-    estimate = float(np.mean([row.mean() for row in rows]))
-    generator = np.random.default_rng(seed)
-    means: list[npt.NDArray[np.float64]] = []
-    if shared_questions:
-        matrix_SN = np.stack(rows)
-        num_seeds, n = matrix_SN.shape
-        for size in _chunks(resamples, n):
-            weight_RS = generator.multinomial(num_seeds, [1 / num_seeds] * num_seeds, size=size) / num_seeds
-            weight_RN = generator.multinomial(n, [1 / n] * n, size=size) / n
-            means.append(np.einsum("rs,sn,rn->r", weight_RS, matrix_SN, weight_RN, optimize=True))
-    else:
-        pools = [np.unique(row, return_counts=True) for row in rows]
-        draws_RS = generator.integers(0, len(rows), size=(resamples, len(rows)))
-        total_R = np.zeros(resamples)
-        for index, (unique, counts) in enumerate(pools):
-            times_R = (draws_RS == index).sum(axis=1)
-            n = len(rows[index])
-            for repeat in range(int(times_R.max(initial=0))):
-                chosen = np.flatnonzero(times_R > repeat)
-                at = 0
-                for size in _chunks(len(chosen), len(unique)):
-                    drawn = generator.multinomial(n, counts / n, size=size)
-                    total_R[chosen[at : at + size]] += drawn @ unique / n
-                    at += size
-        means.append(total_R / len(rows))
-    low, high = _percentiles(np.concatenate(means), confidence)
-    return Interval(estimate, low, high, len(rows))
-
-
-def over_seeds(values: Values, *, confidence: float = CONFIDENCE) -> Interval:
-    """The mean of one figure per seed with Student's t interval; fewer than two seeds: infinite.
+    """The mean of one figure per seed with Student's t interval, within `bounds` (a share's are 0 and 1).
 
     half = t_{S-1} * sd / sqrt(S)
 
-    >>> [round(value, 3) for value in over_seeds([1.0, 2.0, 3.0])[:3]]
-    [2.0, -0.484, 4.484]
+    There is no interval (infinite ends) for fewer than `MIN_SEEDS` seeds, nor for seeds that all say the same.
+
+    >>> [round(value, 3) for value in over_seeds([1.0, 2.0, 3.0, 4.0])[:3]]
+    [2.5, 0.446, 4.554]
     """
     from scipy.stats import t
 
     values_S = np.asarray(values, dtype=np.float64)
     n = len(values_S)
-    if n < 2:
-        return Interval(float(values_S.mean()) if n else math.nan, -math.inf, math.inf, n)
-    mean = float(values_S.mean())
+    mean = float(values_S.mean()) if n else math.nan
+    if n < MIN_SEEDS or float(np.ptp(values_S)) < 1e-9:
+        return Interval(mean, -math.inf, math.inf, n)
     half = float(t.ppf(0.5 + confidence / 2, n - 1)) * float(values_S.std(ddof=1)) / math.sqrt(n)
-    return Interval(mean, mean - half, mean + half, n)
+    return Interval(mean, max(bounds[0], mean - half), min(bounds[1], mean + half), n)
+
+
+def over_questions(
+    values: Sequence[Mapping[str, float]],
+    *,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """The mean over seeds of each seed's mean, with a bootstrap interval over questions for these very seeds.
+
+    `values`: per seed, question -> figure. Seeds that share their questions are averaged per question first;
+    otherwise each seed's questions are resampled apart. It says what other questions would give, not other seeds.
+
+    >>> over_questions([{"a": 1.0, "b": 0.0}, {"a": 1.0, "b": 0.0}]).estimate
+    0.5
+    """
+    rows = [row for row in values if row]
+    if not rows or len(rows) < len(values):
+        return Interval(math.nan, -math.inf, math.inf, 0)
+    if all(row.keys() == rows[0].keys() for row in rows):
+        rows = [{question: sum(row[question] for row in rows) / len(rows) for question in rows[0]}]
+    generator = np.random.default_rng(seed)
+    means_R = sum(
+        _resampled(np.asarray(list(row.values()), dtype=np.float64), resamples, generator) for row in rows
+    ) / len(rows)
+    low, high = _percentiles(np.asarray(means_R), confidence)
+    estimate = sum(sum(row.values()) / len(row) for row in rows) / len(rows)
+    return Interval(estimate, low, high, sum(len(row) for row in rows))
+
+
+class Information(NamedTuple):
+    """What one label tells about another over `n` observations, in nats, beside what chance would give.
+
+    value: plug-in mutual information, never below 0, at most `limit` = min(H(a), H(b)). chance: its
+    mean over permutations: with few observations and many labels it is well above 0, so value - chance
+    is what is really known. p: share of permutations that reach the value, the observed one included.
+    """
+
+    value: float
+    chance: float
+    p: float
+    limit: float
+    n: int
+
+    @property
+    def excess(self) -> float:
+        return self.value - self.chance
+
+
+def mutual_information(first: Labels, second: Labels) -> float:
+    """I(a; b) = sum_ab p(a, b) log(p(a, b) / (p(a) p(b))), in nats.
+
+    >>> round(mutual_information("aabb", "xxyy"), 4), mutual_information("abab", "xxyy")
+    (0.6931, 0.0)
+    """
+    return float(_table_information(contingency(first, second)))
+
+
+def informed(first: Labels, second: Labels, *, permutations: int = PERMUTATIONS, seed: int = 0) -> Information:
+    """The mutual information with a permutation test: the second list is shuffled against the first.
+
+    >>> informed("aabb" * 5, "xxyy" * 5).p < 0.01
+    True
+    """
+    table_AB = contingency(first, second)
+    if not table_AB.size:
+        return Information(math.nan, math.nan, 1.0, math.nan, 0)
+    value, total = float(_table_information(table_AB)), int(table_AB.sum())
+    codes_N, other_N = _codes(first), _codes(second)
+    width = table_AB.shape[1]
+    generator = np.random.default_rng(seed)
+    shuffled = np.stack(
+        [
+            np.bincount(codes_N * width + generator.permutation(other_N), minlength=table_AB.size)
+            for _ in range(permutations)
+        ]
+    )
+    chance_P = _table_information(shuffled.reshape(permutations, *table_AB.shape))
+    # a permutation that gives the very same table may differ in the last bit
+    reached = int(np.sum(chance_P >= value - 1e-12))
+    limit = min(float(entropy(table_AB.sum(1) / total)), float(entropy(table_AB.sum(0) / total)))
+    return Information(value, float(np.mean(chance_P)), (1 + reached) / (1 + permutations), limit, total)
+
+
+def contingency(first: Labels, second: Labels) -> npt.NDArray[np.int64]:
+    """How often each pair of labels occurs, [A, B], labels in the order of their text."""
+    _same_length(first, second)
+    codes_N, other_N = _codes(first), _codes(second)
+    shape = (int(codes_N.max(initial=-1)) + 1, int(other_N.max(initial=-1)) + 1)
+    counts = np.bincount(codes_N * shape[1] + other_N, minlength=shape[0] * shape[1])
+    return counts.reshape(shape)
+
+
+def kappa(first: Labels, second: Labels, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+    """Cohen's kappa with a percentile bootstrap interval over the N things that were rated."""
+    pairs = list(zip(first, second, strict=True))
+    n = len(pairs)
+    if n == 0:
+        return Interval(math.nan, math.nan, math.nan, 0)
+    labels = sorted({*first, *second}, key=str)
+    at = {label: index for index, label in enumerate(labels)}
+    table_LL = np.zeros((len(labels), len(labels)), dtype=np.int64)
+    for one, other in pairs:
+        table_LL[at[one], at[other]] += 1
+    generator = np.random.default_rng(seed)
+    drawn_R = generator.multinomial(n, table_LL.ravel() / n, size=resamples)
+    tables_RLL = drawn_R.reshape(resamples, *table_LL.shape) / n
+    observed_R = np.einsum("rll->r", tables_RLL)
+    expected_R = (tables_RLL.sum(2) * tables_RLL.sum(1)).sum(1)
+    # a resample in which both raters know one label only agrees perfectly and says nothing
+    kappa_R = np.divide(
+        observed_R - expected_R, 1 - expected_R, out=np.ones_like(observed_R), where=expected_R < 1 - 1e-12
+    )
+    low, high = _percentiles(kappa_R, CONFIDENCE)
+    return Interval(point_kappa(pairs), low, high, n)
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
@@ -266,6 +302,28 @@ def calibration(confidences: Values, correct: Sequence[bool], *, num_bins: int =
 
 def _same_length(first: Sequence[object] | Values, second: Sequence[object] | Values) -> None:
     assert len(first) == len(second), f"paired figures need equal lengths, got {len(first)} and {len(second)}"
+
+
+def _codes(labels: Labels) -> npt.NDArray[np.int64]:
+    names = {label: code for code, label in enumerate(sorted(set(labels), key=str))}
+    return np.array([names[label] for label in labels], dtype=np.int64)
+
+
+def _table_information(count_AB: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    row_A = count_AB.sum(-1)
+    return assignment_information(count_AB / np.maximum(row_A, 1)[..., None], weight_B=row_A)
+
+
+def _resampled(
+    values_N: npt.NDArray[np.float64], resamples: int, generator: np.random.Generator
+) -> npt.NDArray[np.float64]:
+    """The mean of each of R resamples, drawn as multinomial counts of the distinct values."""
+    unique, counts = np.unique(values_N, return_counts=True)
+    means = [
+        generator.multinomial(len(values_N), counts / len(values_N), size=size) @ unique / len(values_N)
+        for size in _chunks(resamples, len(unique))
+    ]
+    return np.concatenate(means)
 
 
 def _chunks(total: int, width: int) -> list[int]:

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import json
+import lzma
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
 
 from qrdistill.base.errors import InputError
 from qrdistill.base.progress import Progress
 
-STUDIES = {
-    "ablation": "qrdistill.studies.ablation:ablation",
-    "recipe": "qrdistill.studies.recipe:recipe",
-    "samples": "qrdistill.studies.samples:samples",
-    "routing": "qrdistill.studies.routing:routing",
-    "filter": "qrdistill.studies.filter:filter_study",
-    "mutual": "qrdistill.studies.mutual:mutual",
-    "vote": "qrdistill.studies.vote:vote",
-    "own": "qrdistill.studies.beyond:own",
-    "signals": "qrdistill.studies.beyond:signals",
-    "teachers": "qrdistill.studies.beyond:teachers",
-    "students": "qrdistill.studies.beyond:students",
+if TYPE_CHECKING:
+    from qrdistill.report.study_results import StudyResults
+
+# Name -> what runs it, and the type of its study.json where it has figures of its own.
+STUDIES: dict[str, tuple[str, str]] = {
+    "ablation": ("qrdistill.studies.ablation:ablation", ""),
+    "recipe": ("qrdistill.studies.recipe:recipe", ""),
+    "samples": ("qrdistill.studies.samples:samples", "SamplesResults"),
+    "routing": ("qrdistill.studies.routing:routing", "RoutingResults"),
+    "filter": ("qrdistill.studies.filter:filter_study", "FilterResults"),
+    "mutual": ("qrdistill.studies.mutual:mutual", "MutualResults"),
+    "vote": ("qrdistill.studies.vote:vote", "VoteResults"),
+    "own_paths": ("qrdistill.studies.own_paths:own_paths", ""),
+    "signals": ("qrdistill.studies.signals:signals", ""),
+    "teachers": ("qrdistill.studies.teachers:teachers", "TeacherResults"),
+    "students": ("qrdistill.studies.students:students", ""),
 }
 
 
@@ -37,7 +45,7 @@ def run_study(
     arms: Sequence[str] = (),
     overrides: Sequence[str] = (),
     progress: Progress,
-) -> tuple[Path, dict[str, Any]]:
+) -> tuple[Path, StudyResults]:
     """Runs (or goes on with) a study; returns its folder and the content of its study.json."""
     from qrdistill.base.ownership import claim
     from qrdistill.runs.load_config import load_config
@@ -53,6 +61,34 @@ def run_study(
     resolved = load_config(config, overrides)
     folder = run_dir or Path("runs") / f"{resolved.name}-{name}"
     claim(folder)
-    module, _, function = STUDIES[name].partition(":")
+    module, _, function = STUDIES[name][0].partition(":")
     setup = Setup(resolved, folder, progress, tuple(range(seeds)), workers, tune, arms)
     return folder, getattr(importlib.import_module(module), function)(setup)
+
+
+def load_study(path: Path | str) -> StudyResults:
+    """Reads a study.json, xz-compressed or not (`study.json.xz`), as the type of its study.
+
+    Raises InputError where there is no such file, or it is not what this version writes.
+    """
+    from qrdistill.report.study_results import VERSION, StudyResults
+
+    file = Path(path)
+    try:
+        raw = file.read_bytes()
+        data = json.loads(lzma.decompress(raw) if raw[:1] == b"\xfd" else raw)
+    except (OSError, ValueError, lzma.LZMAError) as error:
+        raise InputError(f"{file}: no readable study.json: {error}") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{file}: no readable study.json: it holds no object")
+    if data.get("version") != VERSION:
+        raise InputError(
+            f"{file}: study.json of version {data.get('version', 1)}, this is version {VERSION}; run the study again in its "
+            "folder, which trains nothing anew"
+        )
+    place, results = STUDIES.get(data.get("study", ""), ("", ""))
+    kind = getattr(importlib.import_module(place.partition(":")[0]), results) if results else StudyResults
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        raise InputError(f"{file}: {error}") from error

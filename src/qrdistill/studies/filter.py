@@ -1,27 +1,40 @@
-"""`study filter`: can the filter be trusted, and how much do the students suffer where it cannot?"""
+"""`study filter`: how reliable is the filter, and how much do the students suffer where it is not?"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import isnan
 from pathlib import Path
 from typing import Any
 
-from qrdistill.base.store import write_json
-from qrdistill.studies import filter_reliability as trust
-from qrdistill.studies.ablation import summarise, tuned_arms
+from pydantic import Field
+
+from qrdistill.report.study_results import Estimate, StudyResults
+from qrdistill.report.study_words import interval
+from qrdistill.scores.statistics import established
 from qrdistill.studies.filter_page import parts
 from qrdistill.studies.grid.arms import Arm, by_name
-from qrdistill.studies.grid.page import write_pages
+from qrdistill.studies.grid.page import finish
 from qrdistill.studies.grid.run_grid import run_grid
 from qrdistill.studies.grid.study import (
     Setup,
     Variant,
+    arm_titles,
     base_checkpoint,
-    finite,
     needs_all_arms,
     run_arms,
     run_name,
+)
+from qrdistill.studies.grid.summary import summarise, tuned_arms
+from qrdistill.studies.measures import filter_reliability as measured
+from qrdistill.studies.measures.filter_reliability import (
+    AuditFigures,
+    CheckFigures,
+    Evidence,
+    Pruning,
+    RightDecisions,
+    RuleChoice,
+    Shown,
+    ThresholdChoice,
 )
 from qrdistill.verdicts.audit import calibration
 
@@ -52,7 +65,7 @@ CAVEATS = (
 
 
 def arms(setup: Setup) -> list[Arm]:
-    """Everyone on every path, the filter alone varies. The lab's judge errs as told; another judge is as it is."""
+    """Everyone on every path, the filter alone varies. The lab's judge errs as configured; another judge is as it is."""
     plain = by_name(setup.config)["all"].changes
     bare = {**plain, "filter.answer": False, "filter.judges": []}
     found = [
@@ -88,7 +101,22 @@ def _is_lab(setup: Setup) -> bool:
     return setup.config.questions.task == "lab"
 
 
-def filter_study(setup: Setup) -> dict[str, Any]:
+class FilterResults(StudyResults):
+    labelled: int = 0
+    """Paths whose truth is known."""
+    planted: dict[str, int] = Field(default_factory=dict)
+    """Label -> such paths."""
+    reliability: dict[str, dict[str, CheckFigures]] = Field(default_factory=dict)
+    """Arm -> check -> its figures."""
+    pruning: dict[str, Pruning] = Field(default_factory=dict)
+    audits: list[AuditFigures] = Field(default_factory=list)
+    votes: RightDecisions | None = None
+    """Three votes against one, at 15 % errors."""
+    rule: RuleChoice | None = None
+    thresholds: list[ThresholdChoice] = Field(default_factory=list)
+
+
+def filter_study(setup: Setup) -> FilterResults:
     """The filter against known truth, and the students' accuracy under it. Writes study.json and report.html.
 
     The truth is what the lab planted, or the labels given by `qrdistill label` in any of the study's
@@ -103,47 +131,32 @@ def filter_study(setup: Setup) -> dict[str, Any]:
         arm.name: {seed: setup.folder / run_name(variant, arm.name, seed, chosen) for seed in setup.seeds}
         for arm in tried
     }
-    truth = {seed: trust.known_truth(own[seed] for own in folders.values()) for seed in setup.seeds}
-    found = {name: trust.evidence(own, truth) for name, own in folders.items() if name != "unfiltered"}
-    known = any(truth.values())
-    result: dict[str, Any] = {
-        "study": "filter",
-        "seeds": list(setup.seeds),
-        "tuned": setup.tune,
-        "arms": {arm.name: (arm.title, arm.group) for arm in tried},
-        "conditions": {
-            variant.name: summarise(variant, outcomes, chosen, LAB_QUESTIONS if _is_lab(setup) else OWN_QUESTIONS)
-        },
-        "filter": {
-            "labelled": sum(len(labels) for labels in truth.values()),
-            "planted": _counts(truth),
-            "reliability": {name: trust.reliabilities(one) for name, one in found.items()} if known else {},
-            "pruning": {name: trust.pruning(own) for name, own in folders.items()},
-            "audits": _audits(setup, found, folders),
-        },
-    }
-    figures = result["filter"]
-    if known and _is_lab(setup):
-        duel = trust.duel(found["judge-15x3"], found["judge-15"])
-        figures["votes"] = duel.as_dict() if duel else None
-        figures["rule"] = trust.choose_rule(_rules(setup, variant, truth))
-    elif known:
-        figures["thresholds"] = trust.thresholds(found["configured"])
-    write_json(setup.folder / "study.json", finite(result))
-    shown = _to_read(setup, folders, truth, figures["audits"])
-    write_pages(
+    truth = {seed: measured.known_truth(own[seed] for own in folders.values()) for seed in setup.seeds}
+    found = {name: measured.evidence(own, truth) for name, own in folders.items() if name != "unfiltered"}
+    known, lab = any(truth.values()), _is_lab(setup)
+    condition = summarise(variant, outcomes, chosen, LAB_QUESTIONS if lab else OWN_QUESTIONS)
+    asked = "How reliable is the filter, and what do its errors cost?"
+    result = setup.results(FilterResults, "filter", "Filter", asked).having(
+        arms=arm_titles(tried),
+        conditions={variant.name: condition},
+        labelled=sum(len(labels) for labels in truth.values()),
+        planted=_counts(truth),
+        reliability={name: measured.reliabilities(one) for name, one in found.items()} if known else {},
+        pruning={name: measured.pruning(own) for name, own in folders.items()},
+        audits=_audits(setup, found, folders),
+        votes=measured.right_decisions(found["judge-15x3"], found["judge-15"]) if known and lab else None,
+        rule=measured.choose_rule(_rules(setup, variant, truth)) if known and lab else None,
+        thresholds=measured.thresholds(found["configured"]) if known and not lab else [],
+    )
+    shown = _to_read(setup, folders, truth, result.audits)
+    return finish(
         setup,
         result,
-        "Filter",
-        "Can the filter be trusted, and what do its errors cost?",
         parts(result, shown),
         findings=findings(result, folders),
         caveats=[CAVEATS],
-        warnings=[
-            text for name, one in figures["pruning"].items() for text in (f"{name}, {alarm}" for alarm in one["alarms"])
-        ],
+        warnings=[f"{name}, {alarm}" for name, one in result.pruning.items() for alarm in one.alarms],
     )
-    return finite(result)
 
 
 def _counts(truth: Mapping[int, Mapping[str, str]]) -> dict[str, int]:
@@ -151,9 +164,7 @@ def _counts(truth: Mapping[int, Mapping[str, str]]) -> dict[str, int]:
     return {label: labels.count(label) for label in ("sound", "spurious", "wrong")}
 
 
-def _rules(
-    setup: Setup, variant: Variant, truth: Mapping[int, Mapping[str, calibration.Label]]
-) -> dict[str, trust.Evidence]:
+def _rules(setup: Setup, variant: Variant, truth: Mapping[int, Mapping[str, calibration.Label]]) -> dict[str, Evidence]:
     """The noisy judge's votes under each rule: runs that end with the filter."""
     plain = by_name(setup.config)["all"].changes
     grid = {
@@ -165,25 +176,27 @@ def _rules(
     }
     runs = run_grid(grid, setup.folder, workers=setup.workers, progress=setup.progress, until="filter")
     return {
-        rule: trust.evidence({seed: runs[f"{variant.name}.rule-{rule}.s{seed}"].folder for seed in setup.seeds}, truth)
+        rule: measured.evidence(
+            {seed: runs[f"{variant.name}.rule-{rule}.s{seed}"].folder for seed in setup.seeds}, truth
+        )
         for rule in RULES
     }
 
 
 def _audits(
-    setup: Setup, found: Mapping[str, trust.Evidence], folders: Mapping[str, Mapping[int, Path]]
-) -> list[dict[str, Any]]:
+    setup: Setup, found: Mapping[str, Evidence], folders: Mapping[str, Mapping[int, Path]]
+) -> list[AuditFigures]:
     """Where two checkers disagree, over the first seed's paths for answers, over all for judges."""
-    audits = [trust.answer_audit(folders["answer"][setup.seeds[0]])]
+    audits = [measured.answer_audit(folders["answer"][setup.seeds[0]])]
     if _is_lab(setup):
         audits.append(
-            trust.described_audit(
+            measured.audit_figures(
                 "judge without errors and judge with 15 % errors",
                 calibration.second_opinion(found["judge-0"].verdicts, found["judge-15"].verdicts, "judge"),
             )
         )
     else:
-        audits += trust.judge_audits(found["configured"])
+        audits += measured.judge_audits(found["configured"])
     return audits
 
 
@@ -191,72 +204,80 @@ def _to_read(
     setup: Setup,
     folders: Mapping[str, Mapping[int, Path]],
     truth: Mapping[int, Mapping[str, calibration.Label]],
-    audits: Sequence[Mapping[str, Any]],
-) -> list[trust.Shown]:
+    audits: Sequence[AuditFigures],
+) -> list[Shown]:
     """Rejected paths of the first seed, and those over which two checkers disagree."""
     seed = setup.seeds[0]
     main = "judge-15" if _is_lab(setup) else "configured"
-    rows = trust.rejected(folders[main][seed], truth[seed])
+    rows = measured.rejected(folders[main][seed], truth[seed])
     for audit, arm, title in zip(
         audits, ("answer", *[main] * len(audits)), ("answer readers", *["judges"] * len(audits)), strict=False
     ):
         here = [
             path.removesuffix(f"@{seed}")
-            for path in audit["disagreements"]
+            for path in audit.disagreements
             if path.endswith(f"@{seed}") or arm == "answer"
         ]
-        rows += trust.shown(folders[arm][seed], here[:DISPUTED], f"{title} disagree", truth[seed])
+        rows += measured.shown(folders[arm][seed], here[:DISPUTED], f"{title} disagree", truth[seed])
     return rows
 
 
-# --- words ----------------------------------------------------------------------------------------
-
-
-def findings(result: Mapping[str, Any], folders: Mapping[str, Mapping[int, Path]]) -> list[str]:
-    figures = result["filter"]
-    titles = {name: text for name, (text, _) in result["arms"].items()}
-    if not figures["labelled"]:
+def findings(result: FilterResults, folders: Mapping[str, Mapping[int, Path]]) -> list[str]:
+    """The study's answer in sentences."""
+    if not result.labelled:
         run = next(iter(folders["configured"].values()))
         return [
             f"No path's truth is known, so precision and recall are not: label a sample with `qrdistill label {run}` "
             "and run the same command again."
         ]
+    titles = result.titles()
     sentences: list[str] = []
-    for name, checkers in figures["reliability"].items():
+    for name, checkers in result.reliability.items():
         one = checkers.get("filter")
         if one is not None:
             sentences.append(
-                f"{titles[name][0].upper()}{titles[name][1:]}: of the kept paths {percent(one['precision'])} are sound, "
-                f"of the sound ones {percent(one['recall'])} are kept; kappa with the truth {one['kappa']['estimate']:.2f} "
-                f"({one['kappa']['low']:.2f} to {one['kappa']['high']:.2f}), {one['n']} labelled paths."
+                f"{titles[name][0].upper()}{titles[name][1:]}: of the kept paths {percent(one.precision)} are sound, "
+                f"of the sound ones {percent(one.recall)} are kept; kappa with the truth {_kappa(one.kappa)}, "
+                f"{one.n} labelled paths."
             )
-    votes = figures.get("votes")
-    if votes:
-        gain = votes["difference"]
-        verdict = "do not measurably beat" if not votes["claims"] else "beat" if gain["estimate"] > 0 else "fall behind"
+    if result.votes:
+        sentences.append(_votes(result.votes))
+    rule = result.rule
+    if rule and rule.chosen in rule.held_out:
+        there = rule.held_out[rule.chosen].kappa
         sentences.append(
-            f"At 15 % judge errors three votes {verdict} one: {100 * votes['first']:.1f} against {100 * votes['second']:.1f} % "
-            f"of the judge's decisions are right, {100 * gain['estimate']:+.1f} points ({100 * gain['low']:+.1f} to "
-            f"{100 * gain['high']:+.1f}, {gain['n']} paths, exact McNemar p = {votes['mcnemar']['p']:.2g})."
+            f"How to combine three votes at 15 % errors, chosen on one half of the questions: {rule.chosen}; on the "
+            f"other half its kappa is {_kappa(there)}, {there.n} paths."
         )
-    rule = figures.get("rule")
-    if rule and rule["chosen"] in rule["held_out"]:
-        there = rule["held_out"][rule["chosen"]]["kappa"]
+    for one in result.thresholds:
+        met = "reaches" if one.reached else "does not reach"
         sentences.append(
-            f"How to combine three votes at 15 % errors, chosen on one half of the questions: {rule['chosen']}; on the "
-            f"other half its kappa is {there['estimate']:.2f} ({there['low']:.2f} to {there['high']:.2f}, {there['n']} paths)."
-        )
-    for one in figures.get("thresholds", []):
-        met = "reaches" if one["reached"] else "does not reach"
-        sentences.append(
-            f"Judge {one['judge']}: filter.threshold {one['threshold']:g}, chosen on one half of the questions, {met} 95 % "
-            f"precision there; on the other half it is {percent(one['held_out']['precision'])} ({one['held_out']['n']} paths)."
+            f"Judge {one.judge}: filter.threshold {one.threshold:g}, chosen on one half of the questions, {met} 95 % "
+            f"precision there; on the other half it is {percent(one.held_out.precision)} ({one.held_out.n} paths)."
         )
     return sentences
 
 
-def percent(share: Mapping[str, Any]) -> str:
-    value = share.get("value", share.get("estimate"))
-    if value is None or isnan(value):
+def _votes(found: RightDecisions) -> str:
+    gain = found.paired
+    words = {1: "beat", -1: "fall behind", 0: "do not measurably beat"}[established(gain.low, gain.high)]
+    return (
+        f"At 15 % judge errors three votes {words} one: {100 * found.first:.1f} against {100 * found.second:.1f} % "
+        f"of the judge's decisions are right, {100 * gain.difference:+.1f} points ({100 * gain.low:+.1f} to "
+        f"{100 * gain.high:+.1f}, {gain.n} paths, exact McNemar p = {gain.p:.2g})."
+    )
+
+
+def percent(value: Estimate | None) -> str:
+    """
+    >>> percent(Estimate(estimate=0.5, low=0.25, high=0.75)), percent(None)
+    ('50.0 % (25.0 to 75.0)', 'unknown')
+    """
+    if value is None:
         return "unknown"
-    return f"{100 * value:.1f} % ({100 * share['low']:.1f} to {100 * share['high']:.1f})"
+    figure, _, ends = interval(value).partition(" ")
+    return f"{figure} % {ends}"
+
+
+def _kappa(value: Estimate) -> str:
+    return interval(value, scale=1.0, digits=2)

@@ -3,63 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import isfinite, isnan
-from typing import Any
+from typing import TYPE_CHECKING
 
-from qrdistill.report.study_page import Chart, Estimate, Line, Part, Table
-from qrdistill.studies.filter_reliability import Shown
+from qrdistill.report.study_results import Cell, Chart, Part, StudyResults, Table
+from qrdistill.report.study_words import interval
+from qrdistill.studies.grid.page import line_of_estimates
+from qrdistill.studies.measures.filter_reliability import (
+    AuditFigures,
+    CheckFigures,
+    Pruning,
+    RuleChoice,
+    Shown,
+    ThresholdChoice,
+)
+
+if TYPE_CHECKING:
+    from qrdistill.studies.filter import FilterResults
 
 LONGEST = 600  # characters of a path that the page shows
+CHECK = ["precision, %", "recall, %", "bad paths caught, %", "kappa", "undecided", "paths"]
 
-Row = list[str | float | int | None]
 
-
-def parts(result: Mapping[str, Any], shown: Sequence[Shown]) -> list[Part]:
-    titles = {name: text for name, (text, _) in result["arms"].items()}
-    figures = result["filter"]
-    sections = [_reliability(figures, titles)] if figures["reliability"] else []
-    sections += [_choice(figures)] if figures.get("rule") or figures.get("thresholds") else []
+def parts(result: FilterResults, shown: Sequence[Shown]) -> list[Part]:
+    titles = result.titles()
+    sections = [_reliability(result, titles)] if result.reliability else []
+    tables = [_rule(result.rule)] if result.rule else []
+    tables += [_thresholds(result.thresholds)] if result.thresholds else []
+    sections += [Part(title="Chosen on one half, measured on the other", tables=tables)] if tables else []
     sections += [_sensitivity(result)] if any(name.startswith("judge-") for name in titles) else []
-    return [*sections, _pruning(figures, titles), _audits(figures), _to_read(shown)]
+    return [*sections, _pruning(result.pruning, titles), _audits(result.audits), _to_read(shown)]
 
 
-def _reliability(figures: Mapping[str, Any], titles: Mapping[str, str]) -> Part:
-    rows = [
-        [titles[name], checker, *_shares(one), one["undecided"], one["n"]]
-        for name, checkers in figures["reliability"].items()
-        for checker, one in checkers.items()
-    ]
-    planted = ", ".join(f"{count} {label}" for label, count in figures["planted"].items())
+def _reliability(result: FilterResults, titles: Mapping[str, str]) -> Part:
+    planted = ", ".join(f"{count} {label}" for label, count in result.planted.items())
+    whole = {titles[name]: checkers["filter"] for name, checkers in result.reliability.items()}
+    shares = {
+        "precision": {title: one.precision for title, one in whole.items() if one.precision},
+        "recall": {title: one.recall for title, one in whole.items() if one.recall},
+    }
     return Part(
         title="Against the truth",
-        text=[f"The truth is known of {figures['labelled']} paths: {planted}."],
+        text=[f"The truth is known of {result.labelled} paths: {planted}."],
         charts=[
-            Chart(
-                kind="dots",
-                caption=f"The whole filter's {key}, Wilson 95 % intervals.",
-                dots={
-                    titles[name]: Estimate(value=one["value"], low=one["low"], high=one["high"], n=one["n"])
-                    for name, checkers in figures["reliability"].items()
-                    if not isnan((one := checkers["filter"][key])["value"])
-                },
-                x=f"{key}, %",
-            )
-            for key in ("precision", "recall")
+            Chart(kind="dots", caption=f"The whole filter's {key}, Wilson 95 % intervals.", dots=dots, x=f"{key}, %")
+            for key, dots in shares.items()
         ],
         tables=[
             Table(
                 title="Every check",
-                columns=[
-                    "filter",
-                    "check",
-                    "precision, %",
-                    "recall, %",
-                    "bad paths caught, %",
-                    "kappa",
-                    "undecided",
-                    "paths",
+                columns=["filter", "check", *CHECK],
+                rows=[
+                    [titles[name], checker, *_cells(one)]
+                    for name, checkers in result.reliability.items()
+                    for checker, one in checkers.items()
                 ],
-                rows=rows,
                 note="Precision: kept paths that are sound. Recall: sound paths that are kept. The answer check "
                 "alone is right to keep a spurious path whose answer is right. Wilson 95 % intervals, kappa by bootstrap.",
             )
@@ -67,91 +64,49 @@ def _reliability(figures: Mapping[str, Any], titles: Mapping[str, str]) -> Part:
     )
 
 
-def _choice(figures: Mapping[str, Any]) -> Part:
-    tables: list[Table] = []
-    if rule := figures.get("rule"):
-        tables.append(
-            Table(
-                title="How three votes of a judge with 15 % errors are combined",
-                columns=[
-                    "rule",
-                    "half",
-                    "precision, %",
-                    "recall, %",
-                    "bad paths caught, %",
-                    "kappa",
-                    "undecided",
-                    "paths",
-                ],
-                rows=[
-                    [
-                        f"{name}{' (chosen)' if name == rule['chosen'] else ''}",
-                        half.replace("_", " "),
-                        *_shares(one),
-                        one["undecided"],
-                        one["n"],
-                    ]
-                    for half in ("calibration", "held_out")
-                    for name, one in rule[half].items()
-                ],
-                note="Chosen by kappa on the calibration half of the questions; the held-out half says what it is worth.",
-            )
-        )
-    if figures.get("thresholds"):
-        tables.append(
-            Table(
-                title="A judge's confidence threshold",
-                columns=[
-                    "judge",
-                    "filter.threshold",
-                    "half",
-                    "precision, %",
-                    "recall, %",
-                    "bad paths caught, %",
-                    "kappa",
-                    "undecided",
-                    "paths",
-                ],
-                rows=[
-                    [
-                        one["judge"],
-                        one["threshold"],
-                        half.replace("_", " "),
-                        *_shares(one[half]),
-                        one[half]["undecided"],
-                        one[half]["n"],
-                    ]
-                    for one in figures["thresholds"]
-                    for half in ("calibration", "held_out")
-                ],
-                note="The lowest confidence with 95 % precision on the calibration half of the questions.",
-            )
-        )
-    return Part(title="Chosen on one half, measured on the other", tables=tables)
+def _rule(rule: RuleChoice) -> Table:
+    halves = {"calibration": rule.calibration, "held out": rule.held_out}
+    return Table(
+        title="How three votes of a judge with 15 % errors are combined",
+        columns=["rule", "half", *CHECK],
+        rows=[
+            [f"{name}{' (chosen)' if name == rule.chosen else ''}", half, *_cells(one)]
+            for half, found in halves.items()
+            for name, one in found.items()
+        ],
+        note="Chosen by kappa on the calibration half of the questions; the held-out half says what it is worth.",
+    )
 
 
-def _sensitivity(result: Mapping[str, Any]) -> Part:
-    condition = next(iter(result["conditions"].values()))
-    errors = {
-        name: int(name.removeprefix("judge-")) for name in condition["arms"] if name.removeprefix("judge-").isdigit()
+def _thresholds(found: Sequence[ThresholdChoice]) -> Table:
+    return Table(
+        title="A judge's confidence threshold",
+        columns=["judge", "filter.threshold", "half", *CHECK],
+        rows=[
+            [one.judge, one.threshold, half, *_cells(figures)]
+            for one in found
+            for half, figures in (("calibration", one.calibration), ("held out", one.held_out))
+        ],
+        note="The lowest confidence with 95 % precision on the calibration half of the questions.",
+    )
+
+
+def _sensitivity(result: StudyResults) -> Part:
+    condition = next(iter(result.conditions.values()))
+    errors = sorted(
+        (int(name.removeprefix("judge-")), figures)
+        for name, figures in condition.arms.items()
+        if name.removeprefix("judge-").isdigit()
+    )
+    curves = {
+        "prompted style": [(error, one.styled) for error, one in errors],
+        "free": [(error, one.free) for error, one in errors],
     }
-    lines: list[Line] = []
-    for mode, label in (("styled", "told their style"), ("free", "free")):
-        points = [
-            (error, condition["arms"][name][mode]) for name, error in sorted(errors.items(), key=lambda one: one[1])
-        ]
-        if any(value is None for _, value in points):
-            continue
-        bars = all(isfinite(value["low"]) for _, value in points)
-        lines.append(
-            Line(
-                label=label,
-                x=[float(error) for error, _ in points],
-                y=[100 * value["estimate"] for _, value in points],
-                low=[100 * value["low"] for _, value in points] if bars else None,
-                high=[100 * value["high"] for _, value in points] if bars else None,
-            )
-        )
+    lines = [
+        line_of_estimates(label, [float(error) for error, _ in found], [value for _, value in found if value])
+        for label, found in curves.items()
+        if all(value for _, value in found)
+    ]
     return Part(
         title="What the judge's errors cost",
         text=["Everyone is trained on every path that the filter keeps; only the filter differs."],
@@ -167,40 +122,45 @@ def _sensitivity(result: Mapping[str, Any]) -> Part:
     )
 
 
-def _pruning(figures: Mapping[str, Any], titles: Mapping[str, str]) -> Part:
-    styles = list(dict.fromkeys(style for one in figures["pruning"].values() for style in one["styles"]))
-    return Part(
-        title="How much is left",
-        tables=[
-            Table(
-                title="Kept paths",
-                columns=[
-                    "filter",
-                    "paths kept, %",
-                    "questions without a path, %",
-                    *(f"{style}, % kept" for style in styles),
-                    "alarms",
-                ],
-                rows=[
-                    [
-                        titles[name],
-                        _percent(one["kept"]),
-                        _percent(one["emptied"]),
-                        *(
-                            f"{100 * one['styles'][style]['estimate']:.0f}" if style in one["styles"] else None
-                            for style in styles
-                        ),
-                        len(one["alarms"]),
-                    ]
-                    for name, one in figures["pruning"].items()
-                ],
-                note="Over all seeds. The alarms stand at the top of the page.",
-            )
+def _pruning(found: Mapping[str, Pruning], titles: Mapping[str, str]) -> Part:
+    styles = list(dict.fromkeys(style for one in found.values() for style in one.styles))
+    rows: list[list[Cell]] = [
+        [
+            titles[name],
+            interval(one.kept),
+            interval(one.emptied),
+            *(f"{100 * one.styles[style].estimate:.0f}" if style in one.styles else None for style in styles),
+            len(one.alarms),
+        ]
+        for name, one in found.items()
+    ]
+    table = Table(
+        title="Kept paths",
+        columns=[
+            "filter",
+            "paths kept, %",
+            "questions without a path, %",
+            *(f"{style}, % kept" for style in styles),
+            "alarms",
         ],
+        rows=rows,
+        note="Over all seeds. The alarms stand at the top of the page.",
     )
+    return Part(title="How much is left", tables=[table])
 
 
-def _audits(figures: Mapping[str, Any]) -> Part:
+def _audits(found: Sequence[AuditFigures]) -> Part:
+    rows: list[list[Cell]] = [
+        [
+            one.title,
+            interval(one.agree),
+            None if one.kappa is None else round(one.kappa, 3),
+            one.n,
+            "; ".join(f"{a} / {b}: {count}" for a, b, count in one.table if a != b)
+            or f"{len(one.disagreements)} shown below",
+        ]
+        for one in found
+    ]
     return Part(
         title="A second checker",
         text=["Where two checkers of the same paths disagree, at least one of them is wrong."],
@@ -208,17 +168,7 @@ def _audits(figures: Mapping[str, Any]) -> Part:
             Table(
                 title="Agreement of two checkers",
                 columns=["checkers", "agree, %", "kappa", "paths", "how they differ"],
-                rows=[
-                    [
-                        one["title"],
-                        _percent(one["agree"]),
-                        None if isnan(one["kappa"]) else round(one["kappa"], 3),
-                        one["n"],
-                        "; ".join(f"{a} / {b}: {count}" for a, b, count in one["table"] if a != b)
-                        or f"{len(one['disagreements'])} shown below",
-                    ]
-                    for one in figures["audits"]
-                ],
+                rows=rows,
             )
         ],
     )
@@ -228,7 +178,7 @@ def _to_read(shown: Sequence[Shown]) -> Part:
     return Part(
         title="Paths to read",
         text=[
-            "A sample of what the filter rejected, and of what two checkers disagree over: read it before you trust the filter."
+            "A sample of what the filter rejected, and of what two checkers disagree over: read it before you rely on the filter."
         ],
         tables=[
             Table(
@@ -256,16 +206,6 @@ def _short(text: str) -> str:
     return joined if len(joined) <= LONGEST else f"{joined[: LONGEST - 1]}…"
 
 
-def _shares(one: Mapping[str, Any]) -> Row:
-    kappa = one["kappa"]
-    return [
-        *(_percent(one[key]) for key in ("precision", "recall", "caught")),
-        f"{kappa['estimate']:.2f} ({kappa['low']:.2f} to {kappa['high']:.2f})",
-    ]
-
-
-def _percent(share: Mapping[str, Any]) -> str | None:
-    value = share.get("value", share.get("estimate"))
-    if value is None or isnan(value):
-        return None
-    return f"{100 * value:.1f} ({100 * share['low']:.1f} to {100 * share['high']:.1f})"
+def _cells(one: CheckFigures) -> list[Cell]:
+    shares = [interval(value) if value else None for value in (one.precision, one.recall, one.caught)]
+    return [*shares, interval(one.kappa, scale=1.0, digits=2), one.undecided, one.n]

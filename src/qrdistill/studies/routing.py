@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import isfinite, log
-from typing import Any
+from typing import Literal
 
-from qrdistill.base.store import write_json
-from qrdistill.report.study_page import Chart, Line, Panel, Part, Table
-from qrdistill.scores.statistics import Interval, over_seeds
-from qrdistill.studies.ablation import summarise, tuned_arms
+from pydantic import Field
+
+from qrdistill.report.study_results import Estimate, StudyRecord, StudyResults, estimated
+from qrdistill.report.study_words import claim, spread
 from qrdistill.studies.grid.arms import Arm, by_name
-from qrdistill.studies.grid.measures import Agreement, agreement
-from qrdistill.studies.grid.page import write_pages
-from qrdistill.studies.grid.study import (
-    Setup,
-    Variant,
-    established,
-    finite,
-    needs_all_arms,
-    run_arms,
-    run_name,
-)
-from qrdistill.studies.router_records import ALPHA, Trace, trace
+from qrdistill.studies.grid.outcomes import change, figure, share
+from qrdistill.studies.grid.page import finish
+from qrdistill.studies.grid.study import Setup, Variant, arm_titles, needs_all_arms, run_arms, run_name
+from qrdistill.studies.grid.summary import summarise, tuned_arms
+from qrdistill.studies.measures.agreement import agreement
+from qrdistill.studies.measures.routing_records import ALPHA, RoutingFigures, RunRouting, read_routing
+from qrdistill.studies.routing_page import parts
 
 RESTART_SEEDS = (1001, 1002)  # of train.seed: another router, order and dropout over the same data
 LEARNED, RANDOM = "learned", "random"
@@ -38,28 +31,54 @@ CAVEAT = (
     "biased upwards: the renaming is chosen on the paths it is measured on."
 )
 
+Runs = Mapping[str, Mapping[int, RunRouting]]  # arm -> seed -> its routing
 
-@dataclass(frozen=True)
-class Pair:
-    """Two runs' assignments of the paths that both were given."""
 
-    kind: str  # restarts, chance or fixed-loss
+class Pair(StudyRecord):
+    """Two runs' assignments of the paths that both were given; see `measures.agreement.Agreement`."""
+
+    kind: Literal["restarts", "chance", "fixed-loss"]
     seed: int
     first: str
     second: str
-    found: Agreement
+    share: Estimate
+    kappa: Estimate
+    relabelled_share: float
+    relabelled_kappa: float
 
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "kind": self.kind,
-            "seed": self.seed,
-            "first": self.first,
-            "second": self.second,
-            "share": self.found.share._asdict(),
-            "kappa": self.found.kappa._asdict(),
-            "relabelled_share": self.found.relabelled_share,
-            "relabelled_kappa": self.found.relabelled_kappa,
-        }
+
+class PairsOverSeeds(StudyRecord):
+    """Agreement over data seeds; the pairs of one seed are averaged first."""
+
+    share: Estimate
+    kappa: Estimate
+    relabelled_kappa: Estimate
+
+
+class ArmInformation(StudyRecord):
+    """What one facet of a path tells about its student, in nats, over the seeds of an arm."""
+
+    arm: str
+    facet: str
+    runs: int
+    limit: float
+    chance: float
+    excess: Estimate
+    """Beyond chance."""
+    significant: int
+    """Runs whose permutation test is below 5 %."""
+    largest_p: float
+    paths: int
+    against_random: Estimate | None
+    """Minus random routing's; None for random routing itself."""
+
+
+class RoutingResults(StudyResults):
+    routing: dict[str, dict[int, RoutingFigures]] = Field(default_factory=dict)
+    """Arm -> seed -> what its router did."""
+    information: list[ArmInformation] = Field(default_factory=list)
+    agreement: list[Pair] = Field(default_factory=list)
+    agreement_over_seeds: dict[str, PairsOverSeeds] = Field(default_factory=dict)
 
 
 def restarts(learned: Arm) -> list[Arm]:
@@ -74,7 +93,7 @@ def restarts(learned: Arm) -> list[Arm]:
     ]
 
 
-def routing(setup: Setup) -> dict[str, Any]:
+def routing(setup: Setup) -> RoutingResults:
     """Assignments over time, against chance, and over router restarts. Writes study.json and report.html."""
     needs_all_arms(setup)
     plain = by_name(setup.config)
@@ -82,94 +101,107 @@ def routing(setup: Setup) -> dict[str, Any]:
     variant = Variant("routing", setup.config.questions.task)
     chosen = tuned_arms(setup, variant, [plain[LEARNED], plain[RANDOM], plain["fixed-loss"]])
     if chosen:  # a restart is the same arm again
-        chosen |= {arm.name: chosen[LEARNED] for arm in arms if arm.name.startswith(LEARNED)}
+        chosen = {**chosen, **{arm.name: chosen[LEARNED] for arm in arms if arm.name.startswith(LEARNED)}}
     outcomes = run_arms(setup, variant, arms, chosen)
-    traces = {
-        arm.name: {seed: trace(setup.folder / run_name(variant, arm.name, seed, chosen)) for seed in setup.seeds}
+    runs = {
+        arm.name: {seed: read_routing(setup.folder / run_name(variant, arm.name, seed, chosen)) for seed in setup.seeds}
         for arm in arms
     }
-    pairs = all_pairs(traces)
-    result: dict[str, Any] = {
-        "study": "routing",
-        "seeds": list(setup.seeds),
-        "tuned": setup.tune,
-        "arms": {arm.name: (arm.title, arm.group) for arm in arms},
-        "conditions": {variant.name: summarise(variant, outcomes, chosen, QUESTIONS)},
-        "routing": {
-            "runs": {name: {seed: one.as_dict() for seed, one in found.items()} for name, found in traces.items()},
-            "information": information(traces),
-            "agreement": [pair.as_dict() for pair in pairs],
-            "agreement_over_seeds": over_pairs(pairs),
-        },
-    }
-    write_json(setup.folder / "study.json", finite(result))
-    write_pages(
-        setup,
-        result,
-        "Routing",
-        "What does the router decide by, and would it decide so again?",
-        parts(traces, result),
-        findings=findings(traces, result),
-        caveats=[CAVEAT],
+    pairs = all_pairs(runs)
+    asked = "What does the router decide by, and would it decide so again?"
+    result = setup.results(RoutingResults, "routing", "Routing", asked).having(
+        arms=arm_titles(arms),
+        conditions={variant.name: summarise(variant, outcomes, chosen, QUESTIONS)},
+        routing={name: {seed: one.figures() for seed, one in found.items()} for name, found in runs.items()},
+        information=information(runs),
+        agreement=pairs,
+        agreement_over_seeds=over_pairs(pairs),
     )
-    return finite(result)
+    return finish(setup, result, parts(result), findings=findings(result), caveats=[CAVEAT])
 
 
-# --- figures --------------------------------------------------------------------------------------
-
-
-def all_pairs(traces: Mapping[str, Mapping[int, Trace]]) -> list[Pair]:
+def all_pairs(runs: Runs) -> list[Pair]:
     """Restarts of the learned router among each other, and each against chance and the fixed split."""
-    learned = [name for name in traces if name.startswith(LEARNED)]
-    wanted = [("restarts", a, b) for a, b in itertools.combinations(learned, 2)]
-    wanted += [("chance", a, RANDOM) for a in learned]
-    wanted += [("fixed-loss", a, "fixed-loss") for a in learned]
-    found: list[Pair] = []
-    for kind, first, second in wanted:
-        for seed, one in traces[first].items():
-            other = traces[second][seed]
-            shared = [path for path in one.last if path in other.last]
-            if shared:
-                rated = agreement([one.last[path] for path in shared], [other.last[path] for path in shared])
-                found.append(Pair(kind, seed, first, second, rated))
-    return found
+    learned = [name for name in runs if name.startswith(LEARNED)]
+    wanted: list[tuple[Literal["restarts", "chance", "fixed-loss"], str, str]] = [
+        *(("restarts", a, b) for a, b in itertools.combinations(learned, 2)),
+        *(("chance", a, RANDOM) for a in learned),
+        *(("fixed-loss", a, "fixed-loss") for a in learned),
+    ]
+    return [
+        pair
+        for kind, first, second in wanted
+        for seed, one in runs[first].items()
+        if (pair := _pair(kind, seed, (first, one), (second, runs[second][seed])))
+    ]
 
 
-def over_pairs(pairs: Sequence[Pair]) -> dict[str, dict[str, Any]]:
+def _pair(
+    kind: Literal["restarts", "chance", "fixed-loss"],
+    seed: int,
+    first: tuple[str, RunRouting],
+    second: tuple[str, RunRouting],
+) -> Pair | None:
+    one, other = first[1].last, second[1].last
+    shared = [path for path in one if path in other]
+    if not shared:
+        return None
+    found = agreement([one[path] for path in shared], [other[path] for path in shared])
+    same, rated = estimated(found.share), estimated(found.kappa)
+    assert same is not None
+    assert rated is not None
+    return Pair(
+        kind=kind,
+        seed=seed,
+        first=first[0],
+        second=second[0],
+        share=same,
+        kappa=rated,
+        relabelled_share=found.relabelled_share,
+        relabelled_kappa=found.relabelled_kappa,
+    )
+
+
+def over_pairs(pairs: Sequence[Pair]) -> dict[str, PairsOverSeeds]:
     """Kind -> agreement with an interval over data seeds: the pairs of one seed are averaged first."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, PairsOverSeeds] = {}
     for kind in dict.fromkeys(pair.kind for pair in pairs):
-        per_seed: dict[str, list[float]] = {"share": [], "kappa": [], "relabelled_kappa": []}
-        for seed in dict.fromkeys(pair.seed for pair in pairs):
-            own = [pair.found for pair in pairs if pair.seed == seed and pair.kind == kind]
-            if own:
-                per_seed["share"].append(_mean([one.share.estimate for one in own]))
-                per_seed["kappa"].append(_mean([one.kappa.estimate for one in own]))
-                per_seed["relabelled_kappa"].append(_mean([one.relabelled_kappa for one in own]))
-        found[kind] = {name: over_seeds(values)._asdict() for name, values in per_seed.items()}
+        per_seed = [
+            [pair for pair in pairs if pair.seed == seed and pair.kind == kind]
+            for seed in dict.fromkeys(pair.seed for pair in pairs)
+        ]
+        own = [rows for rows in per_seed if rows]
+        same = share([_mean([pair.share.estimate for pair in rows]) for rows in own])
+        rated = change([_mean([pair.kappa.estimate for pair in rows]) for rows in own])
+        renamed = change([_mean([pair.relabelled_kappa for pair in rows]) for rows in own])
+        if same and rated and renamed:
+            found[kind] = PairsOverSeeds(share=same, kappa=rated, relabelled_kappa=renamed)
     return found
 
 
-def information(traces: Mapping[str, Mapping[int, Trace]]) -> list[dict[str, Any]]:
+def information(runs: Runs) -> list[ArmInformation]:
     """Arm and facet: information beyond chance over seeds, how often it is significant, and minus random's."""
-    rows: list[dict[str, Any]] = []
-    for arm, found in traces.items():
+    rows: list[ArmInformation] = []
+    for arm, found in runs.items():
         for facet in next(iter(found.values())).late:
             late = [one.late[facet] for one in found.values()]
-            excess = over_seeds([one.excess for one in late])
-            against = [one.late[facet].excess - traces[RANDOM][seed].late[facet].excess for seed, one in found.items()]
+            against = [one.late[facet].excess - runs[RANDOM][seed].late[facet].excess for seed, one in found.items()]
+            excess = figure([one.excess for one in late])
+            if excess is None:
+                continue  # too few steps: nothing was assigned in the second half
             rows.append(
-                {
-                    "arm": arm,
-                    "facet": facet,
-                    "limit": _mean([one.limit for one in late]),
-                    "chance": _mean([one.chance for one in late]),
-                    "excess": excess._asdict(),
-                    "significant": sum(one.p <= ALPHA for one in late),
-                    "largest_p": max(one.p for one in late),
-                    "paths": min(one.n for one in late),
-                    "against_random": over_seeds(against)._asdict() if arm != RANDOM else None,
-                }
+                ArmInformation(
+                    arm=arm,
+                    facet=facet,
+                    runs=len(late),
+                    limit=_mean([one.limit for one in late]),
+                    chance=_mean([one.chance for one in late]),
+                    excess=excess,
+                    significant=sum(one.p <= ALPHA for one in late),
+                    largest_p=max(one.p for one in late),
+                    paths=min(one.n for one in late),
+                    against_random=figure(against) if arm != RANDOM else None,
+                )
             )
     return rows
 
@@ -178,41 +210,29 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-# --- words ----------------------------------------------------------------------------------------
-
-
-def _said(value: Mapping[str, Any], unit: str = "") -> str:
-    estimate = f"{value['estimate']:.2f}{unit}"
-    if not isfinite(value["low"]):
-        return f"{estimate} (one seed, no interval)"
-    return f"{estimate} (95 % interval {value['low']:.2f} to {value['high']:.2f}, {value['n']} seeds)"
-
-
-def findings(traces: Mapping[str, Mapping[int, Trace]], result: Mapping[str, Any]) -> list[str]:
+def findings(result: RoutingResults) -> list[str]:
+    """The study's answer in sentences."""
     sentences: list[str] = []
-    for row in result["routing"]["information"]:
-        if row["arm"] != LEARNED:
+    for row in result.information:
+        if row.arm != LEARNED or row.against_random is None:
             continue
-        claim = "goes along with" if established(row["excess"]) > 0 else "is not shown to go along with"
+        goes = "goes along with" if claim(row.excess) > 0 else "is not shown to go along with"
         sentences.append(
-            f"The learned assignment {claim} {row['facet']}: {_said(row['excess'], ' nats')} beyond chance, of at most "
-            f"{row['limit']:.2f}; the permutation test is significant at 5 % in {row['significant']} of "
-            f"{len(traces[LEARNED])} runs."
+            f"The learned assignment {goes} {row.facet}: {_nats(row.excess)} beyond chance, of at most "
+            f"{row.limit:.2f}; the permutation test is significant at 5 % in {row.significant} of {row.runs} runs."
         )
-        more = row["against_random"]
-        words = {1: "more than", -1: "less than", 0: "not shown to differ from"}
-        shown = words[established(more)]
-        sentences.append(f"That is {shown} random routing's: a difference of {_said(more, ' nats')}.")
-    again = result["routing"]["agreement_over_seeds"].get("restarts")
+        shown = {1: "more than", -1: "less than", 0: "not shown to differ from"}[claim(row.against_random)]
+        sentences.append(f"That is {shown} random routing's: a difference of {_nats(row.against_random)}.")
+    again = result.agreement_over_seeds.get("restarts")
     if again:
-        verdict = "agree" if established(again["kappa"]) > 0 else "are not shown to agree"
+        verdict = "agree" if claim(again.kappa) > 0 else "are not shown to agree"
         sentences.append(
-            f"Router restarts over the same data {verdict} beyond chance: kappa {_said(again['kappa'])}; "
-            f"{100 * again['share']['estimate']:.0f} % of the paths go to the same student; kappa up to the students' names "
-            f"{again['relabelled_kappa']['estimate']:.2f}."
+            f"Router restarts over the same data {verdict} beyond chance: kappa {again.kappa.estimate:.2f} "
+            f"({spread(again.kappa)}); {100 * again.share.estimate:.0f} % of the paths go to the same student; kappa up "
+            f"to the students' names {again.relabelled_kappa.estimate:.2f}."
         )
     verdicts = [
-        one.verdict for found in (traces[name] for name in traces if name.startswith(LEARNED)) for one in found.values()
+        one.verdict for name, found in result.routing.items() if name.startswith(LEARNED) for one in found.values()
     ]
     collapsed = sum(text.startswith("collapse") for text in verdicts)
     chance = sum(text.startswith("near-random") for text in verdicts)
@@ -223,195 +243,5 @@ def findings(traces: Mapping[str, Mapping[int, Trace]], result: Mapping[str, Any
     return sentences
 
 
-# --- page -----------------------------------------------------------------------------------------
-
-
-def parts(traces: Mapping[str, Mapping[int, Trace]], result: Mapping[str, Any]) -> list[Part]:
-    titles = {name: text for name, (text, _) in result["arms"].items()}
-    return [_over_time(traces), _informed(traces, result, titles), _again(result, titles)]
-
-
-def _over_time(traces: Mapping[str, Mapping[int, Trace]]) -> Part:
-    seed, first = next(iter(traces[LEARNED].items()))
-    middles = [(start + stop) / 2 for start, stop in itertools.pairwise(first.edges)]
-    return Part(
-        title="Who gets what, over time",
-        text=[f"The maps are those of the learned router with seed {seed}; the shares are means over seeds."],
-        charts=[
-            *(
-                Chart(
-                    kind="heat",
-                    caption=f"Share of each {facet}'s paths that a student got (seed {seed}), over training steps.",
-                    panels=[Panel(label=name, cells=list(cells.values())) for name, cells in found.items()],
-                    rows=list(next(iter(found.values()))),
-                    edges=first.edges,
-                )
-                for facet, found in first.cells.items()
-            ),
-            Chart(
-                kind="curves",
-                caption="Share of the paths per student, learned routing.",
-                x="step",
-                y="share, %",
-                lines=[
-                    _line(
-                        name,
-                        middles,
-                        [
-                            [100 * one.share[name][place] for one in traces[LEARNED].values()]
-                            for place in range(len(middles))
-                        ],
-                    )
-                    for name in first.share
-                ],
-            ),
-        ],
-        tables=[
-            Table(
-                title="In words",
-                columns=["arm", "seed", "what the router does at the end", "soft information, nats", "of at most"],
-                rows=[
-                    [name, seed, one.verdict, round(one.soft, 3), round(log(max(2, len(one.share))), 3)]
-                    for name, found in traces.items()
-                    if name.startswith(LEARNED)
-                    for seed, one in found.items()
-                ],
-                note="Soft information: what a path tells about its student by the router's own probabilities.",
-            )
-        ],
-    )
-
-
-def _informed(traces: Mapping[str, Mapping[int, Trace]], result: Mapping[str, Any], titles: Mapping[str, str]) -> Part:
-    first = next(iter(traces[LEARNED].values()))
-    middles = [(start + stop) / 2 for start, stop in itertools.pairwise(first.edges)]
-    return Part(
-        title="What the assignment goes along with",
-        charts=[
-            Chart(
-                kind="curves",
-                caption="Mutual information of style and student over training, nats; bars: 95 % intervals over seeds.",
-                x="step",
-                y="nats",
-                lines=[
-                    _line(
-                        titles[name],
-                        middles,
-                        [[one.information["style"][place] for one in found.values()] for place in range(len(middles))],
-                    )
-                    for name, found in traces.items()
-                    if name in (LEARNED, RANDOM, "fixed-loss")
-                ],
-            )
-        ],
-        tables=[
-            Table(
-                title="Mutual information with the student, nats",
-                columns=[
-                    "arm",
-                    "with",
-                    "beyond chance",
-                    "low",
-                    "high",
-                    "chance",
-                    "at most",
-                    "significant runs",
-                    "largest p",
-                    "minus random",
-                    "low ",
-                    "high ",
-                    "seeds",
-                    "paths",
-                ],
-                rows=[
-                    [
-                        titles[row["arm"]],
-                        row["facet"],
-                        *_cells(row["excess"]),
-                        round(row["chance"], 3),
-                        round(row["limit"], 3),
-                        f"{row['significant']}/{row['excess']['n']}",
-                        round(row["largest_p"], 4),
-                        *(_cells(row["against_random"]) if row["against_random"] else [None, None, None]),
-                        row["excess"]["n"],
-                        row["paths"],
-                    ]
-                    for row in result["routing"]["information"]
-                ],
-                note="Beyond chance: minus the mean over permutations. Intervals: Student's t over seeds.",
-            )
-        ],
-    )
-
-
-def _again(result: Mapping[str, Any], titles: Mapping[str, str]) -> Part:
-    over = result["routing"]["agreement_over_seeds"]
-    names = {
-        "restarts": "restarts of the learned router",
-        "chance": "learned against random",
-        "fixed-loss": "learned against the fixed split by base loss",
-    }
-    return Part(
-        title="Would it decide so again?",
-        tables=[
-            Table(
-                title="Agreement over seeds",
-                columns=["pairs", "kappa", "low", "high", "same student, %", "kappa up to names", "seeds"],
-                rows=[
-                    [
-                        names[kind],
-                        *_cells(one["kappa"]),
-                        round(100 * one["share"]["estimate"], 1),
-                        round(one["relabelled_kappa"]["estimate"], 3),
-                        one["kappa"]["n"],
-                    ]
-                    for kind, one in over.items()
-                ],
-                note="Cohen's kappa over the paths that both runs drew, each run's last assignment; pairs of a seed averaged.",
-            ),
-            Table(
-                title="Every pair",
-                columns=[
-                    "first",
-                    "second",
-                    "seed",
-                    "kappa",
-                    "low",
-                    "high",
-                    "same student, %",
-                    "kappa up to names",
-                    "paths",
-                ],
-                rows=[
-                    [
-                        titles[pair["first"]],
-                        titles[pair["second"]],
-                        pair["seed"],
-                        *_cells(pair["kappa"]),
-                        round(100 * pair["share"]["estimate"], 1),
-                        round(pair["relabelled_kappa"], 3),
-                        pair["kappa"]["n"],
-                    ]
-                    for pair in result["routing"]["agreement"]
-                ],
-                note="Intervals: bootstrap over paths.",
-            ),
-        ],
-    )
-
-
-def _line(label: str, x: Sequence[float], values: Sequence[Sequence[float]]) -> Line:
-    """`values`: per point, one figure per seed."""
-    found: list[Interval] = [over_seeds(point) for point in values]
-    bars = all(isfinite(one.low) for one in found)
-    return Line(
-        label=label,
-        x=list(x),
-        y=[one.estimate for one in found],
-        low=[one.low for one in found] if bars else None,
-        high=[one.high for one in found] if bars else None,
-    )
-
-
-def _cells(value: Mapping[str, Any]) -> list[str | float | int | None]:
-    return [round(value[key], 3) if isfinite(value[key]) else None for key in ("estimate", "low", "high")]
+def _nats(value: Estimate) -> str:
+    return f"{value.estimate:.2f} nats ({spread(value)})"

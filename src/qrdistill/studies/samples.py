@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from math import isfinite
-from typing import Any
+from typing import Literal
+
+from pydantic import Field
 
 from qrdistill.base.errors import ConfigError
-from qrdistill.base.store import write_json
-from qrdistill.report.study_page import Chart, Line, Part, Table
-from qrdistill.studies.ablation import summarise, tuned_arms
+from qrdistill.report.study_results import (
+    Chart,
+    Comparison,
+    Condition,
+    Line,
+    Outcome,
+    Part,
+    StudyRecord,
+    StudyResults,
+    Table,
+)
+from qrdistill.report.study_words import points
 from qrdistill.studies.grid.arms import by_name
-from qrdistill.studies.grid.outcomes import Comparison, Outcome, compare
-from qrdistill.studies.grid.page import write_pages
-from qrdistill.studies.grid.study import Setup, Variant, finite, needs_all_arms, run_arms
+from qrdistill.studies.grid.outcomes import compare
+from qrdistill.studies.grid.page import finish, line_of_estimates, write_figures
+from qrdistill.studies.grid.study import Setup, Variant, arm_titles, needs_all_arms, run_arms
+from qrdistill.studies.grid.summary import summarise, tuned_arms
 
 SHARES = (1.0, 0.6, 0.3, 0.1)  # of questions.train; the full data first, since the others are held to it
 ARMS = ("zero-shot", "all", "learned", "best-own")
@@ -30,8 +40,32 @@ CAVEAT = (
     "Every share trains for the same number of steps, so a smaller one sees each path more often."
 )
 
+Verdict = Literal["above", "below", "no loss shown", "no interval"]
 
-def samples(setup: Setup) -> dict[str, Any]:
+
+class AgainstFull(StudyRecord):
+    """One arm at one share of the questions, minus the baseline on all of them."""
+
+    share: float
+    verdict: Verdict
+    comparison: Comparison
+
+    @property
+    def arm(self) -> str:
+        return self.comparison.first
+
+
+class SamplesResults(StudyResults):
+    shares: dict[str, float] = Field(default_factory=dict)
+    """Condition -> share of the training questions."""
+    num_questions: dict[str, int] = Field(default_factory=dict)
+    """Condition -> their number."""
+    against_full: list[AgainstFull] = Field(default_factory=list)
+    smallest: dict[str, AgainstFull | None] = Field(default_factory=dict)
+    """Arm -> the smallest share from which on nothing is below the baseline; None: there is none."""
+
+
+def samples(setup: Setup) -> SamplesResults:
     """Accuracy over the share of the training questions. Writes study.json and report.html.
 
     The questions of a smaller share are part of a larger one's where the task keeps their order;
@@ -47,13 +81,8 @@ def samples(setup: Setup) -> dict[str, Any]:
             key="questions.train",
         )
     arms = [by_name(setup.config)[name] for name in ARMS]
-    result: dict[str, Any] = {
-        "study": "samples",
-        "seeds": list(setup.seeds),
-        "tuned": setup.tune,
-        "arms": {arm.name: (arm.title, arm.group) for arm in arms},
-        "conditions": {},
-    }
+    asked = "How many training questions does each arm need?"
+    result = setup.results(SamplesResults, "samples", "Sample efficiency", asked).having(arms=arm_titles(arms))
     found: dict[float, dict[str, list[Outcome]]] = {}
     for share in SHARES:
         variant = _variant(share, total)
@@ -62,26 +91,17 @@ def samples(setup: Setup) -> dict[str, Any]:
         chosen = tuned_arms(setup, variant, here)
         found[share] = run_arms(setup, variant, here, chosen)
         found[share].setdefault("zero-shot", found[1.0]["zero-shot"])
-        result["conditions"][variant.name] = {
-            **summarise(variant, found[share], chosen, QUESTIONS),
-            "share": share,
-            "questions": variant.changes["questions.train"],
-        }
-        result["against_full"] = against_full(found)
-        write_json(setup.folder / "study.json", finite(result))
-    result["smallest"] = {arm.name: smallest(result["against_full"], arm.name) for arm in arms}
-    write_json(setup.folder / "study.json", finite(result))
-    write_pages(
-        setup,
-        result,
-        "Sample efficiency",
-        "How many training questions does each arm need?",
-        [_part(result)],
-        findings=findings(result),
-        caveats=[CAVEAT],
-        brief=True,
-    )
-    return finite(result)
+        condition = summarise(variant, found[share], chosen, QUESTIONS)
+        result = result.having(
+            conditions={**result.conditions, variant.name: condition},
+            shares={**result.shares, variant.name: share},
+            num_questions={**result.num_questions, variant.name: variant.changes["questions.train"]},
+            against_full=against_full(found),
+        )
+        write_figures(setup, result)
+    least = {arm.name: smallest(result.against_full, arm.name) for arm in arms}
+    result = result.having(smallest=least)
+    return finish(setup, result, [_part(result)], findings=findings(result), caveats=[CAVEAT], brief=True)
 
 
 def _variant(share: float, total: int) -> Variant:
@@ -93,71 +113,61 @@ def _variant(share: float, total: int) -> Variant:
     )
 
 
-def against_full(found: Mapping[float, Mapping[str, Sequence[Outcome]]]) -> list[dict[str, Any]]:
+def against_full(found: Mapping[float, Mapping[str, Sequence[Outcome]]]) -> list[AgainstFull]:
     """Every arm at every share, minus the baseline on all questions, paired by seed."""
-    rows: list[dict[str, Any]] = []
-    for share, outcomes in sorted(found.items()):
-        for name, runs in outcomes.items():
-            if (share, name) != (1.0, BASELINE) and (difference := compare(runs, found[1.0][BASELINE])):
-                rows.append({"share": share, **asdict(difference), "verdict": verdict(difference)})
-    return rows
+    return [
+        AgainstFull(share=share, verdict=verdict(difference), comparison=difference)
+        for share, outcomes in sorted(found.items())
+        for name, runs in outcomes.items()
+        if (share, name) != (1.0, BASELINE) and (difference := compare(runs, found[1.0][BASELINE]))
+    ]
 
 
-def verdict(difference: Comparison) -> str:
+def verdict(difference: Comparison) -> Verdict:
     """What an interval against the full-data baseline allows to be said."""
-    if not isfinite(difference.low) or difference.high - difference.low < 1e-9:
-        return "no interval"  # one seed, or seeds that coincide and so say nothing of their spread
-    if difference.high < 0:
-        return "below"
-    return "above" if difference.low > 0 else "no loss shown"
+    if difference.over != "seeds":
+        return "no interval"  # too few seeds, or seeds that coincide: nothing is known of others
+    if difference.claim:
+        return "above" if difference.claim > 0 else "below"
+    return "no loss shown"
 
 
-def smallest(rows: Sequence[Mapping[str, Any]], arm: str) -> dict[str, Any] | None:
+def smallest(rows: Sequence[AgainstFull], arm: str) -> AgainstFull | None:
     """The smallest share from which on no share of the arm is below the full-data baseline."""
-    best: dict[str, Any] | None = None
-    for row in sorted((row for row in rows if row["first"] == arm), key=lambda row: -row["share"]):
-        if row["verdict"] not in ("above", "no loss shown"):
+    best: AgainstFull | None = None
+    for row in sorted((row for row in rows if row.arm == arm), key=lambda row: -row.share):
+        if row.verdict not in ("above", "no loss shown"):
             break
-        best = dict(row)
+        best = row
     return best
 
 
-def findings(result: Mapping[str, Any]) -> list[str]:
-    titles = {name: text for name, (text, _) in result["arms"].items()}
+def findings(result: SamplesResults) -> list[str]:
+    titles = result.titles()
     reference = f"{titles[BASELINE]}, on all training questions"
     sentences: list[str] = []
     for name in ("all", "learned", "best-own"):
-        rows = sorted(
-            (entry for entry in result["against_full"] if entry["first"] == name),
-            key=lambda row: -row["share"],
-        )
-        row = result["smallest"].get(name)
+        rows = sorted((row for row in result.against_full if row.arm == name), key=lambda row: -row.share)
+        row = result.smallest.get(name)
         if row is None:
             worst = rows[0]
             reason = (
-                f"is below it at {100 * worst['share']:.0f} % of the questions already ({_points(worst)})"
-                if worst["verdict"] == "below"
-                else "one seed, or seeds that coincide, give no interval: nothing is claimed"
+                f"is below it at {100 * worst.share:.0f} % of the questions already, {points(worst.comparison)}"
+                if worst.verdict == "below"
+                else "too few seeds, or seeds that coincide, give no interval: nothing is claimed"
             )
             sentences.append(f"{titles[name]}, against {reference}: {reason}.")
             continue
-        shown = "is above" if row["verdict"] == "above" else "shows no loss against"
+        shown = "is above" if row.verdict == "above" else "shows no loss against"
         sentences.append(
-            f"{titles[name]} {shown} {reference} from {100 * row['share']:.0f} % of the questions on ({_points(row)})."
+            f"{titles[name]} {shown} {reference} from {100 * row.share:.0f} % of the questions on, "
+            f"{points(row.comparison)}."
         )
     return sentences
 
 
-def _points(row: Mapping[str, Any]) -> str:
-    return (
-        f"{100 * row['difference']:+.1f} points, 95 % interval {100 * row['low']:+.1f} to "
-        f"{100 * row['high']:+.1f}, {row['n']} seeds"
-    )
-
-
-def _part(result: Mapping[str, Any]) -> Part:
-    titles = {name: text for name, (text, _) in result["arms"].items()}
-    conditions = sorted(result["conditions"].values(), key=lambda condition: condition["share"])
+def _part(result: SamplesResults) -> Part:
+    titles = result.titles()
     return Part(
         title="Accuracy over the share of the questions",
         charts=[
@@ -166,9 +176,9 @@ def _part(result: Mapping[str, Any]) -> Part:
                 caption=f"Mean accuracy of the students, {label}, over the number of training questions; bars: 95 % intervals over seeds.",
                 x="training questions",
                 y="accuracy, %",
-                lines=[line for name, title in titles.items() if (line := _line(title, name, mode, conditions))],
+                lines=[line for name, title in titles.items() if (line := _line(title, name, mode, result))],
             )
-            for mode, label in (("styled", "told their style"), ("free", "free"))
+            for mode, label in (("styled", "prompted style"), ("free", "free"))
         ],
         tables=[
             Table(
@@ -176,37 +186,32 @@ def _part(result: Mapping[str, Any]) -> Part:
                 columns=["arm", "share, %", "points", "low", "high", "seeds", "seeds ahead", "verdict"],
                 rows=[
                     [
-                        titles[row["first"]],
-                        round(100 * row["share"]),
+                        titles[row.arm],
+                        round(100 * row.share),
                         *(
-                            round(100 * row[key], 1) if isfinite(row[key]) else None
-                            for key in ("difference", "low", "high")
+                            None if value is None else round(100 * value, 1)
+                            for value in (row.comparison.difference, row.comparison.low, row.comparison.high)
                         ),
-                        row["n"],
-                        row["positive"],
-                        row["verdict"],
+                        row.comparison.n,
+                        row.comparison.positive,
+                        row.verdict,
                     ]
-                    for row in result["against_full"]
+                    for row in result.against_full
                 ],
-                note=f"Paired by seed; the baseline is {titles[BASELINE]} with all questions, told its style.",
+                note=f"Paired by seed; the baseline is {titles[BASELINE]} with all questions, in its prompted style.",
             )
         ],
     )
 
 
-def _line(title: str, name: str, mode: str, conditions: Sequence[Mapping[str, Any]]) -> Line | None:
-    points = [
-        (float(condition["questions"]), condition["arms"][name][mode])
-        for condition in conditions
-        if condition["arms"].get(name, {}).get(mode)
+def _line(title: str, name: str, mode: str, result: SamplesResults) -> Line | None:
+    ordered: list[tuple[str, Condition]] = sorted(result.conditions.items(), key=lambda one: result.shares[one[0]])
+    found = [
+        (float(result.num_questions[key]), value)
+        for key, condition in ordered
+        if name in condition.arms
+        and (value := condition.arms[name].styled if mode == "styled" else condition.arms[name].free)
     ]
-    if not points:
+    if not found:
         return None
-    bars = all(isfinite(value["low"]) for _, value in points)
-    return Line(
-        label=title,
-        x=[x for x, _ in points],
-        y=[100 * value["estimate"] for _, value in points],
-        low=[100 * value["low"] for _, value in points] if bars else None,
-        high=[100 * value["high"] for _, value in points] if bars else None,
-    )
+    return line_of_estimates(title, [x for x, _ in found], [value for _, value in found])

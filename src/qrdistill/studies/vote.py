@@ -8,19 +8,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 from typing import Any
 
-from qrdistill.base.store import write_json
-from qrdistill.report.study_page import Chart, Estimate, Part, Table
-from qrdistill.scores.statistics import Interval, over_seeds
-from qrdistill.studies.ablation import summarise, tuned_arms
+from pydantic import Field
+
+from qrdistill.report.study_results import (
+    Chart,
+    Comparison,
+    Condition,
+    Estimate,
+    Outcome,
+    Part,
+    StudyRecord,
+    StudyResults,
+    Table,
+)
+from qrdistill.report.study_words import answer, claim, interval
 from qrdistill.studies.grid.arms import by_name, choose
-from qrdistill.studies.grid.outcomes import Comparison, Outcome, compare
-from qrdistill.studies.grid.page import interval, sentence, write_pages
-from qrdistill.studies.grid.study import Setup, established, finite, run_arms, run_name, variants
+from qrdistill.studies.grid.outcomes import change, compare, share
+from qrdistill.studies.grid.page import finish, write_figures
+from qrdistill.studies.grid.study import Setup, arm_titles, run_arms, run_name, variants
+from qrdistill.studies.grid.summary import figures_of, tuned_arms
 
 SAMPLES = 8  # sampled answers of each student's best style: what self-consistency may spend
 ARMS = ("all", "best-style", "best-own", "fixed-loss", "learned")
@@ -35,37 +45,29 @@ CAVEAT = (
 )
 
 
-@dataclass(frozen=True)
-class Method:
+class Method(StudyRecord):
     """One way to answer, over seeds: shares of the questions; differences are paired by question and seed."""
 
     name: str
-    accuracy: Interval
+    accuracy: Estimate
     decodes: float
-    over_single: Interval | None
-    over_equal_cost: Interval | None
-
-    def figures(self) -> dict[str, Any]:
-        """As the study's JSON holds it: every interval with its names."""
-        return {key: value._asdict() if isinstance(value, Interval) else value for key, value in vars(self).items()}
+    over_single: Estimate | None
+    over_equal_cost: Estimate | None
 
 
-def vote(setup: Setup) -> dict[str, Any]:
+class VoteResults(StudyResults):
+    methods: dict[str, dict[str, list[Method]]] = Field(default_factory=dict)
+    """Condition -> arm -> its ways to answer, cheapest first."""
+
+
+def vote(setup: Setup) -> VoteResults:
     """Runs the study and writes study.json and report.html."""
     judged = bool(setup.config.filter.judges)
     extra = {"evaluate.samples": SAMPLES, "evaluate.vote": True, "evaluate.fallback": judged}
     known = by_name(setup.config)
     arms = choose([known[name] for name in ARMS], setup.arms)
-    result: dict[str, Any] = {
-        "study": "vote",
-        "seeds": list(setup.seeds),
-        "tuned": setup.tune,
-        "arms": {arm.name: (arm.title, arm.group) for arm in arms},
-        "conditions": {},
-        "methods": {},
-    }
-    parts: list[Part] = []
-    findings: list[str] = []
+    asked = "What do several answers per question bring, at their decoding cost?"
+    result = setup.results(VoteResults, "vote", "Votes", asked).having(arms=arm_titles(arms))
     for variant in variants(setup.config):
         chosen = tuned_arms(setup, variant, arms)
         outcomes = run_arms(setup, variant, arms, chosen, extra)
@@ -73,64 +75,56 @@ def vote(setup: Setup) -> dict[str, Any]:
             arm.name: [setup.folder / run_name(variant, arm.name, seed, chosen) for seed in setup.seeds] for arm in arms
         }
         found = {name: methods(runs) for name, runs in folders.items()}
-        between = _between(outcomes, found, folders)
-        result["conditions"][variant.name] = {
-            **summarise(variant, outcomes, chosen, []),
-            "comparisons": between,
-        }
-        result["methods"][variant.name] = {name: [one.figures() for one in rows] for name, rows in found.items()}
-        write_json(setup.folder / "study.json", finite(result))
-        titles = {arm.name: arm.title for arm in arms}
-        parts.append(_part(variant.title, found, titles))
-        findings += [
-            f"{variant.title}, {titles[name]}: {_sentence(one)}"
-            for name, rows in found.items()
+        condition = Condition(
+            title=variant.title,
+            arms=figures_of(outcomes, chosen),
+            comparisons=tuple(_between(outcomes, found, folders)),
+        )
+        result = result.having(
+            conditions={**result.conditions, variant.name: condition},
+            methods={**result.methods, variant.name: found},
+        )
+        write_figures(setup, result)
+    parts = [_part(result.conditions[name].title, found, result.titles()) for name, found in result.methods.items()]
+    return finish(setup, result, parts, findings=findings(result), caveats=[CAVEAT])
+
+
+def findings(result: VoteResults) -> list[str]:
+    """The study's answer in sentences."""
+    titles, sentences = result.titles(), []
+    for key, condition in result.conditions.items():
+        sentences += [
+            f"{condition.title}, {titles[name]}: {_sentence(one)}"
+            for name, rows in result.methods[key].items()
             for one in rows
             if one.name in ("weighted vote", "judge fallback")
         ]
-        findings += [f"{variant.title}: {sentence(row, titles)}" for row in between]
-    write_pages(
-        setup,
-        result,
-        "Votes",
-        "What do several answers per question bring, at their decoding cost?",
-        parts,
-        findings=findings,
-        caveats=[CAVEAT],
-    )
-    return finite(result)
+        sentences += [f"{condition.title}: {answer(row, titles)}" for row in condition.comparisons]
+    return sentences
 
 
 def _between(
     outcomes: Mapping[str, list[Outcome]], found: Mapping[str, Sequence[Method]], folders: Mapping[str, Sequence[Path]]
-) -> list[dict[str, Any]]:
+) -> list[Comparison]:
     """One arm's weighted vote against another's, and against its self-consistency over no fewer decodes."""
-    rows: list[dict[str, Any]] = []
-
-    def add(question: str, change: Comparison | None) -> None:
-        if change is not None:
-            rows.append(change.answers(question))
-
+    rows: list[Comparison | None] = []
     for first, second in ACROSS:
         if first not in outcomes or second not in outcomes:
             continue
-        add(
-            f"Is the vote of {first} above the vote of {second}?",
-            compare(outcomes[first], outcomes[second], "vote"),
-        )
+        asked = f"Is the vote of {first} above the vote of {second}?"
+        rows.append(compare(outcomes[first], outcomes[second], "vote", question=asked))
         decodes = next((one.decodes for one in found[first] if one.name == "weighted vote"), 0.0)
         samples = max(2, ceil(decodes))
         name = f"self-consistency, {samples} samples"
         sampled = [
-            replace(outcome, consistency=ways[name]["accuracy"])
+            outcome.model_copy(update={"consistency": ways[name]["accuracy"]})
             for outcome, folder in zip(outcomes[second], folders[second], strict=True)
             if name in (ways := _rows(folder))
         ]
-        add(
-            f"Is the vote of {first} above {samples} sampled answers of {second}?",
-            compare(outcomes[first], sampled, "vote", against="consistency") if sampled else None,
-        )
-    return rows
+        asked = f"Is the vote of {first} above {samples} sampled answers of {second}?"
+        if sampled:
+            rows.append(compare(outcomes[first], sampled, "vote", against="consistency", question=asked))
+    return [row for row in rows if row is not None]
 
 
 def methods(folders: Sequence[Path]) -> list[Method]:
@@ -164,16 +158,18 @@ def _rows(folder: Path) -> dict[str, Mapping[str, Any]]:
 
 
 def _method(name: str, rows: Sequence[Mapping[str, Any]]) -> Method:
-    def difference(key: str) -> Interval | None:
+    def difference(key: str) -> Estimate | None:
         values = [row[key]["difference"] for row in rows if row[key] is not None]
-        return over_seeds(values) if len(values) == len(rows) else None
+        return change(values) if len(values) == len(rows) else None
 
+    accuracy = share([row["accuracy"] for row in rows])
+    assert accuracy is not None
     return Method(
-        name,
-        over_seeds([row["accuracy"] for row in rows]),
-        sum(row["decodes"] for row in rows) / len(rows),
-        difference("against_single"),
-        difference("against_equal_cost"),
+        name=name,
+        accuracy=accuracy,
+        decodes=sum(row["decodes"] for row in rows) / len(rows),
+        over_single=difference("against_single"),
+        over_equal_cost=difference("against_equal_cost"),
     )
 
 
@@ -185,59 +181,43 @@ def _sentence(one: Method) -> str:
     return f"{said}."
 
 
-def _verdict(change: Interval) -> str:
-    words = {1: "above", -1: "below", 0: "no difference shown"}[established(change._asdict())]
-    return f"{words} ({interval(change._asdict(), sign=True)} points over {change.n} seeds)"
+def _verdict(value: Estimate) -> str:
+    words = {1: "above", -1: "below", 0: "no difference shown"}[claim(value)]
+    return f"{words} ({interval(value, sign=True)} points over {value.n} seeds)"
 
 
 def _part(title: str, found: Mapping[str, Sequence[Method]], titles: Mapping[str, str]) -> Part:
-    return Part(
+    charts = [
+        Chart(
+            kind="dots",
+            caption=f"{titles[name]}: accuracy of each way to answer, 95 % intervals over seeds.",
+            x="accuracy, %",
+            dots={f"{one.name} ({one.decodes:.1f})": one.accuracy for one in rows},
+        )
+        for name, rows in found.items()
+    ]
+    table = Table(
         title=f"Ways to answer: {title}",
-        charts=[
-            Chart(
-                kind="dots",
-                caption=f"{titles[name]}: accuracy of each way to answer, 95 % intervals over seeds.",
-                x="accuracy, %",
-                dots={
-                    f"{one.name} ({one.decodes:.1f})": Estimate(
-                        value=100 * one.accuracy.estimate,
-                        low=100 * one.accuracy.low,
-                        high=100 * one.accuracy.high,
-                        n=one.accuracy.n,
-                    )
-                    for one in rows
-                },
-            )
-            for name, rows in found.items()
-        ]
-        if all(one.accuracy.n > 1 for rows in found.values() for one in rows)
-        else [],
-        tables=[
-            Table(
-                title=f"Ways to answer: {title}",
-                columns=[
-                    "arm",
-                    "way",
-                    "decodes",
-                    "accuracy, %",
-                    "over one answer of the best pair",
-                    "over self-consistency at equal cost",
-                ],
-                rows=[
-                    [
-                        titles[name],
-                        one.name,
-                        round(one.decodes, 2),
-                        interval(one.accuracy._asdict()),
-                        *(
-                            interval(change._asdict(), sign=True) if change else None
-                            for change in (one.over_single, one.over_equal_cost)
-                        ),
-                    ]
-                    for name, rows in found.items()
-                    for one in rows
-                ],
-                note="Mean over seeds with Student's 95 % t interval; differences in points, paired by question and seed.",
-            )
+        columns=[
+            "arm",
+            "way",
+            "decodes",
+            "accuracy, %",
+            "over one answer of the best pair",
+            "over self-consistency at equal cost",
         ],
+        rows=[
+            [
+                titles[name],
+                one.name,
+                round(one.decodes, 2),
+                interval(one.accuracy),
+                *(interval(value, sign=True) if value else None for value in (one.over_single, one.over_equal_cost)),
+            ]
+            for name, rows in found.items()
+            for one in rows
+        ],
+        note="Mean over seeds with Student's 95 % t interval, where there are four or more; differences in points, paired by "
+        "question and seed.",
     )
+    return Part(title=f"Ways to answer: {title}", charts=charts, tables=[table])

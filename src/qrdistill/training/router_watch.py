@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_COLLAPSE = 0.9  # share of the paths that one student takes
-_RANDOM = 0.02  # of log S: what a path tells about its student
+from qrdistill.base.statistics import assignment_information
+from qrdistill.routing.config import COLLAPSE, NEAR_RANDOM
 
 
 class RouterWatch:
@@ -34,7 +34,7 @@ class RouterWatch:
             return None
         share_S = torch.tensor(list(self._shares)).mean(0)
         top = int(share_S.argmax())
-        if float(share_S[top]) <= _COLLAPSE:
+        if float(share_S[top]) <= COLLAPSE:
             return None
         self.collapsed = True
         return (
@@ -46,16 +46,14 @@ class RouterWatch:
         """Mutual information of path and student over the window, in nats; at most log S."""
         if not self._shares:
             return 0.0
-        share_S = torch.tensor(list(self._shares), dtype=torch.float64).mean(0)
-        marginal = float(-(share_S * share_S.clamp_min(1e-12).log()).sum())
-        return max(0.0, marginal - sum(self._entropies) / len(self._entropies))
+        return float(assignment_information(list(self._shares), entropy_B=list(self._entropies)))
 
     def closing(self) -> str | None:
         """The warning where the last steps' assignment hardly depends on the path."""
         if self.collapsed or len(self.students) < 2 or not self._shares:
             return None
         known = self.information() / math.log(len(self.students))
-        if known > _RANDOM:
+        if known > NEAR_RANDOM:
             return None
         return (
             f"near-random assignment: at the end of training a path tells {known:.1%} of what could be told about "

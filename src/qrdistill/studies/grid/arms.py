@@ -16,7 +16,7 @@ from qrdistill.base.errors import InputError
 from qrdistill.paths.styles import resolve_styles
 from qrdistill.runs.config import Config
 
-Group = Literal["baseline", "part", "beyond"]
+Group = Literal["baseline", "part", "extension"]
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def parts(config: Config) -> list[Arm]:
     ]
 
 
-def beyond(config: Config) -> list[Arm]:
+def extensions(config: Config) -> list[Arm]:
     """What goes past the paper: further assignments, and the students' own verified paths."""
     wide = config.train.paths_per_step * len(config.students)
     routed: dict[str, Any] = {"own_paths.rounds": 0, "mutual.weight": 0.0, "train.paths_per_step": wide}
@@ -133,25 +133,28 @@ def beyond(config: Config) -> list[Arm]:
         Arm(
             "bandit",
             "routing by dev accuracy per style",
-            "beyond",
+            "extension",
             {**routed, "router.kind": "bandit", "train.eval_every": 30},
         ),
-        Arm("balanced", "balanced assignment by comparative loss", "beyond", {**routed, "router.kind": "balanced"}),
+        Arm("balanced", "balanced assignment by comparative loss", "extension", {**routed, "router.kind": "balanced"}),
         Arm(
             "learned-dense",
             "soft gates, every student on every path",
-            "beyond",
+            "extension",
             {**routed, "router.kind": "learned", "router.peer_loss": "dense"},
         ),
         Arm(
-            "best-own", "each student's best style, then own verified paths", "beyond", {**best, "own_paths.rounds": 2}
+            "best-own",
+            "each student's best style, then own verified paths",
+            "extension",
+            {**best, "own_paths.rounds": 2},
         ),
     ]
 
 
 def by_name(config: Config) -> dict[str, Arm]:
     """Every arm above under its name."""
-    return {arm.name: arm for arm in (*baselines(config), *parts(config), *beyond(config))}
+    return {arm.name: arm for arm in (*baselines(config), *parts(config), *extensions(config))}
 
 
 def choose(arms: Sequence[Arm], names: Sequence[str]) -> list[Arm]:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar
 
 from qrdistill.base.errors import InputError
 from qrdistill.base.progress import Progress
+from qrdistill.report.study_results import ArmTitle, Outcome, StudyResults
 from qrdistill.runs.config import Config
 from qrdistill.studies.grid.arms import Arm
-from qrdistill.studies.grid.outcomes import Outcome, outcome
+from qrdistill.studies.grid.outcomes import outcome
 from qrdistill.studies.grid.run_grid import run_grid
+
+Results = TypeVar("Results", bound=StudyResults)
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,10 @@ class Setup:
     workers: int = 2
     tune: bool = False
     arms: Sequence[str] = ()  # run only these; empty: all
+
+    def results(self, kind: type[Results], study: str, title: str, question: str) -> Results:
+        """What a study starts from: no figures yet."""
+        return kind(study=study, title=title, question=question, seeds=tuple(self.seeds), tuned=self.tune)
 
 
 @dataclass(frozen=True)
@@ -71,19 +77,6 @@ def base_checkpoint(config: Config, seed: int) -> dict[str, Any]:
     }
 
 
-def finite(value: Any) -> Any:
-    """Plain data in which what is not a finite number is None: JSON knows no infinity, no nan.
-
-    >>> finite({"low": float("-inf"), "n": 1, "of": [0.5, float("nan")]})
-    {'low': None, 'n': 1, 'of': [0.5, None]}
-    """
-    if isinstance(value, Mapping):
-        return {key: finite(item) for key, item in cast("Mapping[Any, Any]", value).items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in cast("Sequence[Any]", value)]
-    return None if isinstance(value, float) and not isfinite(value) else value
-
-
 def needs_all_arms(setup: Setup) -> None:
     """Raises InputError where a study whose arms belong together was asked for some of them."""
     if setup.arms:
@@ -93,17 +86,8 @@ def needs_all_arms(setup: Setup) -> None:
         )
 
 
-def established(value: Mapping[str, Any] | None) -> int:
-    """1 or -1 where an interval (keys `low`, `high`) lies above or below zero, 0 where nothing is shown.
-
-    An interval without width comes from seeds that coincide; it says nothing of their spread.
-
-    >>> established({"low": 0.1, "high": 0.3}), established({"low": -1, "high": 2}), established(None)
-    (1, 0, 0)
-    """
-    if value is None or not value["high"] - value["low"] > 1e-9:
-        return 0
-    return 1 if value["low"] > 0 else -1 if value["high"] < 0 else 0
+def arm_titles(arms: Sequence[Arm]) -> dict[str, ArmTitle]:
+    return {arm.name: ArmTitle(title=arm.title, group=arm.group) for arm in arms}
 
 
 def run_name(variant: Variant, arm: str, seed: int, chosen: Mapping[str, tuple[str, Any]] | None = None) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from qrdistill.base.progress import Progress
 from qrdistill.runs.config import Config
 from qrdistill.studies.grid.arms import Arm
-from qrdistill.studies.grid.outcomes import outcome
+from qrdistill.studies.grid.outcomes import dev_accuracies
 from qrdistill.studies.grid.run_grid import run_grid
 
 RATES = (0.3, 1.0)  # times each student's configured learning rate
@@ -90,5 +90,5 @@ def _with_zero_kept(arm: Arm, changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _dev(folder: Path) -> float:
-    accuracies = outcome("", 0, folder).dev
+    accuracies = dev_accuracies(folder)
     return sum(accuracies.values()) / max(1, len(accuracies))

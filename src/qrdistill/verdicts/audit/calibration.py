@@ -14,7 +14,6 @@ answer is right, the judge and the filter as a whole are not.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,10 +22,10 @@ from itertools import groupby
 from typing import Literal, NamedTuple
 
 from qrdistill.base.records import Outcome, Verdict
+from qrdistill.base.statistics import kappa, wilson
 
 Label = Literal["sound", "spurious", "wrong"]
 FILTER = "filter"
-_Z = 1.959963984540054  # 95 %, two-sided
 _GOOD: dict[str, tuple[Label, ...]] = {"answer": ("sound", "spurious")}  # every other checker: sound only
 
 
@@ -40,39 +39,11 @@ class Share(NamedTuple):
 
 
 def share(count: int, n: int) -> Share:
-    """(p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n) with p = count / n (Wilson 1927).
-
+    """
     >>> [round(number, 3) for number in share(8, 10)]
     [0.8, 0.49, 0.943, 10]
     """
-    if n == 0:
-        return Share(math.nan, 0.0, 1.0, 0)
-    p, z2 = count / n, _Z * _Z / n
-    half = _Z * math.sqrt(p * (1 - p) / n + z2 / (4 * n))
-    centre, spread = p + z2 / 2, 1 + z2
-    low = 0.0 if count == 0 else (centre - half) / spread  # exactly 0 and 1 at the ends
-    high = 1.0 if count == n else (centre + half) / spread
-    return Share(p, low, high, n)
-
-
-def kappa(pairs: Iterable[tuple[object, object]]) -> float:
-    """Cohen's kappa of two raters over (first, second) pairs; nan for none, 1 for perfect agreement.
-
-    >>> kappa([(1, 1), (0, 0), (1, 0), (0, 0)])
-    0.5
-    """
-    table = Counter(pairs)
-    n = table.total()
-    if n == 0:
-        return math.nan
-    first: Counter[object] = Counter()
-    second: Counter[object] = Counter()
-    for (one, other), count in table.items():
-        first[one] += count
-        second[other] += count
-    observed = sum(count for (one, other), count in table.items() if one == other) / n
-    expected = sum(first[value] * second[value] for value in first) / n**2
-    return 1.0 if expected == 1 else (observed - expected) / (1 - expected)
+    return Share(*wilson(count, n))
 
 
 @dataclass(frozen=True)

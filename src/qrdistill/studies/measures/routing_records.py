@@ -7,15 +7,15 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from qrdistill.base.records import Assignment, Question, ReasoningPath
+from qrdistill.base.statistics import assignment_information
 from qrdistill.base.store import read_table
-from qrdistill.studies.grid.measures import Information, informed, mutual_information
+from qrdistill.report.study_results import StudyRecord
+from qrdistill.routing.config import COLLAPSE, NEAR_RANDOM
+from qrdistill.scores.statistics import Information, informed, mutual_information
 
 BINS = 6  # stretches of training that shares and information are shown for
-COLLAPSE = 0.9  # share of the last stretch's paths that one student takes
-RANDOM = 0.02  # of log S: what a path tells about its student
 BY_STYLE = 0.8  # of what style could tell: from here on the router routes by style
 ALPHA = 0.05  # of the permutation test
 
@@ -69,8 +69,31 @@ def edges(steps: int, bins: int = BINS) -> list[int]:
     return [round(steps * place / bins) for place in range(bins + 1)]
 
 
+class InformationFigures(StudyRecord):
+    """`Information` as study.json holds it: nats."""
+
+    value: float
+    chance: float
+    p: float
+    limit: float
+    n: int
+    excess: float
+
+
+class RoutingFigures(StudyRecord):
+    """One run's routing as study.json holds it; the fields are those of `RunRouting`."""
+
+    verdict: str
+    edges: list[int]
+    share: dict[str, list[float | None]]
+    information: dict[str, list[float]]
+    late: dict[str, InformationFigures]
+    cells: dict[str, dict[str, dict[str, list[float | None]]]]
+    soft: float
+
+
 @dataclass(frozen=True)
-class Trace:
+class RunRouting:
     """One run's routing.
 
     share: student -> its share of the paths per stretch. information: facet -> nats that it tells about
@@ -94,7 +117,9 @@ class Trace:
         student, top = max(((name, shares[-1]) for name, shares in self.share.items()), key=lambda one: one[1])
         if len(self.share) > 1 and top > COLLAPSE:
             return f"collapse: {student} takes {100 * top:.0f} % of the last paths"
-        if all(one.p > ALPHA for one in self.late.values()) and self.soft < RANDOM * math.log(max(2, len(self.share))):
+        if all(one.p > ALPHA for one in self.late.values()) and self.soft < NEAR_RANDOM * math.log(
+            max(2, len(self.share))
+        ):
             return "near-random: neither style nor family nor the router's own probabilities tell the student"
         style = self.late["style"]
         if style.limit > 0 and style.value >= BY_STYLE * style.limit:
@@ -106,19 +131,25 @@ class Trace:
             else "decides path by path: neither style nor family tells the student"
         )
 
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "verdict": self.verdict,
-            "edges": self.edges,
-            "share": self.share,
-            "information": self.information,
-            "late": {name: {**one._asdict(), "excess": one.excess} for name, one in self.late.items()},
-            "cells": self.cells,
-            "soft": self.soft,
+    def figures(self) -> RoutingFigures:
+        late = {
+            name: InformationFigures(**one._asdict(), excess=one.excess) for name, one in self.late.items() if one.n
         }
+        share: dict[str, list[float | None]] = {
+            name: [None if math.isnan(value) else value for value in values] for name, values in self.share.items()
+        }
+        return RoutingFigures(
+            verdict=self.verdict,
+            edges=self.edges,
+            share=share,
+            information=self.information,
+            late=late,
+            cells=self.cells,
+            soft=self.soft,
+        )
 
 
-def trace(folder: Path, seed: int = 0) -> Trace:
+def read_routing(folder: Path, seed: int = 0) -> RunRouting:
     """Reads a finished run's routing. `seed`: of the permutations."""
     families = {row.id: row.family for row in read_table(folder / "questions.parquet", Question)}
     facts = {
@@ -129,7 +160,7 @@ def trace(folder: Path, seed: int = 0) -> Trace:
     return summarise_routing(choices(row for row in rows if row.path_id in facts), facts, seed=seed)
 
 
-def summarise_routing(found: Sequence[Choice], facts: Mapping[str, Mapping[str, str]], *, seed: int = 0) -> Trace:
+def summarise_routing(found: Sequence[Choice], facts: Mapping[str, Mapping[str, str]], *, seed: int = 0) -> RunRouting:
     """`facts`: path id -> its style, family and teacher. A teacher facet is kept where there are several."""
     ends = edges(max((choice.step for choice in found), default=0) + 1)
     students = sorted({name for choice in found for name in choice.probability})
@@ -144,7 +175,7 @@ def summarise_routing(found: Sequence[Choice], facts: Mapping[str, Mapping[str, 
     last = latest(found)
     late = latest(choice for choice in found if choice.step >= ends[len(ends) // 2])
     owners = list(late.values())
-    return Trace(
+    return RunRouting(
         ends,
         {name: [_share(stretch, name) for stretch in stretches] for name in students},
         {
@@ -165,7 +196,7 @@ def summarise_routing(found: Sequence[Choice], facts: Mapping[str, Mapping[str, 
 
 
 def soft_information(probabilities: Sequence[Mapping[str, float]]) -> float:
-    """I = H(mean_b p_b) - mean_b H(p_b) in nats: what knowing the path tells about its student.
+    """What knowing the path tells about its student by the router's own probabilities, in nats.
 
     >>> soft_information([{"a": 1.0, "b": 0.0}, {"a": 0.0, "b": 1.0}]) == math.log(2)
     True
@@ -173,13 +204,7 @@ def soft_information(probabilities: Sequence[Mapping[str, float]]) -> float:
     if not probabilities:
         return 0.0
     names = sorted(probabilities[0])
-    mean = [sum(row.get(name, 0.0) for row in probabilities) / len(probabilities) for name in names]
-    within = sum(_entropy(list(row.values())) for row in probabilities) / len(probabilities)
-    return max(0.0, _entropy(mean) - within)
-
-
-def _entropy(shares: Sequence[float]) -> float:
-    return -sum(p * math.log(p) for p in shares if p > 0)
+    return float(assignment_information([[row.get(name, 0.0) for name in names] for row in probabilities]))
 
 
 def _share(stretch: Sequence[Choice], student: str) -> float:

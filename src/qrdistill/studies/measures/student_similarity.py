@@ -11,16 +11,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qrdistill.base.draws import uniform
-from qrdistill.base.records import FREE, Question
+from qrdistill.base.records import FREE, Question, Record
 from qrdistill.base.store import content_hash, write_json
 from qrdistill.runs.run import Run
-from qrdistill.studies.grid.measures import debiased_cka
+from qrdistill.studies.measures.representations import debiased_cka
 
 if TYPE_CHECKING:
     from qrdistill.paths.styles import Style
@@ -40,8 +40,7 @@ class Probe:
     text: str
 
 
-@dataclass(frozen=True)
-class Point:
+class Point(Record):
     """The students after `step` steps; figures are means over the pairs of students.
 
     cka: similarity of their hidden states on `spans` spans of the probes. agreement: share of `questions`
@@ -49,26 +48,41 @@ class Point:
     """
 
     step: int
-    cka: float
+    cka: float | None
     spans: int
-    agreement: float
+    agreement: float | None
     questions: int
     accuracy: dict[str, float]
+
+
+class FinalAgreement(Record):
+    """The exported students on the `n` scored questions; None: nothing to take a share of.
+
+    agreement: share of the questions with the same answer. both_wrong: share that both get wrong.
+    same_mistake: of those, the share with the same wrong answer. Means over pairs of students.
+    """
+
+    n: int
+    agreement: float | None
+    both_wrong: float | None
+    same_mistake: float | None
 
 
 def probes(reference: Path, limit: int = PROBES) -> list[Probe]:
     """Dev answers of a finished run that are right, a fixed sample; all of them where none is right."""
     rows = [row for row in Run(reference).answers() if row.split == "dev" and row.style != FREE and row.sample == 0]
     right = [row for row in rows if row.correct] or [row for row in rows if row.text.strip()]
-    lots = sorted((uniform("probe", row.student, row.question_id, row.style), place) for place, row in enumerate(right))
-    chosen = sorted(place for _, place in lots[:limit])
+    order = sorted(
+        (uniform("probe", row.student, row.question_id, row.style), place) for place, row in enumerate(right)
+    )
+    chosen = sorted(place for _, place in order[:limit])
     return [Probe(right[place].question_id, right[place].style, right[place].text) for place in chosen]
 
 
-def over_training(folder: Path, read: Sequence[Probe], told: Mapping[str, str]) -> list[Point]:
+def over_training(folder: Path, read: Sequence[Probe], prompted: Mapping[str, str]) -> list[Point]:
     """The run's base students and each checkpoint, oldest first; kept in the run's `diversity.json`.
 
-    `told`: student -> the style that it answers the dev questions in.
+    `prompted`: student -> the style that it answers the dev questions in.
     """
     from qrdistill.training.checkpoint import list_checkpoints
 
@@ -77,7 +91,7 @@ def over_training(folder: Path, read: Sequence[Probe], told: Mapping[str, str]) 
     key = content_hash(
         [
             [asdict(probe) for probe in read],
-            dict(told),
+            dict(prompted),
             PROBES,
             ASKED,
             run.config.model_dump(mode="json"),
@@ -86,13 +100,13 @@ def over_training(folder: Path, read: Sequence[Probe], told: Mapping[str, str]) 
     )
     file = folder / FILE
     if file.exists() and (kept := json.loads(file.read_text()))["key"] == key:
-        return [Point(**point) for point in kept["points"]]
-    points = _measure(run, places, read, told)
-    write_json(file, {"key": key, "points": [asdict(point) for point in points]})
+        return [Point.model_validate(point) for point in kept["points"]]
+    points = _measure(run, places, read, prompted)
+    write_json(file, {"key": key, "points": [point.model_dump() for point in points]})
     return points
 
 
-def _measure(run: Run, places: Sequence[Path], read: Sequence[Probe], told: Mapping[str, str]) -> list[Point]:
+def _measure(run: Run, places: Sequence[Path], read: Sequence[Probe], prompted: Mapping[str, str]) -> list[Point]:
     from qrdistill.paths.styles import resolve_styles
     from qrdistill.students.loading import load_student
     from qrdistill.training.checkpoint import restore_students
@@ -121,18 +135,22 @@ def _measure(run: Run, places: Sequence[Path], read: Sequence[Probe], told: Mapp
             span=config.mutual.span,
             max_tokens=config.train.max_tokens_per_batch,
         )
-        said = answers(students, dev, styles, told, max_tokens=config.evaluate.max_tokens)
+        said = answers(students, dev, styles, prompted, max_tokens=config.evaluate.max_tokens)
         points.append(
             Point(
-                step,
-                cka,
-                spans,
-                same_answers([one for one, _ in said.values()]),
-                len(dev),
-                {name: sum(right) / len(right) for name, (_, right) in said.items() if right},
+                step=step,
+                cka=_known(cka),
+                spans=spans,
+                agreement=_known(same_answers([one for one, _ in said.values()])),
+                questions=len(dev),
+                accuracy={name: sum(right) / len(right) for name, (_, right) in said.items() if right},
             )
         )
     return points
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def similarity(
@@ -182,7 +200,7 @@ def answers(
     students: Sequence[Student],
     questions: Sequence[Question],
     styles: Mapping[str, Style],
-    told: Mapping[str, str],
+    prompted: Mapping[str, str],
     *,
     max_tokens: int,
 ) -> dict[str, tuple[list[str | None], list[bool]]]:
@@ -193,7 +211,7 @@ def answers(
 
     found: dict[str, tuple[list[str | None], list[bool]]] = {}
     for student in students:
-        style = styles.get(told.get(student.name, FREE))
+        style = styles.get(prompted.get(student.name, FREE))
         prompts = [student_prompt(question.question, style) for question in questions]
         checked = [
             check(question, completions[0].text)
@@ -220,12 +238,8 @@ def same_answers(said: Sequence[Sequence[str | None]]) -> float:
     return sum(found) / len(found) if found else math.nan
 
 
-def final_agreement(folder: Path) -> dict[str, Any]:
-    """The exported students on the scored split, each told the style that dev chose: see `same_answers`.
-
-    both_wrong: share of the questions that both get wrong; same_mistake: of those, the share with the
-    same wrong answer. Means over pairs of students.
-    """
+def final_agreement(folder: Path) -> FinalAgreement:
+    """The exported students on the scored split, each in the style that dev chose: see `same_answers`."""
     from qrdistill.answers.check import canonical
 
     run = Run(folder)
@@ -244,9 +258,9 @@ def final_agreement(folder: Path) -> dict[str, Any]:
             both += not right and not also
             same += not right and not also and a is not None and a == b
     compared = len(questions) * max(1, math.comb(len(columns), 2))
-    return {
-        "n": len(questions),
-        "agreement": same_answers([[answer for answer, _ in column] for column in columns]),
-        "both_wrong": both / compared if compared else math.nan,
-        "same_mistake": same / both if both else math.nan,
-    }
+    return FinalAgreement(
+        n=len(questions),
+        agreement=_known(same_answers([[answer for answer, _ in column] for column in columns])),
+        both_wrong=both / compared if compared else None,
+        same_mistake=same / both if both else None,
+    )

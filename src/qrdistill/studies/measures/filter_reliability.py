@@ -1,4 +1,4 @@
-"""How far each stage of the filter can be trusted, over several runs whose truth is known.
+"""How reliable each stage of the filter is, over several runs whose truth is known.
 
 What one run says of a path is keyed by the path's id; over seeds the same id names another path, so
 pooled rows carry `id@seed`.
@@ -7,16 +7,19 @@ pooled rows carry `id@seed`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from qrdistill.base.records import Outcome, Question, ReasoningPath, Truth, Verdict
+from qrdistill.base.statistics import kappa as point_kappa
 from qrdistill.base.store import read_table
+from qrdistill.report.study_results import Estimate, StudyRecord, estimated
 from qrdistill.runs.run import Run
-from qrdistill.scores.statistics import Interval, McNemar, mcnemar, paired_difference, wilson
-from qrdistill.studies.grid.measures import kappa
+from qrdistill.scores.paired import difference
+from qrdistill.scores.scores_file import Difference
+from qrdistill.scores.statistics import Interval, kappa, wilson
 from qrdistill.verdicts.audit import calibration
 from qrdistill.verdicts.audit.calibration import Label, Reliability, ballots
 
@@ -61,65 +64,69 @@ def known_truth(folders: Iterable[Path]) -> dict[str, Label]:
     return labels
 
 
-def reliabilities(found: Evidence) -> dict[str, dict[str, Any]]:
-    """Checker -> precision, recall and caught share (Wilson), kappa (bootstrap), counts."""
+class CheckFigures(StudyRecord):
+    """One check against the truth: see `calibration.Reliability`. Wilson intervals, kappa by bootstrap over paths.
+
+    A share is None where there is nothing to take it of.
+    """
+
+    n: int
+    good: int
+    kept: int
+    undecided: int
+    precision: Estimate | None
+    recall: Estimate | None
+    caught: Estimate | None
+    kappa: Estimate
+
+
+def reliabilities(found: Evidence) -> dict[str, CheckFigures]:
+    """Checker -> how reliable it is."""
     return {
-        checker: described(one) for checker, one in calibration.calibrate(found.verdicts, found.truth).items() if one.n
+        checker: check_figures(one)
+        for checker, one in calibration.calibrate(found.verdicts, found.truth).items()
+        if one.n
     }
 
 
-def described(one: Reliability) -> dict[str, Any]:
-    """The record as plain data, its kappa with an interval."""
+def check_figures(one: Reliability) -> CheckFigures:
+    """The record with an interval for its kappa; `one.n` is not 0."""
     both = round(one.precision.value * one.kept) if one.kept else 0
     table = [(1, 1)] * both + [(1, 0)] * (one.kept - both) + [(0, 1)] * (one.good - both)
     table += [(0, 0)] * (one.n - len(table))
-    rated = kappa([kept for kept, _ in table], [good for _, good in table], resamples=RESAMPLES)
-    return {
-        "n": one.n,
-        "good": one.good,
-        "kept": one.kept,
-        "undecided": one.undecided,
-        "precision": one.precision._asdict(),
-        "recall": one.recall._asdict(),
-        "caught": one.caught._asdict(),
-        "kappa": rated._asdict(),
-    }
+    rated = estimated(kappa([kept for kept, _ in table], [good for _, good in table], resamples=RESAMPLES))
+    assert rated is not None
+    return CheckFigures(
+        n=one.n,
+        good=one.good,
+        kept=one.kept,
+        undecided=one.undecided,
+        precision=estimated(Interval(*one.precision)),
+        recall=estimated(Interval(*one.recall)),
+        caught=estimated(Interval(*one.caught)),
+        kappa=rated,
+    )
 
 
-# --- two arms on the same paths -------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Duel:
-    """Two filters' decisions on the same paths: share decided right by the first minus by the second."""
+class RightDecisions(StudyRecord):
+    """Two filters' decisions on the same paths: the share decided right by each, and the paired difference."""
 
     first: float
     second: float
-    difference: Interval
-    test: McNemar
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "first": self.first,
-            "second": self.second,
-            "difference": self.difference._asdict(),
-            "mcnemar": self.test._asdict(),
-            "claims": self.difference.excludes_zero,
-        }
+    paired: Difference
 
 
-def duel(first: Evidence, second: Evidence, checker: str = "judge") -> Duel | None:
+def right_decisions(first: Evidence, second: Evidence, checker: str = "judge") -> RightDecisions | None:
     """Is one checker right more often? Keeping a sound path and not keeping another is right."""
     one, other = _right(first, checker), _right(second, checker)
-    shared = [path for path in one if path in other]
-    if not shared:
+    paired = difference("first", "second", one, other)
+    if paired is None:
         return None
-    a, b = [one[path] for path in shared], [other[path] for path in shared]
-    return Duel(
-        sum(a) / len(a),
-        sum(b) / len(b),
-        paired_difference([float(x) for x in a], [float(x) for x in b], resamples=RESAMPLES),
-        mcnemar(a, b),
+    shared = [path for path in one if path in other]
+    return RightDecisions(
+        first=sum(one[path] for path in shared) / len(shared),
+        second=sum(other[path] for path in shared) / len(shared),
+        paired=paired,
     )
 
 
@@ -131,10 +138,15 @@ def _right(found: Evidence, checker: str) -> dict[str, bool]:
     }
 
 
-# --- choosing on one half -------------------------------------------------------------------------
+class RuleChoice(StudyRecord):
+    """A way to combine votes, chosen on one half of the questions; figures of all ways on both halves."""
+
+    chosen: str
+    calibration: dict[str, CheckFigures]
+    held_out: dict[str, CheckFigures]
 
 
-def choose_rule(candidates: Mapping[str, Evidence], checker: str = "judge") -> dict[str, Any]:
+def choose_rule(candidates: Mapping[str, Evidence], checker: str = "judge") -> RuleChoice:
     """Among arms that differ in how votes are combined, the one with the best kappa on one half of the
     questions, measured on the other half."""
     halves: dict[str, tuple[Reliability, Reliability]] = {}
@@ -148,55 +160,73 @@ def choose_rule(candidates: Mapping[str, Evidence], checker: str = "judge") -> d
         halves[name] = calibration.reliability(checker, split[0]), calibration.reliability(checker, split[1])
     # a half without any labelled path has no kappa, and is never chosen
     best = max(halves, key=lambda name: halves[name][0].kappa if halves[name][0].n else -2.0)
-    return {
-        "chosen": best,
-        "calibration": {name: described(pair[0]) for name, pair in halves.items() if pair[0].n},
-        "held_out": {name: described(pair[1]) for name, pair in halves.items() if pair[1].n},
-    }
+    return RuleChoice(
+        chosen=best,
+        calibration={name: check_figures(pair[0]) for name, pair in halves.items() if pair[0].n},
+        held_out={name: check_figures(pair[1]) for name, pair in halves.items() if pair[1].n},
+    )
 
 
-def thresholds(found: Evidence) -> list[dict[str, Any]]:
+class ThresholdChoice(StudyRecord):
+    """A value for `filter.threshold`, chosen on one half of the questions; `reached`: 95 % precision there."""
+
+    judge: str
+    threshold: float
+    reached: bool
+    calibration: CheckFigures
+    held_out: CheckFigures
+
+
+def thresholds(found: Evidence) -> list[ThresholdChoice]:
     """For every judge that states a confidence: `filter.threshold`, chosen on one half, measured on the other."""
     judges = dict.fromkeys(
         vote.judge for ballot in ballots(found.verdicts) for vote in ballot.votes if vote.confidence is not None
     )
-    rows: list[dict[str, Any]] = []
-    for judge in judges:
-        one = calibration.choose_threshold(found.verdicts, found.truth, judge=judge)
-        if one.chosen_on.n and one.held_out.n:
-            rows.append(
-                {
-                    "judge": judge,
-                    "threshold": one.value,
-                    "reached": one.reached,
-                    "calibration": described(one.chosen_on),
-                    "held_out": described(one.held_out),
-                }
-            )
-    return rows
+    chosen = [calibration.choose_threshold(found.verdicts, found.truth, judge=judge) for judge in judges]
+    return [
+        ThresholdChoice(
+            judge=judge,
+            threshold=one.value,
+            reached=one.reached,
+            calibration=check_figures(one.chosen_on),
+            held_out=check_figures(one.held_out),
+        )
+        for judge, one in zip(judges, chosen, strict=True)
+        if one.chosen_on.n and one.held_out.n
+    ]
 
 
-# --- audits ---------------------------------------------------------------------------------------
+class AuditFigures(StudyRecord):
+    """Two checkers of the same paths. `table`: (first outcome, second outcome, paths)."""
+
+    title: str
+    first: str
+    second: str
+    n: int
+    agree: Estimate | None
+    kappa: float | None
+    disagreements: list[str]
+    table: list[tuple[str, str, int]]
 
 
-def described_audit(title: str, one: calibration.Audit) -> dict[str, Any]:
-    return {
-        "title": title,
-        "first": one.first,
-        "second": one.second,
-        "n": one.n,
-        "agree": one.agree._asdict(),
-        "kappa": one.kappa,
-        "disagreements": list(one.disagreements),
-        "table": [[a, b, count] for (a, b), count in one.table.items()],
-    }
+def audit_figures(title: str, one: calibration.Audit) -> AuditFigures:
+    return AuditFigures(
+        title=title,
+        first=one.first,
+        second=one.second,
+        n=one.n,
+        agree=estimated(Interval(*one.agree)),
+        kappa=one.kappa if one.n else None,
+        disagreements=list(one.disagreements),
+        table=[(a, b, count) for (a, b), count in one.table.items()],
+    )
 
 
-def judge_audits(found: Evidence) -> list[dict[str, Any]]:
+def judge_audits(found: Evidence) -> list[AuditFigures]:
     """Every two judges of one panel, where there are several."""
     judges = list(dict.fromkeys(vote.judge for ballot in ballots(found.verdicts) for vote in ballot.votes))
     return [
-        described_audit(
+        audit_figures(
             f"judges {first} and {second}",
             calibration.audit(found.verdicts, f"judge/{first}", f"judge/{second}"),
         )
@@ -205,7 +235,7 @@ def judge_audits(found: Evidence) -> list[dict[str, Any]]:
     ]
 
 
-def answer_audit(folder: Path, *, show: int = 10, seed: int = 0) -> dict[str, Any]:
+def answer_audit(folder: Path, *, show: int = 10, seed: int = 0) -> AuditFigures:
     """The answer check of one run against a second, naive one: does the last line hold the gold answer?
 
     The naive reader knows nothing of equality (7 and 7.0), units or options, so the disagreements are
@@ -221,17 +251,16 @@ def answer_audit(folder: Path, *, show: int = 10, seed: int = 0) -> dict[str, An
         if outcome is not None and gold is not None:
             pairs.append((ballot.path_id, outcome, last_line_holds(path.text, gold)))
     differ = [path for path, outcome, holds in pairs if (outcome == "keep") != holds]
-    rated = kappa([outcome == "keep" for _, outcome, _ in pairs], [holds for _, _, holds in pairs], resamples=RESAMPLES)
-    return {
-        "title": "answer check and a naive second reader",
-        "first": "answer",
-        "second": "last line holds the gold answer",
-        "n": len(pairs),
-        "agree": wilson(len(pairs) - len(differ), len(pairs))._asdict(),
-        "kappa": rated.estimate,
-        "disagreements": sorted(differ, key=calibration.rank(seed))[:show],
-        "table": [],
-    }
+    return AuditFigures(
+        title="answer check and a naive second reader",
+        first="answer",
+        second="last line holds the gold answer",
+        n=len(pairs),
+        agree=estimated(wilson(len(pairs) - len(differ), len(pairs))),
+        kappa=point_kappa((outcome == "keep", holds) for _, outcome, holds in pairs) if pairs else None,
+        disagreements=sorted(differ, key=calibration.rank(seed))[:show],
+        table=[],
+    )
 
 
 def last_line_holds(text: str, gold: str) -> bool:
@@ -239,18 +268,22 @@ def last_line_holds(text: str, gold: str) -> bool:
     >>> last_line_holds("2 + 3 = 5\\nThe answer is 5.", "5"), last_line_holds("so 15", "5")
     (True, False)
     """
-    import re
-
     lines = [line for line in text.splitlines() if line.strip()]
     return bool(lines) and bool(
         re.search(rf"(?<![\w.,-]){re.escape(gold.strip())}(?!\w|[.,]\d)", lines[-1], re.IGNORECASE)
     )
 
 
-# --- pruning, and what to read --------------------------------------------------------------------
+class Pruning(StudyRecord):
+    """What one arm's filter leaves, pooled over seeds: shares of paths, and of questions without any."""
+
+    kept: Estimate | None
+    emptied: Estimate | None
+    styles: dict[str, Estimate]
+    alarms: list[str]
 
 
-def pruning(folders: Mapping[int, Path]) -> dict[str, Any]:
+def pruning(folders: Mapping[int, Path]) -> Pruning:
     """What one arm's filter leaves, pooled over seeds: questions that lost all paths, kept shares, alarms."""
     emptied = questions = kept = generated = 0
     styles: dict[str, list[int]] = {}
@@ -265,12 +298,13 @@ def pruning(folders: Mapping[int, Path]) -> dict[str, Any]:
             here[0] += tally["kept"]
             here[1] += tally["generated"]
         alarms += [f"seed {seed}: {text}" for text in record["warnings"]]
-    return {
-        "kept": wilson(kept, generated)._asdict(),
-        "emptied": wilson(emptied, questions)._asdict(),
-        "styles": {style: wilson(*counts)._asdict() for style, counts in styles.items()},
-        "alarms": alarms,
-    }
+    by_style = {style: estimated(wilson(*counts)) for style, counts in styles.items()}
+    return Pruning(
+        kept=estimated(wilson(kept, generated)),
+        emptied=estimated(wilson(emptied, questions)),
+        styles={style: one for style, one in by_style.items() if one is not None},
+        alarms=alarms,
+    )
 
 
 @dataclass(frozen=True)
