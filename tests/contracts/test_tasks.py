@@ -11,11 +11,13 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qrdistill.answers.check import KINDS, canonical, check, extract, render
+from qrdistill.answers.check import canonical, check, extract, render
 from qrdistill.answers.numerals import parse_number
+from qrdistill.base import registry
 from qrdistill.base.records import Question
+from qrdistill.questions import paper_tasks
 from qrdistill.questions.config import QuestionsConfig
-from qrdistill.questions.load import TASKS, load_questions
+from qrdistill.questions.load import load_questions
 
 SAMPLES = Path(__file__).parents[2] / "examples" / "tasks"
 EIGHT = sorted(path.stem for path in SAMPLES.glob("*.yaml"))
@@ -150,10 +152,10 @@ def near_misses(question: Question) -> list[str]:
 
 
 def test_the_eight_tasks_have_samples() -> None:
-    ours = {name for name, reference in TASKS.items() if reference.startswith("qrdistill.questions.paper_tasks:")}
+    ours = {name for name in registry.bundled("tasks") if registry.find("tasks", name) is paper_tasks.load}
     assert set(EIGHT) == ours
     assert len(ours) == 8
-    assert {question.kind for question in QUESTIONS} == set(KINDS) - {"reasoning_gym"}
+    assert {question.kind for question in QUESTIONS} == set(registry.bundled("comparers")) - {"reasoning_gym"}
 
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=IDS)

@@ -6,6 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import given, settings
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 
 from qrdistill.base.records import Question, ReasoningPath, Verdict, path_id
 from qrdistill.base.store import TableWriter, read_table
-from qrdistill.verdicts.config import FilterConfig, LabJudge
+from qrdistill.lab.config import LabJudge
+from qrdistill.verdicts.config import FilterConfig
 from qrdistill.verdicts.counts import FilterCounts, Tally
 from qrdistill.verdicts.filter import filter_paths
 from qrdistill.verdicts.judges import judge as judges
@@ -128,7 +130,7 @@ def balanced(tally: Tally | FilterCounts) -> bool:
 
 
 def test_every_path_is_accounted_for(monkeypatch: Any) -> None:
-    monkeypatch.setattr(judges, "load_factory", lambda kind, *, key: Moody)
+    monkeypatch.setattr(judges, "registry", SimpleNamespace(find=lambda group, kind, *, key: Moody))
 
     @settings(max_examples=100, deadline=None)
     @given(pools(), CONFIGS)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from qrdistill.base.records import Question
+from qrdistill.lab.config import LabTeacher
 from qrdistill.lab.questions import load
 from qrdistill.lab.teacher import LabTeacherImplementation
-from qrdistill.paths.config import LabTeacher
 from qrdistill.paths.styles import STYLES
 from qrdistill.paths.teachers import Draft
 from qrdistill.questions.config import QuestionsConfig

@@ -5,9 +5,9 @@ from collections import Counter
 import pytest
 
 from qrdistill.base.records import Question
+from qrdistill.lab.config import LabJudge
 from qrdistill.lab.judge import LabJudgeImplementation, examine
 from qrdistill.paths.teachers import Draft
-from qrdistill.verdicts.config import LabJudge
 from qrdistill.verdicts.judges.judge import blind
 
 Written = list[tuple[Question, str, Draft]]

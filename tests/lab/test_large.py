@@ -12,13 +12,13 @@ import pytest
 from qrdistill.answers import check as answers
 from qrdistill.base.errors import ConfigError
 from qrdistill.base.records import Question
+from qrdistill.lab.config import LabTeacher
 from qrdistill.lab.judge import examine
 from qrdistill.lab.mixes import FAMILIES, MIXES
 from qrdistill.lab.pretraining import RECIPES, TINY, Shape
 from qrdistill.lab.questions import load, word_runs
 from qrdistill.lab.teacher import WEAK, LabTeacherImplementation
 from qrdistill.lab.templates import LEGS, Problem, apply
-from qrdistill.paths.config import LabTeacher
 from qrdistill.paths.styles import STYLES
 from qrdistill.questions.config import QuestionsConfig
 from qrdistill.runs.load_config import load_config

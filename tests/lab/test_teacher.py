@@ -8,10 +8,10 @@ import pytest
 from qrdistill.answers import check as answers
 from qrdistill.base.errors import ConfigError
 from qrdistill.base.records import Question
+from qrdistill.lab.config import LabTeacher
 from qrdistill.lab.render import OPENINGS
 from qrdistill.lab.teacher import SPURIOUS, WEAK, WEAK_WRONG, WRONG, LabTeacherImplementation
 from qrdistill.lab.templates import SMALL
-from qrdistill.paths.config import LabTeacher
 from qrdistill.paths.styles import STYLES, Style
 from qrdistill.paths.teachers import Draft
 

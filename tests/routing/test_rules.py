@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from qrdistill.base import registry
 from qrdistill.base.errors import ConfigError
 from qrdistill.routing.config import RouterConfig
 from qrdistill.routing.gates import DevAccuracy, Pool, Request
 from qrdistill.routing.loss_ledger import Ledger
-from qrdistill.routing.rules import ASSIGNERS, make_assigner
+from qrdistill.routing.rules import make_assigner
 
 STYLES = ["x", "y", "z"] * 8
 NAMES = ("a", "b")
@@ -34,7 +35,7 @@ def build(kind: str, names: tuple[str, ...] = NAMES, seed: int = 0, **settings: 
     return assigner, Request(np.arange(24), features, ledger, 3, 10)
 
 
-@pytest.mark.parametrize("kind", list(ASSIGNERS))
+@pytest.mark.parametrize("kind", registry.bundled("routers"))
 class TestEveryAssigner:
     def test_gates_are_zero_or_one_and_soft_gates_are_shares(self, kind: str) -> None:
         assigner, request = build(kind)

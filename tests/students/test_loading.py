@@ -14,7 +14,8 @@ import torch
 from qrdistill.base.errors import ModelError
 from qrdistill.base.progress import Silent
 from qrdistill.students.config import LoraSettings, StudentConfig
-from qrdistill.students.loading import find_model, load_student
+from qrdistill.students.find_model import find_model
+from qrdistill.students.loading import load_student
 from qrdistill.students.student import Student
 
 PATHS = [("Ann has 3 apples.\nThink step by step.\n", "3 + 4 = 7"), ("Ann has 3 apples.\n", "7 apples.")]
@@ -49,7 +50,7 @@ def test_a_missing_folder_is_not_looked_for_on_the_hub(model: str, tmp_path: Pat
 
 
 def test_an_unknown_scheme_names_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"unknown scheme 'labb'; known: .*lab"):
+    with pytest.raises(ModelError, match=r"unknown scheme 'labb'; did you mean 'lab'"):
         load("labb:mistral-tiny", tmp_path)
 
 

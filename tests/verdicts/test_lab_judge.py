@@ -8,13 +8,14 @@ import pytest
 
 from qrdistill.base.records import Failure, ReasoningPath, Truth, Verdict
 from qrdistill.base.store import TableWriter, read_table
+from qrdistill.lab.config import LabJudge, LabTeacher
 from qrdistill.llm.reply_cache import ReplyCache
-from qrdistill.paths.config import LabTeacher, PathsConfig
+from qrdistill.paths.config import PathsConfig
 from qrdistill.paths.generate import GenerateWriters, generate
 from qrdistill.questions.config import QuestionsConfig
 from qrdistill.questions.load import load_questions
 from qrdistill.verdicts.audit.calibration import calibrate
-from qrdistill.verdicts.config import FilterConfig, LabJudge
+from qrdistill.verdicts.config import FilterConfig
 from qrdistill.verdicts.filter import filter_paths
 
 

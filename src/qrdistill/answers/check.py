@@ -7,49 +7,26 @@ counts; and what cannot be decided is undecided, with the reason. See docs/answe
 
 from __future__ import annotations
 
-import difflib
 from collections import deque
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from qrdistill.answers import latex
 from qrdistill.answers.comparer import Checked, Comparer, Extracted, Ticket
 from qrdistill.answers.kinds import function as by_function
-from qrdistill.answers.kinds.choice import CHOICE
-from qrdistill.answers.kinds.date import DATE
-from qrdistill.answers.kinds.gym import GYM
-from qrdistill.answers.kinds.label import NLI, YES_NO
-from qrdistill.answers.kinds.mathematics import MATH
-from qrdistill.answers.kinds.number import NUMBER
-from qrdistill.answers.kinds.text import TEXT
 from qrdistill.answers.statements import Statement, closing, own_turn, statements
-from qrdistill.base.errors import ConfigError
+from qrdistill.base import registry
 from qrdistill.base.records import Question
 
 _WINDOW = 256  # results that may wait for an earlier one
 
-KINDS: dict[str, Comparer] = {
-    "number": NUMBER,
-    "math": MATH,
-    "choice": CHOICE,
-    "yes_no": YES_NO,
-    "nli": NLI,
-    "text": TEXT,
-    "date": DATE,
-    "reasoning_gym": GYM,
-}
 
-
+@lru_cache(maxsize=64)
 def comparer(kind: str) -> Comparer:
-    if kind in KINDS:
-        return KINDS[kind]
-    if ":" in kind:
-        return by_function.comparer(kind)
-    near = difflib.get_close_matches(kind, KINDS, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ConfigError(
-        f"unknown kind {kind!r}; {hint}known: {', '.join(KINDS)}, or module:function", key="questions.kind"
-    )
+    """The comparer of a registered kind; a user's function judges whole completions. Raises ConfigError."""
+    found = registry.find("comparers", kind, key="questions.kind")
+    return found if isinstance(found, Comparer) else by_function.comparer(kind, found)
 
 
 def answer_format(kind: str) -> str:

@@ -17,10 +17,10 @@ from random import Random
 from typing import NamedTuple
 
 from qrdistill.base.records import Outcome, Question
+from qrdistill.lab.config import LabJudge
 from qrdistill.lab.knowledge import TRUE_SENTENCES
 from qrdistill.lab.render import OPENINGS, WORDS
 from qrdistill.lab.templates import LEGS, apply
-from qrdistill.verdicts.config import LabJudge
 from qrdistill.verdicts.judges.judge import Judgement
 
 _SIGNS = {**{sign: sign for sign in "+-*/"}, "//": "/", **{word: sign for sign, word in WORDS.items()}}
@@ -61,6 +61,8 @@ class LabJudgeImplementation:
     The coin is tossed by seed, judge, question, path text and vote: the same path gets the same
     verdict in every run, and votes err independently.
     """
+
+    Config = LabJudge
 
     def __init__(self, config: LabJudge, *, seed: int) -> None:
         self._config, self._seed = config, seed

@@ -13,12 +13,12 @@ from random import Random
 
 from qrdistill.base.errors import ConfigError
 from qrdistill.base.records import Question
+from qrdistill.lab.config import LabTeacher
 from qrdistill.lab.mistakes import Planted, sound, spurious, wrong
 from qrdistill.lab.mixes import FAMILIES, MIXES
 from qrdistill.lab.questions import TASK
 from qrdistill.lab.render import OPENINGS, render
 from qrdistill.lab.templates import Problem
-from qrdistill.paths.config import LabTeacher
 from qrdistill.paths.styles import Style
 from qrdistill.paths.teachers import Draft
 
@@ -56,6 +56,8 @@ _WORDS_PER_TOKEN = 0.75  # the scripted teacher has no tokenizer; its token coun
 
 class LabTeacherImplementation:
     """A path teacher (see `paths.teachers`); every path follows from seed, teacher, question, style and sample."""
+
+    Config = LabTeacher
 
     def __init__(self, config: LabTeacher, *, base_dir: Path, seed: int, questions: Sequence[Question]) -> None:
         del base_dir

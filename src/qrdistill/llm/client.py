@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from qrdistill.base import registry
 from qrdistill.base.errors import ConfigError
 from qrdistill.llm.config import OpenAITeacher, TransformersTeacher
 from qrdistill.llm.reply_cache import ChatRequest, Reply
@@ -133,9 +134,7 @@ def address(config: ChatConfig, base_dir: Path) -> tuple[str, str]:
 
 def make_client(config: ChatConfig, *, base_dir: Path) -> ChatClient:
     """Raises ConfigError or InputError where this teacher cannot be asked at all."""
-    from qrdistill.paths.teachers import teacher_factory
-
-    return teacher_factory(config.kind)(config, base_dir=base_dir)
+    return registry.find("teachers", config.kind, key=f"teachers.{config.name}.kind")(config, base_dir=base_dir)
 
 
 _PIECES = re.compile(r"[A-Za-z]{1,6}|\d{1,3}|[^\sA-Za-z\d]")

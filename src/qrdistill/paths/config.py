@@ -4,18 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from qrdistill.base.kinds import Kinds
 from qrdistill.base.records import FREE
 from qrdistill.base.settings import Name, Settings, ShapesNothing
 from qrdistill.llm.config import OpenAITeacher, TeacherBase, TransformersTeacher
-
-
-class LabTeacher(TeacherBase):
-    """The scripted teacher of the embedded default; it knows the steps and plants errors."""
-
-    kind: Literal["lab"] = "lab"
-    name: Name = "scripted"
-    coverage: float = Field(default=1.0, ge=0, le=1)  # share of the training questions it is asked about
-    strength: dict[str, float] = {}  # family -> share of its paths whose answer is wrong, instead of the scenario's
 
 
 class ReplayTeacher(TeacherBase):
@@ -25,7 +17,21 @@ class ReplayTeacher(TeacherBase):
     file: str  # .jsonl or .parquet, relative to the config file
 
 
-TeacherConfig = Annotated[LabTeacher | ReplayTeacher | OpenAITeacher | TransformersTeacher, Field(discriminator="kind")]
+class PlainTeacher(TeacherBase):
+    """A registered teacher that brings no keys of its own."""
+
+    kind: str
+
+
+TeacherConfig = Annotated[
+    TeacherBase,
+    Kinds(
+        "teachers",
+        base=TeacherBase,
+        plain=PlainTeacher,
+        own={"replay": ReplayTeacher, "openai": OpenAITeacher, "transformers": TransformersTeacher},
+    ),
+]
 
 
 class StyleConfig(Settings):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from qrdistill.base import registry
 from qrdistill.base.errors import ConfigError
 from qrdistill.base.records import FREE
 from qrdistill.paths.config import StyleConfig
@@ -28,43 +29,42 @@ class Style:
     description: str
 
 
+VANILLA = Style("vanilla", "Solve the problem.", "Solve it.", "no instruction on form")
+CHAIN_OF_THOUGHT = Style(
+    "chain_of_thought",
+    "Solve the problem step by step: one short step per line, each following from the ones before.",
+    "Think step by step.",
+    "explicit steps",
+)
+TREE_OF_THOUGHTS = Style(
+    "tree_of_thoughts",
+    "First sketch two or three different ways to solve the problem, one line each. Say which is the "
+    "most promising and why, then carry out only that one.",
+    "Compare approaches first.",
+    "several approaches sketched, the most promising carried out",
+)
+PROGRAM = Style(
+    "program",
+    "Write a short Python program that computes the answer and prints it, then state the result.",
+    "Write a program.",
+    "code that computes the answer, then the result",
+)
+BACKWARD = Style(
+    "backward",
+    "Solve the problem, then verify the result backwards: start from the proposed answer and check "
+    "that it leads back to what the question states. Correct it if it does not.",
+    "Verify backwards.",
+    "an answer proposed forward, verified backwards",
+)
+FACTS = Style(
+    "facts",
+    "First list the facts and rules that the problem needs, then reason from them to the answer.",
+    "Recall the facts first.",
+    "relevant facts first, then reasoning from them",
+)
+
 STYLES: dict[str, Style] = {
-    style.name: style
-    for style in (
-        Style("vanilla", "Solve the problem.", "Solve it.", "no instruction on form"),
-        Style(
-            "chain_of_thought",
-            "Solve the problem step by step: one short step per line, each following from the ones before.",
-            "Think step by step.",
-            "explicit steps",
-        ),
-        Style(
-            "tree_of_thoughts",
-            "First sketch two or three different ways to solve the problem, one line each. Say which is the "
-            "most promising and why, then carry out only that one.",
-            "Compare approaches first.",
-            "several approaches sketched, the most promising carried out",
-        ),
-        Style(
-            "program",
-            "Write a short Python program that computes the answer and prints it, then state the result.",
-            "Write a program.",
-            "code that computes the answer, then the result",
-        ),
-        Style(
-            "backward",
-            "Solve the problem, then verify the result backwards: start from the proposed answer and check "
-            "that it leads back to what the question states. Correct it if it does not.",
-            "Verify backwards.",
-            "an answer proposed forward, verified backwards",
-        ),
-        Style(
-            "facts",
-            "First list the facts and rules that the problem needs, then reason from them to the answer.",
-            "Recall the facts first.",
-            "relevant facts first, then reasoning from them",
-        ),
-    )
+    style.name: style for style in (VANILLA, CHAIN_OF_THOUGHT, TREE_OF_THOUGHTS, PROGRAM, BACKWARD, FACTS)
 }
 
 
@@ -74,13 +74,8 @@ def resolve_styles(names: Sequence[str | StyleConfig]) -> dict[str, Style]:
     for index, entry in enumerate(names):
         if isinstance(entry, StyleConfig):
             style = Style(entry.name, entry.instruction, entry.hint, entry.description)
-        elif entry in STYLES:
-            style = STYLES[entry]
         else:
-            raise ConfigError(
-                f"unknown style {entry!r}; known: {', '.join(STYLES)}, or define one with name, instruction and hint",
-                key=f"paths.styles.{index}",
-            )
+            style = registry.find("styles", entry, key=f"paths.styles.{index}")
         if style.name in styles or style.name == FREE:
             raise ConfigError(f"style name {style.name!r} is taken", key=f"paths.styles.{index}")
         styles[style.name] = style

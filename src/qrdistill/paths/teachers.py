@@ -1,20 +1,18 @@
 """What a teacher is: something that writes reasoning paths, in its own time or on request.
 
-Two shapes. A *path teacher* (`lab`, `replay`) has its paths at hand and is called once per question,
+Two shapes. A *path teacher* (such as `replay`) has its paths at hand and is called once per question,
 style and sample. A *chat teacher* (`openai`, `transformers`) answers chat requests, each of which may
-take long, cost money and fail; its replies go through the reply cache (see `paths.fill`).
-Teachers from outside register under the entry-point group `qrdistill.teachers`.
+take long, cost money and fail; its replies go through the reply cache (see `llm.ask`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-from qrdistill.base.errors import ConfigError
+from qrdistill.base import registry
 from qrdistill.base.progress import Progress
 from qrdistill.base.records import Question
 from qrdistill.llm.config import TeacherBase
@@ -60,31 +58,8 @@ class ReportsProblems(Protocol):
     def report(self, progress: Progress) -> None: ...
 
 
-TEACHERS: dict[str, str] = {
-    "lab": "qrdistill.lab.teacher:LabTeacherImplementation",
-    "replay": "qrdistill.paths.replay:ReplayTeacherImplementation",
-    "openai": "qrdistill.llm.openai_client:OpenAIChat",
-    "transformers": "qrdistill.llm.transformers_client:TransformersChat",
-}
-
-CHAT_KINDS = frozenset({"openai", "transformers"})  # these answer chat requests
-
-
-def teacher_factory(kind: str) -> Any:
-    """The class or function that makes a teacher of this kind; raises ConfigError for an unknown one."""
-    target = TEACHERS.get(kind) or _outside(kind)
-    if target is None:
-        raise ConfigError(f"unknown teacher kind {kind!r}; known: {', '.join(TEACHERS)}", key="teachers.kind")
-    module, _, attribute = target.partition(":")
-    return getattr(import_module(module), attribute)
-
-
-def _outside(kind: str) -> str | None:
-    from importlib.metadata import entry_points
-
-    return next((point.value for point in entry_points(group="qrdistill.teachers", name=kind)), None)
-
-
 def make_path_teacher(config: TeacherBase, *, base_dir: Path, seed: int, questions: Sequence[Question]) -> PathTeacher:
     kind: str = getattr(config, "kind")  # noqa: B009 - the base class leaves `kind` to its children
-    return teacher_factory(kind)(config, base_dir=base_dir, seed=seed, questions=questions)
+    return registry.find("teachers", kind, key="teachers.kind")(
+        config, base_dir=base_dir, seed=seed, questions=questions
+    )

@@ -1,16 +1,15 @@
 from __future__ import annotations
 
-from typing import Any
+from pydantic import Field
 
-from pydantic import Field, model_validator
-
+from qrdistill.base.presets import embedded_default
 from qrdistill.base.settings import Settings
 
 
 class QuestionsConfig(Settings):
-    """Which questions are asked. `task` names an entry of `questions.TASKS`."""
+    """Which questions are asked. `task` is a registered name, or `module:function`."""
 
-    task: str = "lab"
+    task: str = embedded_default().task
     # questions per split; None: all there are, or the task's own size
     train: int | None = Field(default=None, ge=0)
     dev: int | None = Field(default=None, ge=0)
@@ -26,16 +25,5 @@ class QuestionsConfig(Settings):
         None  # how answers are compared: number | math | choice | yes_no | nli | text | date | module:function
     )
     fields: dict[str, str] = {}  # our field -> theirs, where names differ
-    options: dict[str, object] = {}  # passed to the task (lab: scenario; reasoning_gym: its config)
+    options: dict[str, object] = {}  # passed to the task (reasoning_gym: the data set's own configuration)
     require_gold: bool = True
-
-    @model_validator(mode="before")
-    @classmethod
-    def _all_there_are(cls, values: Any) -> Any:
-        """The sizes above are the lab's (and reasoning_gym's, which have no end); files and data sets
-        are used whole unless sizes are given, their dev and test splits carved where they have none."""
-        if isinstance(values, dict):
-            task = values.get("task", "lab")
-            if isinstance(task, str) and task != "lab" and not task.startswith("reasoning_gym:"):
-                return {"train": None, "dev": None, "test": None, **values}
-        return values

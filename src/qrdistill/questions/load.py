@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 from collections import Counter
 from collections.abc import Iterable
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from qrdistill.answers import check as answers
+from qrdistill.base import registry
 from qrdistill.base.errors import ConfigError, DataError
 from qrdistill.base.records import Question, Split
 from qrdistill.questions.config import QuestionsConfig
@@ -18,46 +16,15 @@ from qrdistill.questions.splits import not_enough
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 
-TASKS: dict[str, str] = {
-    "lab": "qrdistill.lab.questions:load",
-    "jsonl": "qrdistill.questions.files_and_hub:load_files",
-    "hub": "qrdistill.questions.files_and_hub:load_hub",
-    "gsm8k": "qrdistill.questions.paper_tasks:load",
-    "math": "qrdistill.questions.paper_tasks:load",
-    "arc_challenge": "qrdistill.questions.paper_tasks:load",
-    "commonsense_qa": "qrdistill.questions.paper_tasks:load",
-    "date_understanding": "qrdistill.questions.paper_tasks:load",
-    "anli": "qrdistill.questions.paper_tasks:load",
-    "strategy_qa": "qrdistill.questions.paper_tasks:load",
-    "tabmwp": "qrdistill.questions.paper_tasks:load",
-}
-REASONING_GYM = "reasoning_gym:"
-ENTRY_POINTS = "qrdistill.tasks"
-
 
 class Loader(Protocol):
     def __call__(self, config: QuestionsConfig, *, seed: int, base_dir: Path) -> Iterable[Question]: ...
 
 
 def find_loader(task: str) -> Loader:
-    """The loader of a task: ours, `reasoning_gym:<dataset>`, or an installed package's entry point."""
-    if task.startswith(REASONING_GYM):
-        return _import("qrdistill.questions.reasoning_gym:load", task)
-    if task in TASKS:
-        return _import(TASKS[task], task)
-    for entry in entry_points(group=ENTRY_POINTS):
-        if entry.name == task:
-            return entry.load()
-    near = difflib.get_close_matches(task, [*TASKS, REASONING_GYM + "<dataset>"], n=1, cutoff=0.4)
-    raise ConfigError(
-        f"unknown task {task!r}{f'; did you mean {near[0]!r}?' if near else ''} Known: {', '.join(TASKS)}, reasoning_gym:<dataset>",
-        key="questions.task",
-    )
-
-
-def _import(reference: str, task: str) -> Any:
-    module, _, attribute = reference.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    """The loader of a task: `name` or, where one loader serves many, `name:what`; or `module:function`."""
+    family = task.partition(":")[0]
+    return registry.find("tasks", family if registry.knows("tasks", family) else task, key="questions.task")
 
 
 def load_questions(config: QuestionsConfig, *, seed: int, base_dir: Path) -> list[Question]:

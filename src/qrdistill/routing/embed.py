@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from qrdistill.base import registry
 from qrdistill.base.errors import ConfigError, InputError, ModelError
 from qrdistill.base.progress import Progress, Silent
 from qrdistill.base.records import Question, ReasoningPath
@@ -53,8 +54,9 @@ def embed(
         raise InputError("no path is left to embed; loosen the filter (verdicts tell why paths were dropped)")
     progress = progress or Silent()
     pairs = [(questions[path.question_id].question, path.text) for path in paths]
+    encode: Encoder = registry.find("encoders", config.kind, key="encoder.kind")
     progress.start("embed", len(pairs))
-    vectors_NF = ENCODERS[config.kind](pairs, config, seed=seed, device=device, progress=progress)
+    vectors_NF = encode(pairs, config, seed=seed, device=device, progress=progress)
     progress.done(paths=len(pairs), features=vectors_NF.shape[1])
     return vectors_NF
 
@@ -138,6 +140,3 @@ def _context(config: Any) -> int:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-ENCODERS: dict[str, Encoder] = {"hashing": hashing, "huggingface": huggingface}

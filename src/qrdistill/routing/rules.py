@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qrdistill.base import registry
 from qrdistill.base.draws import seed_of, uniform
 from qrdistill.base.errors import ConfigError
 from qrdistill.routing.config import RouterConfig
 from qrdistill.routing.gates import Assigner, DevAccuracy, Factory, Gates, Pool, Request
 from qrdistill.routing.loss_ledger import Ledger
-from qrdistill.routing.router import Router
 
 
 class _Rule:
@@ -177,20 +177,9 @@ class Bandit(_Rule):
         self.counts_2ST = state["counts"]
 
 
-ASSIGNERS: dict[str, Factory] = {
-    "learned": Router,
-    "random": Random,
-    "style": ByStyle,
-    "fixed_loss": FixedLoss,
-    "all": All,
-    "best_style": BestStyle,
-    "bandit": Bandit,
-    "balanced": Balanced,
-}
-
-
 def make_assigner(pool: Pool, config: RouterConfig, num_features: int) -> Assigner:
-    return ASSIGNERS[config.kind](pool, config, num_features)
+    make: Factory = registry.find("routers", config.kind, key="router.kind")
+    return make(pool, config, num_features)
 
 
 def _constant(chosen_BS: Tensor) -> Gates:

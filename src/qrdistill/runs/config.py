@@ -11,11 +11,12 @@ from typing import Any, cast
 from pydantic import Field, model_validator
 
 from qrdistill.base.errors import ConfigError
+from qrdistill.base.presets import embedded_default, preset_of
 from qrdistill.base.settings import Name, Settings
 from qrdistill.own_paths.config import OwnPathsConfig
-from qrdistill.paths.config import LabTeacher, PathsConfig, TeacherConfig
+from qrdistill.paths.config import PathsConfig, TeacherConfig
 from qrdistill.questions.config import QuestionsConfig
-from qrdistill.routing.config import EncoderConfig, RouterConfig
+from qrdistill.routing.config import AnyEncoder, AnyRouter, EncoderConfig, RouterConfig
 from qrdistill.scores.config import EvaluateConfig
 from qrdistill.students.config import StudentConfig
 from qrdistill.training.config import MutualConfig, TrainConfig
@@ -25,39 +26,39 @@ from qrdistill.verdicts.config import FilterConfig
 class Config(Settings):
     """A whole run. `Config()` is the embedded default: it needs no key, no weights and no GPU."""
 
-    name: Name = "lab"
+    name: Name = embedded_default().sections["name"]
     seed: int = Field(default=0, ge=0)
     questions: QuestionsConfig = QuestionsConfig()
-    teachers: Sequence[TeacherConfig] = [LabTeacher()]
+    teachers: Sequence[TeacherConfig] = ()
     paths: PathsConfig = PathsConfig()
-    filter: FilterConfig = FilterConfig(judges=["lab"])
-    encoder: EncoderConfig = EncoderConfig()
-    router: RouterConfig = RouterConfig()
+    filter: FilterConfig = FilterConfig()
+    encoder: AnyEncoder = EncoderConfig()
+    router: AnyRouter = RouterConfig()
     mutual: MutualConfig = MutualConfig()
-    students: list[StudentConfig] = [
-        StudentConfig(name="mistral", model="lab:mistral-tiny", learning_rate=1e-3),
-        StudentConfig(name="gemma", model="lab:gemma-tiny", learning_rate=1e-3),
-    ]
+    students: list[StudentConfig] = []
     train: TrainConfig = TrainConfig()
     own_paths: OwnPathsConfig = OwnPathsConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
 
     @model_validator(mode="before")
     @classmethod
-    def _lab_defaults(cls, data: Any) -> Any:
-        """The lab's judge, teacher and students are defaults of the lab's questions only."""
+    def _filled_in(cls, data: Any) -> Any:
+        """A task's preset fills in what is not given; of a section that is given, the keys that are not."""
         if not isinstance(data, dict):
             return data
         given = cast("dict[str, Any]", data)
         questions = given.get("questions")
-        task = cast("dict[str, Any]", questions).get("task", "lab") if isinstance(questions, dict) else "lab"
-        if task == "lab":
-            chosen = given.get("filter") or {}
-            return {**given, "filter": {"judges": ["lab"], **chosen}} if isinstance(chosen, dict) else given
+        default = embedded_default().task
+        task = cast("dict[str, Any]", questions).get("task", default) if isinstance(questions, dict) else default
+        preset = preset_of(task) if isinstance(task, str) else None
+        filled = {**(preset.sections if preset else {}), **given}
+        for name, section in (preset.sections if preset else {}).items():
+            if isinstance(section, dict) and isinstance(given.get(name), dict):
+                filled[name] = {**section, **given[name]}
         for section in ("teachers", "students"):
-            if not given.get(section):
+            if not filled.get(section):
                 raise ConfigError(f"this key is needed with task {task!r} and missing", key=section)
-        return {"filter": {}, **given}
+        return filled
 
     @model_validator(mode="after")
     def _names_fit(self) -> Config:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import os.path
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -148,9 +148,8 @@ def _explain(error: ValidationError, data: dict[str, Any]) -> tuple[str, str]:
     """One message and key for the first mistake; how many more there are is said at its end."""
     # a misspelt key is the likeliest cause of the others: a missing key, a union without a match
     rank = {"extra_forbidden": 0, "string_type": 2}
-    problems = sorted(error.errors(), key=lambda problem: rank.get(problem["type"], 1))
-    problem = problems[0]
-    place, known = _place(problem["loc"], data)
+    problems = sorted(_problems(error.errors(), [], Config, data), key=lambda found: rank.get(found[2]["type"], 1))
+    place, known, problem = problems[0]
     key = ".".join(place)
     message = problem["msg"].removeprefix("Value error, ")
     value = problem.get("input")
@@ -159,24 +158,30 @@ def _explain(error: ValidationError, data: dict[str, Any]) -> tuple[str, str]:
         message = f"unknown key; {f'did you mean {near[0]!r}? ' if near else ''}known here: {', '.join(known)}"
     elif problem["type"] == "missing":
         message = "this key is needed and missing"
-    elif problem["type"] == "union_tag_not_found":
-        message = "say which `kind` this is"
-    elif problem["type"] == "union_tag_invalid":
-        said = problem.get("ctx", {})
-        tag, kinds = str(said.get("tag")), str(said.get("expected_tags"))
-        near = difflib.get_close_matches(tag, [kind.strip("'") for kind in kinds.split(", ")], 1)
-        message = f"unknown kind {tag!r}; {f'did you mean {near[0]!r}? ' if near else ''}known: {kinds}"
-    elif not isinstance(value, dict | list):
+    elif not isinstance(value, dict | list) and problem["type"] != "unknown_name":
         message = f"{value!r}: {message[0].lower()}{message[1:]}"
     if len(problems) > 1:
         message += f" ({len(problems) - 1} more mistakes follow)"
     return message, key
 
 
-def _place(loc: Sequence[str | int], data: Any) -> tuple[list[str], list[str]]:
-    """The user's own key path of a pydantic location, and the keys known in the section it ends in."""
+_Problem = tuple[list[str], list[str], Any]  # the user's own key path, the keys known there, what pydantic says
+
+
+def _problems(errors: Sequence[Any], above: list[str], model: Any, data: Any) -> Iterator[_Problem]:
+    """Every mistake with its place; those in a section whose `kind` chose its settings are told by these settings."""
+    for problem in errors:
+        place, known, here = _place(problem["loc"], model, data)
+        if problem["type"] == "in_kind":
+            inside = problem["ctx"]
+            yield from _problems(inside["errors"], [*above, *place], inside["settings"], here)
+        else:
+            yield [*above, *place, *(["kind"] if problem["type"] == "unknown_kind" else [])], known, problem
+
+
+def _place(loc: Sequence[str | int], model: Any, data: Any) -> tuple[list[str], list[str], Any]:
+    """The user's own key path of a pydantic location in `model`, the keys known in the section it ends in, and its data."""
     place: list[str] = []
-    model: Any = Config
     here: Any = data
     for part in loc:
         if isinstance(part, int):
@@ -189,13 +194,13 @@ def _place(loc: Sequence[str | int], data: Any) -> tuple[list[str], list[str]]:
         elif (variant := _variant(model, part)) is not None:
             model = variant  # pydantic names the chosen member of a union; the user never wrote it
             continue
-        elif part in ("str", "list") or part.startswith("tagged-union"):
+        elif part in ("str", "list") or part.startswith("function-"):
             continue
         else:
             place.append(part)
         here = here.get(part) if isinstance(here, dict) else None
     known = list(model.model_fields) if isinstance(model, type) and issubclass(model, Settings) else []
-    return place, known
+    return place, known, here
 
 
 def _inner(annotation: Any) -> Any:
@@ -214,12 +219,6 @@ def _inner(annotation: Any) -> Any:
     return found[0] if len(found) == 1 else tuple(found)
 
 
-def _variant(model: Any, tag: str) -> Any:
-    options = model if isinstance(model, tuple) else (model,)
-    for option in cast("tuple[Any, ...]", options):
-        if not isinstance(option, type) or not issubclass(option, Settings):
-            continue
-        kind = option.model_fields.get("kind")
-        if option.__name__ == tag or (kind is not None and tag in getattr(kind.annotation, "__args__", ())):
-            return option
-    return None
+def _variant(model: Any, name: str) -> Any:
+    options = cast("tuple[Any, ...]", model if isinstance(model, tuple) else (model,))
+    return next((option for option in options if isinstance(option, type) and option.__name__ == name), None)

@@ -25,6 +25,7 @@ from qrdistill.runs.load_config import dump_config, load_config, placed
 from qrdistill.runs.manifest import Manifest, locked, only_one
 from qrdistill.runs.run import Run
 from qrdistill.runs.stages import GROUPS, Stage, stages
+from qrdistill.students.find_model import find_model
 
 
 def run(
@@ -92,17 +93,15 @@ def due(config: Config, folder: Path, until: str = "report") -> list[str]:
 
 def stage_key(stage: Stage, config: Config, manifest: Manifest) -> str:
     """What the stage's outputs depend on, as a hash: the keys that it declares and its input files."""
-    return manifest.key(stage.name, _with_lab_folders(settings_of(config, stage.reads)), stage.inputs)
+    return manifest.key(stage.name, _with_folders(settings_of(config, stage.reads)), stage.inputs)
 
 
-def _with_lab_folders(settings: dict[str, Any]) -> dict[str, Any]:
-    """Students of the lab by their folder, which the manifest hashes by content: `make_students` may make one anew."""
+def _with_folders(settings: dict[str, Any]) -> dict[str, Any]:
+    """Students of a scheme by their folder, which the manifest hashes by content: it may be made anew."""
     for key, value in settings.items():
-        if key.endswith(".model") and str(value).startswith("lab:"):
-            from qrdistill.lab import student_folder
-
+        if key.startswith("students.") and key.endswith(".model") and ":" in value:
             try:
-                settings[key] = str(student_folder(value.removeprefix("lab:")))
+                settings[key] = find_model(value, Path())
             except InputError as error:
                 raise ConfigError(str(error), key=key) from error
     return settings

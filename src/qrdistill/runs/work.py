@@ -31,8 +31,7 @@ Counts = Mapping[str, Any]
 
 
 def embeds(config: Config) -> bool:
-    """Only a learned router reads embeddings."""
-    return config.router.kind == "learned" and config.train.steps > 0
+    return config.router.reads_embeddings and config.train.steps > 0
 
 
 # --- questions, paths, filter ---------------------------------------------------------------------

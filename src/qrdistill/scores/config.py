@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from qrdistill.base.kinds import KnownName
 from qrdistill.base.settings import Settings, ShapesNothing
 
 
@@ -19,4 +20,4 @@ class EvaluateConfig(Settings):
     vote_above: float = Field(default=0.5, ge=0, lt=1)  # a (student, style) pair votes if dev shows it better
     vote_styles: int = Field(default=3, gt=0)  # at most so many styles of each student vote, its best on dev
     fallback: bool = False  # the filter's judges read each answer; where one does not pass, the next pair is asked
-    engine: Literal["torch", "vllm"] = "torch"  # vllm: faster on a GPU, not bit for bit
+    engine: Annotated[str, KnownName("engines")] = "torch"  # vllm: faster on a GPU, not bit for bit

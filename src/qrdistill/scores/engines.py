@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from qrdistill.base import registry
 from qrdistill.base.errors import InputError
 from qrdistill.base.progress import Progress
 from qrdistill.scores.config import EvaluateConfig
@@ -19,12 +20,6 @@ from qrdistill.students.config import StudentConfig
 
 if TYPE_CHECKING:
     from qrdistill.students.decode.decode import Completion
-
-ENGINES: dict[str, str] = {
-    "torch": "qrdistill.scores.engines:open_torch",
-    "vllm": "qrdistill.scores.engines:open_vllm",
-}
-"""name in `evaluate.engine` -> "module:function" that opens one student and returns a Writer."""
 
 
 class Writer(Protocol):
@@ -44,8 +39,7 @@ def open_engine(
     seed: int,
     progress: Progress,
 ) -> Writer:
-    module, _, function = ENGINES[config.engine].partition(":")
-    opener = getattr(importlib.import_module(module), function)
+    opener = registry.find("engines", config.engine, key="evaluate.engine")
     return opener(settings, config, base_dir=base_dir, device=device, seed=seed, progress=progress)
 
 
@@ -95,7 +89,7 @@ def open_vllm(
     from transformers import AutoConfig, AutoTokenizer
 
     from qrdistill.students.decode.decode import Completion
-    from qrdistill.students.loading import find_model
+    from qrdistill.students.find_model import find_model
     from qrdistill.students.tokens import Codec
 
     source = find_model(settings.model, base_dir)

@@ -88,7 +88,7 @@ def _check_styles(config: EvaluateConfig, styles: Mapping[str, Style]) -> None:
 
 def _key(student: StudentConfig, config: EvaluateConfig, base_dir: Path, seed: int) -> str:
     """A hash of all that a student brings along; of a model folder, every file's bytes."""
-    from qrdistill.students.loading import find_model
+    from qrdistill.students.find_model import find_model
 
     folder = Path(find_model(student.model, base_dir))
     files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,35 +20,11 @@ from qrdistill.students.adapters import (
     remembered_quantization,
 )
 from qrdistill.students.config import StudentConfig
+from qrdistill.students.find_model import find_model
 from qrdistill.students.out_of_memory import ran_out
 from qrdistill.students.quiet_transformers import quiet
 from qrdistill.students.student import Student
 from qrdistill.students.tokens import Codec, Encoded
-
-MODEL_SCHEMES: dict[str, str] = {"lab": "qrdistill.lab:student_folder"}
-"""scheme -> "module:function" that turns the name after the colon into a folder."""
-
-
-def find_model(model: str, base_dir: Path) -> str:
-    """The folder (absolute) or hub id that a config's `model` means.
-
-    Raises ModelError for a path that does not exist.
-    """
-    scheme, colon, name = model.partition(":")
-    if colon:
-        targets = {entry.name: entry.value for entry in entry_points(group="qrdistill.model_schemes")}
-        targets |= MODEL_SCHEMES
-        if scheme not in targets:
-            raise ModelError(f"model {model!r}: unknown scheme {scheme!r}; known: {', '.join(targets)}")
-        module, _, function = targets[scheme].partition(":")
-        return str(getattr(importlib.import_module(module), function)(name))
-    folder = base_dir / model
-    if folder.is_dir():
-        return str(folder.resolve())
-    looks_like_path = model.startswith((".", "/", "~")) or model.count("/") > 1 or model.endswith("/")
-    if looks_like_path or folder.exists():
-        raise ModelError(f"model {model!r}: there is no folder {folder}; paths are relative to the config file")
-    return model
 
 
 def _unusable(name: str, source: str, error: BaseException) -> ModelError:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from qrdistill.base.errors import ModelError
 from qrdistill.students.config import StudentConfig
+from qrdistill.students.find_model import comes_with_the_package, find_model
 
 
 def check_students(students: Sequence[StudentConfig], base_dir: Path) -> None:
@@ -14,12 +15,11 @@ def check_students(students: Sequence[StudentConfig], base_dir: Path) -> None:
 
     Looks at folders only: a hub id is left to training, because asking for it downloads it.
     """
-    own = [student for student in students if not student.model.startswith("lab:")]
+    own = [student for student in students if not comes_with_the_package(student.model)]
     if not own:
-        return  # those of the lab come with the package; spare them the import of torch
+        return  # spare those that come with the package the import of torch
     from transformers import AutoTokenizer
 
-    from qrdistill.students.loading import find_model
     from qrdistill.students.quiet_transformers import quiet
     from qrdistill.students.tokens import Codec
 

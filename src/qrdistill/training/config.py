@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from qrdistill.base.kinds import KnownName
 from qrdistill.base.settings import Settings, ShapesNothing
 
 
@@ -39,4 +40,4 @@ class TrainConfig(Settings):
     autocast: Literal["none", "bfloat16", "float16"] = "none"
     gradient_checkpointing: ShapesNothing[bool] = False
     compile: bool = False
-    track: ShapesNothing[list[Literal["tensorboard", "wandb", "trackio"]]] = []
+    track: ShapesNothing[list[Annotated[str, KnownName("trackers")]]] = []

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from qrdistill.base import registry
 from qrdistill.base.errors import InputError
 
 Log = Callable[[Mapping[str, float], int], None]
@@ -36,7 +37,7 @@ def tracking(kinds: Sequence[str], folder: Path) -> Generator[Log]:
     Raises InputError where a tracker's extra is not installed.
     """
     with ExitStack() as stack:
-        logs = [stack.enter_context(TRACKERS[kind](folder)) for kind in kinds]
+        logs = [stack.enter_context(registry.find("trackers", kind, key="train.track")(folder)) for kind in kinds]
 
         def log(line: Mapping[str, Any], step: int) -> None:
             if logs:
@@ -48,7 +49,7 @@ def tracking(kinds: Sequence[str], folder: Path) -> Generator[Log]:
 
 
 @contextmanager
-def _tensorboard(folder: Path) -> Generator[Log]:
+def open_tensorboard(folder: Path) -> Generator[Log]:
     _module("tensorboard")
     from torch.utils.tensorboard import SummaryWriter
 
@@ -65,7 +66,7 @@ def _tensorboard(folder: Path) -> Generator[Log]:
 
 
 @contextmanager
-def _wandb(folder: Path) -> Generator[Log]:
+def open_wandb(folder: Path) -> Generator[Log]:
     run: Any = _module("wandb").init(project="qrdistill", name=folder.resolve().name, dir=str(folder))
     try:
         yield lambda values, step: run.log(dict(values), step=step)
@@ -74,7 +75,7 @@ def _wandb(folder: Path) -> Generator[Log]:
 
 
 @contextmanager
-def _trackio(folder: Path) -> Generator[Log]:
+def open_trackio(folder: Path) -> Generator[Log]:
     trackio: Any = _module("trackio")
     trackio.init(project="qrdistill", name=folder.resolve().name)
     try:
@@ -88,6 +89,3 @@ def _module(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise InputError(f"train.track: {name} is not installed; pip install 'qrdistill[{name}]'") from error
-
-
-TRACKERS = {"tensorboard": _tensorboard, "wandb": _wandb, "trackio": _trackio}

@@ -295,8 +295,8 @@ def assemble(
         raise InputError(
             f"no path to train on ({kept_out}); loosen the filter, raise max_context, or generate more paths"
         )
-    if router.kind == "learned" and embeddings is None:
-        raise InputError("router.kind learned needs the paths' embeddings; run the embed stage first")
+    if router.reads_embeddings and embeddings is None:
+        raise InputError(f"router.kind {router.kind} needs the paths' embeddings; run the embed stage first")
     names = tuple(student.name for student in students)
     present = sorted({path.style for path in material.paths})
 

@@ -4,23 +4,29 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from qrdistill.base.kinds import Kinds
 from qrdistill.base.settings import Name, Settings, ShapesNothing
 from qrdistill.llm.config import OpenAITeacher, TransformersTeacher
 
 
-class LabJudge(Settings):
-    """The lab's rule judge; `error_rate` flips that share of its verdicts, seeded per path and vote."""
+class JudgeBase(Settings):
+    """A registered judge; `name` is what its verdicts carry."""
 
-    kind: Literal["lab"]
-    name: Name = "rules"
-    error_rate: float = Field(default=0.0, ge=0, le=1)
+    kind: str
+    name: Name
 
 
-JudgeConfig = Annotated[LabJudge | OpenAITeacher | TransformersTeacher, Field(discriminator="kind")]
+JUDGES = Kinds(
+    "judges",
+    base=JudgeBase,
+    plain=JudgeBase,
+    own={"openai": OpenAITeacher, "transformers": TransformersTeacher},
+)
+JudgeConfig = Annotated[JudgeBase | OpenAITeacher | TransformersTeacher, JUDGES]
 
 
 class FilterConfig(Settings):
-    """Which paths train. A judge is a teacher's name, `lab`, or an endpoint of its own."""
+    """Which paths train. A judge is a teacher's name, a registered judge's, or an endpoint of its own."""
 
     answer: bool = True
     judges: list[str | JudgeConfig] = []

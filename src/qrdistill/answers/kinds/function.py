@@ -1,4 +1,4 @@
-"""Answers that a user's function judges: kind `module:function`.
+"""Answers that a user's function judges: a registered one, or kind `module:function`.
 
 `function(question, completion)` returns True, False, None (undecided), or a `Checked`. The module has
 to be importable: installed, or in a folder on PYTHONPATH.
@@ -6,8 +6,6 @@ to be importable: installed, or in a folder on PYTHONPATH.
 
 from __future__ import annotations
 
-import functools
-import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -19,10 +17,10 @@ from qrdistill.base.records import Question
 _OUTCOMES = {True: "correct", False: "wrong", None: "undecided"}
 
 
-@functools.lru_cache(maxsize=32)
-def comparer(kind: str) -> Comparer:
+def comparer(kind: str, function: Callable[[Question, str], Any]) -> Comparer:
     """The comparer around a user's function; text reading gives the answer that is shown and counted."""
-    function = _find(kind)
+    if not callable(function):
+        raise ConfigError(f"{kind!r} is not a function", key="questions.kind")
 
     def judge(question: Question, completion: str, answer: str | None) -> Checked:
         try:
@@ -48,17 +46,3 @@ def comparer(kind: str) -> Comparer:
         "X",
         judge=judge,
     )
-
-
-def _find(kind: str) -> Callable[[Question, str], Any]:
-    module, _, name = kind.partition(":")
-    try:
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            f"cannot import {kind!r} ({error}); the module has to be installed, or its folder on PYTHONPATH",
-            key="questions.kind",
-        ) from error
-    if not callable(function):
-        raise ConfigError(f"{kind!r} is not a function", key="questions.kind")
-    return function

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pydantic_core import PydanticCustomError
+
+from qrdistill.base import registry
 from qrdistill.base.errors import ConfigError
 from qrdistill.base.records import Outcome, Question
 from qrdistill.llm.config import OpenAITeacher, TransformersTeacher
-from qrdistill.verdicts.config import FilterConfig, JudgeConfig, LabJudge
+from qrdistill.verdicts.config import JUDGES, FilterConfig, JudgeConfig
 
 if TYPE_CHECKING:
     from qrdistill.paths.config import TeacherConfig
-
-# kind -> "module:factory"; others may add theirs under the entry-point group `qrdistill.judges`
-JUDGES: dict[str, str] = {
-    "lab": "qrdistill.lab.judge:LabJudgeImplementation",
-    "openai": "qrdistill.verdicts.judges.llm:LLMJudge",
-    "transformers": "qrdistill.verdicts.judges.llm:LLMJudge",
-}
 
 
 @dataclass(frozen=True)
@@ -96,33 +90,40 @@ def resolve(entry: str | JudgeConfig, teachers: Sequence[TeacherConfig], *, key:
     temperature is meant for writing.
     """
     if not isinstance(entry, str):
-        sampled = isinstance(entry, LabJudge) or "temperature" in entry.model_fields_set or votes > 1
-        return entry if sampled else entry.model_copy(update={"temperature": 0.0})
+        asked = isinstance(entry, OpenAITeacher | TransformersTeacher)
+        once = asked and "temperature" not in entry.model_fields_set and votes == 1
+        return entry.model_copy(update={"temperature": 0.0}) if once else entry
     named = {teacher.name: teacher for teacher in teachers}
     teacher = named.get(entry)
     if isinstance(teacher, OpenAITeacher | TransformersTeacher):
         return teacher if votes > 1 else teacher.model_copy(update={"temperature": 0.0})
-    if entry == "lab":
-        return LabJudge(kind="lab")
+    ready = [name for name in registry.names("judges") if name not in JUDGES.own]
+    if teacher is None and (entry in ready or ":" in entry):
+        return _by_kind(entry, key)
     able = [name for name, one in named.items() if isinstance(one, OpenAITeacher | TransformersTeacher)]
-    what = f"the {teacher.kind} teacher {entry!r} cannot judge" if teacher else f"unknown judge {entry!r}"
+    kind = getattr(teacher, "kind", "")
+    what = f"the {kind} teacher {entry!r} cannot judge" if teacher else f"unknown judge {entry!r}"
     raise ConfigError(
-        f"{what}; name one of: {', '.join(['lab', *able])}, or write an endpoint of its own "
+        f"{what}; name one of: {', '.join([*ready, *able])}, or write an endpoint of its own "
         "(kind, name, model, base_url)",
         key=key,
     )
 
 
-def load_factory(kind: str, *, key: str) -> Any:
-    """The factory registered for a kind of judge."""
-    target = JUDGES.get(kind)
-    if target is None:
-        for point in entry_points(group="qrdistill.judges"):
-            if point.name == kind:
-                return point.load()
-        raise ConfigError(f"unknown kind of judge {kind!r}; known: {', '.join(JUDGES)}", key=key)
-    module, _, attribute = target.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+def _by_kind(kind: str, key: str) -> JudgeConfig:
+    """A registered judge that was named alone; it is called after its kind where it has no name of its own."""
+    given = {"name": kind.rpartition(":")[2], "kind": kind}
+    try:
+        settings = JUDGES.settings_of(kind)
+        if not settings.model_fields["name"].is_required():
+            del given["name"]
+        return JUDGES.read(given)  # type: ignore[return-value]
+    except ConfigError as error:
+        raise ConfigError(error.message, key=key) from error
+    except PydanticCustomError as error:
+        raise ConfigError(
+            f"{error.message()}; write this judge as {{kind: {kind}, ...}} with its keys", key=key
+        ) from None
 
 
 def appoint(config: FilterConfig, teachers: Sequence[TeacherConfig]) -> list[tuple[JudgeConfig, str]]:
@@ -171,7 +172,7 @@ def seat_judges(
 
 
 def _seat(config: JudgeConfig, *, seed: int, key: str, **surroundings: Any) -> Seat:
-    factory = load_factory(config.kind, key=key)
+    factory = registry.find("judges", config.kind, key=key)
     if isinstance(config, OpenAITeacher | TransformersTeacher):
         return Seat(config.name, factory(config, seed=seed, **surroundings))
     return Seat(config.name, OneByOne(factory(config, seed=seed)))

@@ -1,0 +1,18 @@
+"""What a run is made of where its config says nothing: the embedded default."""
+
+from __future__ import annotations
+
+from qrdistill.base.presets import Preset
+
+PRESET = Preset(
+    task="lab",
+    sections={
+        "name": "lab",
+        "teachers": [{"kind": "lab"}],
+        "filter": {"judges": ["lab"]},
+        "students": [
+            {"name": "mistral", "model": "lab:mistral-tiny", "learning_rate": 1e-3},
+            {"name": "gemma", "model": "lab:gemma-tiny", "learning_rate": 1e-3},
+        ],
+    },
+)
