@@ -16,6 +16,8 @@ from qrdistill.base.store import TableWriter, read_table
 from qrdistill.llm.reply_cache import ReplyCache
 from qrdistill.paths.config import PathsConfig, ReplayTeacher
 from qrdistill.paths.generate import GenerateWriters, Spending, generate
+from qrdistill.paths.replay import ReplayTeacherImplementation
+from qrdistill.paths.styles import STYLES
 
 ROWS = [
     {"question_id": "q1", "style": "facts", "text": "A dog has 4 legs. The answer is 4."},
@@ -80,9 +82,19 @@ def test_parquet_gives_the_same_paths(tmp_path: Path):
     [
         ('{"question_id": "q1", "style": "facts"', "not JSON"),
         ('{"question_id": "q1", "style": "facts"}', "no field 'text'"),
-        ('{"question_id": 3, "style": "facts", "text": "x"}', "not 3"),
+        ('{"question_id": 3.5, "style": "facts", "text": "x"}', "not 3.5"),
+        ('{"question_id": true, "style": "facts", "text": "x"}', "not True"),
+        ('{"question_id": "q1", "style": "facts", "text": "x", "cost": NaN}', "NaN is no number"),
+        ('{"question_id": "q1", "style": "facts", "text": "x", "prompt_tokens": 1e999}', "1e999 is infinite"),
+        ('{"question_id": "q1", "style": "facts", "text": "x", "prompt_tokens": -1}', "whole number from 0 on, not -1"),
+        ('{"question_id": "q1", "style": "facts", "text": "\\ud800"}', "half a character"),
+        ('{"question_id": "q1", "style": "facts", "text": "x", "y": ' + "9" * 5000 + "}", "thousands of digits"),
+        ('{"question_id": "q1", "style": "facts", "text": "x", "y": ' + "[" * 100_000 + "}", "nested too deeply"),
         ('["q1", "facts", "x"]', "JSON object is expected"),
-        ('{"question_id": "q1", "style": "facts", "text": "x", "cost": "much"}', "must be numbers"),
+        (
+            '{"question_id": "q1", "style": "facts", "text": "x", "cost": "much"}',
+            "cost has to be a number from 0 on, not 'much'",
+        ),
         ('{"question_id": "q1", "style": "fact", "text": "x"}', "unknown style 'fact'"),
     ],
 )
@@ -92,6 +104,13 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str):
         run(tmp_path, PathsConfig(), "bad.jsonl")
     assert str(caught.value).startswith(f"{tmp_path / 'bad.jsonl'}:2:")
     assert not (tmp_path / "paths.parquet").exists()
+
+
+def test_ids_may_be_whole_numbers(tmp_path: Path):
+    (tmp_path / "p.jsonl").write_text('{"question_id": 3, "style": "vanilla", "text": "The answer is 4."}\n')
+    teacher = ReplayTeacher(kind="replay", name="t", file="p.jsonl")
+    read = ReplayTeacherImplementation(teacher, base_dir=tmp_path, seed=0, questions=[question("3")])
+    assert read.samples(question("3"), STYLES["vanilla"]) == 1
 
 
 def test_files_that_cannot_be_used(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ class ReplayTeacherImplementation:
         self._places: dict[str, int] = {}  # style -> the line that first used it
         self._unknown: Counter[str] = Counter()
         for row in read_file(self.file):
-            question_id, style, draft = row.text("question_id"), row.text("style"), _draft(row)
+            question_id, style, draft = _id(row), row.text("style"), _draft(row)
             self._places.setdefault(style, row.line)
             if question_id in known:
                 self._drafts.setdefault((question_id, style), []).append(draft)
@@ -77,14 +78,29 @@ def _draft(row: Row) -> Draft:
             checked_name(teacher)
     except ValueError as error:
         raise row.error(f"teacher {teacher!r}: {error}") from None
+    return Draft(
+        text=value["text"],  # as it came, blanks at its ends included
+        finish_reason=str(value.get("finish_reason") or "stop"),
+        prompt_tokens=int(_number(row, "prompt_tokens", whole=True)),
+        completion_tokens=int(_number(row, "completion_tokens", whole=True)),
+        cost=_number(row, "cost"),
+        teacher=teacher,
+    )
+
+
+def _id(row: Row) -> str:
+    """Data frames give ids as whole numbers; as text they are the ids that a question file's numbers become."""
+    given = row.get("question_id")
+    return str(given) if isinstance(given, int) and not isinstance(given, bool) else row.text("question_id")
+
+
+def _number(row: Row, field: str, *, whole: bool = False) -> float:
+    given = row.value.get(field) or 0
     try:
-        return Draft(
-            text=value["text"],  # as it came, blanks at its ends included
-            finish_reason=str(value.get("finish_reason") or "stop"),
-            prompt_tokens=int(value.get("prompt_tokens") or 0),
-            completion_tokens=int(value.get("completion_tokens") or 0),
-            cost=float(value.get("cost") or 0.0),
-            teacher=teacher,
-        )
-    except (TypeError, ValueError) as error:
-        raise row.error(f"token counts and cost must be numbers ({error})") from error
+        number = math.nan if isinstance(given, bool) else float(given)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not 0 <= number < 2**53 or (whole and number != int(number)):
+        kind = "a whole number" if whole else "a number"
+        raise row.error(f"{field} has to be {kind} from 0 on, not {given!r:.60}")
+    return number

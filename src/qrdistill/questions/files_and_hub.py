@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from qrdistill.base.errors import ConfigError
 from qrdistill.base.records import Question
@@ -56,9 +57,10 @@ def draft(row: Row, config: QuestionsConfig) -> Draft:
         options = options_of(row, row.value[names["options"]])
         metadata["options"] = dict(options)
         text = with_options(text, options)
-    for extra in ("aliases", "tolerance"):
-        if row.value.get(names[extra]) is not None:
-            metadata[extra] = row.value[names[extra]]
+    if (given := row.value.get(names["aliases"])) is not None:
+        metadata["aliases"] = _aliases(row, given)
+    if (given := row.value.get(names["tolerance"])) not in (None, ""):
+        metadata["tolerance"] = _tolerance(row, given)
     gold = row.get(names["gold"]) if config.require_gold else row.value.get(names["gold"])
     given = row.value.get(names["id"])
     return Draft(
@@ -70,3 +72,20 @@ def draft(row: Row, config: QuestionsConfig) -> Draft:
         split=row.value.get(names["split"]),
         metadata=metadata,
     )
+
+
+def _aliases(row: Row, given: object) -> list[str]:
+    listed = given if isinstance(given, list) else [given]
+    if not all(isinstance(one, str | int | float) for one in listed):
+        raise row.error(f"aliases have to be a list of texts, not {given!r:.60}")
+    return [str(one) for one in listed]
+
+
+def _tolerance(row: Row, given: Any) -> float:
+    try:
+        tolerance = float(given)
+    except (TypeError, ValueError, OverflowError):
+        tolerance = -1.0
+    if not 0 <= tolerance < float("inf"):
+        raise row.error(f"tolerance has to be a number from 0 on, not {given!r:.60}")
+    return tolerance

@@ -151,6 +151,7 @@ def _questions(
             continue
         if draft.id is not None and first_line.setdefault(draft.id, row.line) != row.line:
             raise row.error(f"the id {draft.id!r} stands in line {first_line[draft.id]} already; give each its own")
+        _check_kind(row, draft.kind, config)
         if draft.split is not None and str(draft.split).lower() not in _SPLIT_NAMES:
             raise row.error(f"unknown split {draft.split!r}; known: {', '.join(_SPLIT_NAMES)}")
         gold = None if draft.gold is None else str(draft.gold).strip()
@@ -172,3 +173,14 @@ def _questions(
                 raise row.error(f"the gold answer {question.gold!r} is not one of kind {question.kind}: {read.reason}")
             question = question.model_copy(update={"gold": read.answer})
         yield question
+
+
+def _check_kind(row: Row, kind: str, config: QuestionsConfig) -> None:
+    if ":" in kind and kind != config.kind:
+        raise row.error(f"the kind {kind!r} runs code, which a data file may not choose; name it in questions.kind")
+    try:
+        answers.comparer(kind)
+    except ConfigError as error:
+        if kind == config.kind:
+            raise
+        raise row.error(error.message) from None

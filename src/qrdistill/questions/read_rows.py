@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import os.path
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from qrdistill.base.errors import BoundaryError, ConfigError, DataError, InputError
 
@@ -42,13 +46,25 @@ class Row:
         return value.strip()
 
 
+_FORMATS = {  # the first bytes of what is no text of ours: what it is, and the mend
+    b"\xff\xfe": "UTF-16 text; save the file as UTF-8",
+    b"\xfe\xff": "UTF-16 text; save the file as UTF-8",
+    b"\x1f\x8b": "a gzip file; unpack it (gunzip)",
+    b"\x28\xb5\x2f\xfd": "a zstd file; unpack it (zstd -d)",
+    b"PK\x03\x04": "a zip archive or a spreadsheet; unpack it, or export it as CSV",
+}
+_LONGEST_FIELD = 1 << 24  # characters of a CSV field; Python's own limit is 128 KB
+_HALF = re.compile("[\ud800-\udfff]")
+
+
 def read_file(path: Path) -> Iterator[Row]:
     """Streams the rows of a local file; the format follows from its suffix.
 
     Raises DataError for what cannot be read, with the line.
     """
-    if not path.is_file():
-        raise DataError(f"no such file{' (it is a folder)' if path.is_dir() else ''}; check the path", file=path)
+    if not os.path.isfile(path):
+        folder = " (it is a folder)" if os.path.isdir(path) else ""
+        raise DataError(f"no such file{folder}; check the path", file=path)
     readers = {
         ".jsonl": _jsonl,
         ".ndjson": _jsonl,
@@ -57,6 +73,14 @@ def read_file(path: Path) -> Iterator[Row]:
         ".tsv": _csv,
         ".parquet": _parquet,
     }
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror}); check the path and its rights", file=path) from error
+    for magic, said in _FORMATS.items():
+        if start.startswith(magic):
+            raise DataError(f"this is {said}", file=path, line=1)
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise DataError(f"unknown format {path.suffix!r}; known: {', '.join(readers)}", file=path)
@@ -66,61 +90,94 @@ def read_file(path: Path) -> Iterator[Row]:
 def _jsonl(path: Path) -> Iterator[Row]:
     with path.open("rb") as file:
         for number, raw in enumerate(file, start=1):
-            line = _decoded(raw, path, number).strip().removeprefix("\ufeff")
+            line = _decoded(raw, path, number).removeprefix("\ufeff").strip()
             if not line:
                 continue
-            try:
-                value = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                detail = (
-                    f"{error.msg} at column {error.colno}"
-                    if isinstance(error, json.JSONDecodeError)
-                    else "nested too deeply"
-                )
-                raise DataError(
-                    f"not JSON ({detail}): {line[:60]!r}; one JSON object per line is expected",
-                    file=path,
-                    line=number,
-                ) from error
+            value = _json_value(line, path, number)
             if not isinstance(value, dict):
                 raise DataError(f"a JSON object is expected, not {line[:60]!r}", file=path, line=number)
             yield Row(value, str(path), number)
+
+
+class _NotJson(ValueError):
+    pass
+
+
+def _json_value(text: str, path: Path, line: int | None = None) -> Any:
+    """One JSON value; `line` None: the text is the whole file."""
+    mend = "a list of objects is expected" if line is None else "one JSON object per line is expected"
+    try:
+        value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"not JSON ({error.msg} at column {error.colno}): {text[:60]!r}; {mend}",
+            file=path,
+            line=line or error.lineno,
+        ) from error
+    except (RecursionError, ValueError) as error:
+        reason = str(error) if isinstance(error, _NotJson) else "nested too deeply, or a number of thousands of digits"
+        raise DataError(f"not JSON that can be read ({reason}); {mend}", file=path, line=line or 1) from error
+    if "\\u" in text and _HALF.search(json.dumps(value, ensure_ascii=False)):
+        raise DataError(
+            "half a character (\\ud800 to \\udfff alone) stands in it; remove it", file=path, line=line or 1
+        )
+    return value
+
+
+def _no_number(name: str) -> float:
+    raise _NotJson(f"{name} is no number in JSON")
+
+
+def _finite(digits: str) -> float:
+    if not math.isfinite(value := float(digits)):
+        raise _NotJson(f"the number {digits[:20]} is infinite")
+    return value
 
 
 def _decoded(raw: bytes, path: Path, line: int | None = None) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"not UTF-8 text (byte {error.start}); save the file as UTF-8", file=path, line=line) from error
+        place = line or raw.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"not UTF-8 text (byte {error.start}); save the file as UTF-8", file=path, line=place
+        ) from error
 
 
 def _json(path: Path) -> Iterator[Row]:
     """A list of objects, or an object of objects by id (TabMWP's own form): the key joins as `id`."""
-    try:
-        value = json.loads(_decoded(path.read_bytes(), path))
-    except json.JSONDecodeError as error:
-        raise DataError(f"not JSON ({error.msg} at column {error.colno})", file=path, line=error.lineno) from error
+    value = _json_value(_decoded(path.read_bytes(), path).removeprefix("\ufeff"), path)
     rows = value if isinstance(value, list) else None
     if isinstance(value, dict):
         rows = [{"id": key, **row} if isinstance(row, dict) else row for key, row in value.items()]
     if rows is None or not all(isinstance(row, dict) for row in rows):
-        raise DataError("a list of objects, or an object of objects by id, is expected", file=path)
+        raise DataError("a list of objects, or an object of objects by id, is expected", file=path, line=1)
     for number, row in enumerate(rows, start=1):
         yield Row(row, str(path), number)
 
 
 def _csv(path: Path) -> Iterator[Row]:
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    csv.field_size_limit(_LONGEST_FIELD)
+    with path.open("rb") as raw:
+        for number, line in enumerate(raw, start=1):
+            _decoded(line, path, number)
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, delimiter=delimiter)
         try:
+            names = reader.fieldnames or ()
+            if repeated := [name for name, count in Counter(names).items() if count > 1]:
+                raise DataError(f"two columns are named {repeated[0]!r}; give each its own name", file=path, line=1)
             for row in reader:
                 if None in row or None in row.values():
                     raise DataError(
-                        f"{len(reader.fieldnames or ())} fields are expected", file=path, line=reader.line_num
+                        f"{len(names)} fields are expected, as in the first line; put fields with a comma, a line end "
+                        "or a quote into quotes",
+                        file=path,
+                        line=reader.line_num,
                     )
                 yield Row(row, str(path), reader.line_num)
-        except (UnicodeDecodeError, csv.Error) as error:
+        except csv.Error as error:
             raise DataError(f"not readable as CSV: {error}", file=path, line=reader.line_num + 1) from error
 
 
@@ -128,15 +185,31 @@ def _parquet(path: Path) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    number = 0
     try:
         table = pq.ParquetFile(path)
-        number = 0
         for batch in table.iter_batches(1024):
             for row in batch.to_pylist():
                 number += 1
-                yield Row(row, str(path), number)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"not a readable Parquet file ({error})", file=path) from error
+                yield Row({name: _plain(value) for name, value in row.items()}, str(path), number)
+    except (OSError, MemoryError, ValueError, TypeError, KeyError, IndexError, pa.ArrowException) as error:
+        # a damaged file ends in any of these; ArrowInvalid and UnicodeDecodeError are ValueErrors
+        raise DataError(
+            f"not a readable Parquet file ({_first_line(error)}); write it again", file=path, line=number + 1
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    """A cell as JSON has it: dates and decimals as text, a data frame's NaN as a missing value."""
+    if isinstance(value, dict):
+        return {str(name): _plain(inner) for name, inner in cast("dict[Any, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in cast("list[Any]", value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def read_hub(name: str, subset: str | None, split: str, *, streaming: bool = True) -> Iterator[Row]:
@@ -163,5 +236,5 @@ def read_hub(name: str, subset: str | None, split: str, *, streaming: bool = Tru
         ) from error
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
