@@ -26,6 +26,7 @@ from qrdistill.students import student as student_module
 from qrdistill.students.config import StudentConfig
 from qrdistill.training.config import MutualConfig, TrainConfig
 from qrdistill.training.optimizers import Group
+from qrdistill.training.plan import TrainData, TrainPlan
 from qrdistill.training.train import train
 
 
@@ -108,23 +109,20 @@ def measure(rounds: int, work: Path) -> dict[str, tuple[float, str, str]]:
         def run(turns: Turns) -> None:
             with tempfile.TemporaryDirectory(dir=work) as folder:
                 train(
-                    questions,
-                    paths,
-                    embeddings,
-                    students=students,
-                    router=RouterConfig(kind=kind, peer_loss=peer),
-                    mutual=MutualConfig(weight=0.1 if share else 0.0, share=share or 0.25),
-                    config=TrainConfig(
-                        steps=num_steps + 2,
-                        paths_per_step=tiny.PATHS_PER_STEP,
-                        warmup=1,
-                        checkpoint_every=100,
-                        max_tokens_per_batch=8192,
+                    TrainData(questions, paths, STYLES, embeddings),
+                    TrainPlan(
+                        students,
+                        RouterConfig(kind=kind, peer_loss=peer),
+                        MutualConfig(weight=0.1 if share else 0.0, share=share or 0.25),
+                        TrainConfig(
+                            steps=num_steps + 2,
+                            paths_per_step=tiny.PATHS_PER_STEP,
+                            warmup=1,
+                            checkpoint_every=100,
+                            max_tokens_per_batch=8192,
+                        ),
                     ),
-                    styles=STYLES,
-                    folder=Path(folder, "run"),
-                    out=Path(folder, "out"),
-                    assignments=Path(folder, "assignments.parquet"),
+                    Path(folder, "run"),
                     base_dir=work,
                     seed=0,
                     progress=turns,
@@ -245,17 +243,14 @@ def profile(work: Path, num_steps: int = 3) -> str:
     recorder = torch_profile(activities=[ProfilerActivity.CPU], record_shapes=True)
     with tempfile.TemporaryDirectory(dir=work) as folder:
         train(
-            questions,
-            paths,
-            embeddings,
-            students=students_of(2, work),
-            router=RouterConfig(),
-            mutual=MutualConfig(weight=0.1),
-            config=TrainConfig(steps=num_steps + 2, paths_per_step=tiny.PATHS_PER_STEP, warmup=1, checkpoint_every=100),
-            styles=STYLES,
-            folder=Path(folder, "run"),
-            out=Path(folder, "out"),
-            assignments=Path(folder, "assignments.parquet"),
+            TrainData(questions, paths, STYLES, embeddings),
+            TrainPlan(
+                students_of(2, work),
+                RouterConfig(),
+                MutualConfig(weight=0.1),
+                TrainConfig(steps=num_steps + 2, paths_per_step=tiny.PATHS_PER_STEP, warmup=1, checkpoint_every=100),
+            ),
+            Path(folder, "run"),
             base_dir=work,
             seed=0,
             progress=(recorded := Recorded()),

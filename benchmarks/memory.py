@@ -25,6 +25,7 @@ from qrdistill.routing.config import RouterConfig
 from qrdistill.students.config import StudentConfig
 from qrdistill.students.loading import load_student
 from qrdistill.training.config import MutualConfig, TrainConfig
+from qrdistill.training.plan import TrainData, TrainPlan
 from qrdistill.training.train import train
 
 
@@ -54,17 +55,14 @@ def ours(folders: list[str], weight: float) -> Meter:
     meter = Meter()
     with tempfile.TemporaryDirectory() as work:
         train(
-            questions,
-            paths,
-            embeddings,
-            students=[StudentConfig(name=f"s{at}", model=folder) for at, folder in enumerate(folders)],
-            router=RouterConfig(),
-            mutual=MutualConfig(weight=weight),
-            config=TrainConfig(steps=3, paths_per_step=tiny.PATHS_PER_STEP, warmup=1, checkpoint_every=100),
-            styles=STYLES,
-            folder=Path(work, "run"),
-            out=Path(work, "out"),
-            assignments=Path(work, "assignments.parquet"),
+            TrainData(questions, paths, STYLES, embeddings),
+            TrainPlan(
+                [StudentConfig(name=f"s{at}", model=folder) for at, folder in enumerate(folders)],
+                RouterConfig(),
+                MutualConfig(weight=weight),
+                TrainConfig(steps=3, paths_per_step=tiny.PATHS_PER_STEP, warmup=1, checkpoint_every=100),
+            ),
+            Path(work, "run"),
             base_dir=Path(work),
             seed=0,
             progress=meter,

@@ -19,6 +19,7 @@ from qrdistill.routing.config import EncoderConfig, RouterConfig
 from qrdistill.routing.embed import embed
 from qrdistill.students.config import StudentConfig
 from qrdistill.training.config import MutualConfig, TrainConfig
+from qrdistill.training.plan import TrainData, TrainPlan
 from qrdistill.training.train import train
 
 GOLDEN = Path(__file__).with_name("training_curve.json")
@@ -57,17 +58,14 @@ def test_the_curve_is_the_golden_one(tiny_student_folder: Callable[..., Path], t
         StudentConfig(name="b", model=str(tiny_student_folder("gemma", tokenizer="metaspace")), learning_rate=3e-3),
     ]
     train(
-        questions,
-        paths,
-        embed(paths, questions, EncoderConfig(dimension=16), seed=0),
-        students=students,
-        router=RouterConfig(peer_loss="fresh"),
-        mutual=MutualConfig(weight=0.2),
-        config=TrainConfig(steps=12, paths_per_step=8, warmup=2, device="cpu"),
-        styles=STYLES,
-        folder=tmp_path,
-        out=tmp_path / "students",
-        assignments=tmp_path / "assignments.parquet",
+        TrainData(questions, paths, STYLES, embed(paths, questions, EncoderConfig(dimension=16), seed=0)),
+        TrainPlan(
+            students,
+            RouterConfig(peer_loss="fresh"),
+            MutualConfig(weight=0.2),
+            TrainConfig(steps=12, paths_per_step=8, warmup=2, device="cpu"),
+        ),
+        tmp_path,
         base_dir=tmp_path,
         seed=0,
     )

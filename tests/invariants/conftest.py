@@ -16,11 +16,15 @@ from qrdistill.paths.styles import STYLES
 from qrdistill.routing.config import RouterConfig
 from qrdistill.students.config import StudentConfig
 from qrdistill.students.loading import load_student
+from qrdistill.training.assemble import assemble, step_batches
 from qrdistill.training.config import MutualConfig, TrainConfig
-from qrdistill.training.data import Material, Order
-from qrdistill.training.step import StepBatch, Team
-from qrdistill.training.step_batches import Drawing, pinned, standardised
-from qrdistill.training.train import TrainResult, assemble, train
+from qrdistill.training.data import Material
+from qrdistill.training.method import StepBatch
+from qrdistill.training.methods import chosen_methods
+from qrdistill.training.plan import TrainData, TrainPlan
+from qrdistill.training.step import Team
+from qrdistill.training.step_batches import StepBatches
+from qrdistill.training.train import TrainResult, train
 
 
 @pytest.fixture(scope="session")
@@ -71,11 +75,18 @@ def student_configs(tiny_student_folder: Callable[..., Path]) -> list[StudentCon
 class Stage:
     """A team about to train, and what it would read."""
 
-    def __init__(self, team: Team, drawing: Drawing, material: Material) -> None:
-        self.team, self.drawing, self.material = team, drawing, material
+    def __init__(self, team: Team, batches: StepBatches, material: Material, data: TrainData, plan: TrainPlan) -> None:
+        self.team, self.batches, self.material, self.data, self.plan = team, batches, material, data, plan
 
     def batch(self, step: int = 0) -> StepBatch:
-        return self.drawing.batch(step)
+        return self.batches.batch(step)
+
+    def method(self, name: str) -> Any:
+        return next(method for method in self.team.methods if method.name == name)
+
+    @property
+    def assigner(self) -> Any:
+        return self.method("routed_imitation").assigner
 
     def student(self, name: str) -> Any:
         return next(student for student in self.team.students if student.name == name)
@@ -87,11 +98,10 @@ class Stage:
             for student in self.team.students
             for name, value in student.model.named_parameters()
         }
-        for index, value in enumerate(self.team.assigner.parameters()):
-            found[f":router/{index}"] = value.detach().clone()
-        if self.team.mutual is not None:
-            for name, value in self.team.mutual.named_parameters():
-                found[f":mutual/{name}"] = value.detach().clone()
+        for group in self.team.groups:
+            if group.name.startswith(":"):
+                for index, value in enumerate(group.parameters):
+                    found[f"{group.name}/{index}"] = value.detach().clone()
         return found
 
 
@@ -104,6 +114,7 @@ def stage(pool: Any, student_configs: list[StudentConfig]) -> Callable[..., Stag
         config: dict[str, Any] | None = None,
         students: list[StudentConfig] | None = None,
         allowed: dict[str, frozenset[str]] | None = None,
+        methods: list[Any] | None = None,
         seed: int = 0,
     ) -> Stage:
         questions, paths, embeddings = pool
@@ -113,26 +124,12 @@ def stage(pool: Any, student_configs: list[StudentConfig]) -> Callable[..., Stag
             load_student(student, base_dir=Path("."), device="cpu", autocast=settings.autocast) for student in own
         ]
         material = Material(questions, paths, loaded, STYLES)
-        agree = MutualConfig(**(mutual or {}))
-        team = assemble(material, embeddings, RouterConfig(**(router or {})), agree, settings, (), STYLES, seed)
-        team.assigner.prepare(team.ledger)
-        order = Order(
-            list(range(len(material.paths))),
-            [path.question_id for path in material.paths],
-            size=settings.paths_per_step,
-            seed=seed,
-        )
-        drawing = Drawing(
-            material,
-            order,
-            standardised(embeddings, material.rows),
-            pinned(material, allowed or {}),
-            team.ledger,
-            config=settings,
-            mutual=agree if team.mutual else None,
-            seed=seed,
-        )
-        return Stage(team, drawing, material)
+        data = TrainData(questions, paths, STYLES, embeddings, allowed or {})
+        plan = TrainPlan(own, RouterConfig(**(router or {})), MutualConfig(**(mutual or {})), settings)
+        team = assemble(material, data, plan, chosen_methods(plan, methods), seed)
+        for method in team.methods:
+            method.prepare()
+        return Stage(team, step_batches(material, data, plan, team, seed), material, data, plan)
 
     return build
 
@@ -157,17 +154,14 @@ def train_run(pool: Any, student_configs: list[StudentConfig], tmp_path: Path) -
         folder, told = tmp_path / name, progress or Silent()
         settings = {"steps": 6, "paths_per_step": 6, "warmup": 1, "device": "cpu", "checkpoint_every": 2}
         result = train(
-            questions,
-            paths,
-            embeddings[: len(paths)],
-            students=students or student_configs,
-            router=RouterConfig(**(router or {})),
-            mutual=MutualConfig(**({"weight": 0.1} | (mutual or {}))),
-            config=TrainConfig(**(settings | (config or {}))),
-            styles=STYLES,
-            folder=folder,
-            out=folder / "students",
-            assignments=folder / "assignments.parquet",
+            TrainData(questions, paths, STYLES, embeddings[: len(paths)], rest.pop("allowed", {}), rest.pop("dev", ())),
+            TrainPlan(
+                students or student_configs,
+                RouterConfig(**(router or {})),
+                MutualConfig(**({"weight": 0.1} | (mutual or {}))),
+                TrainConfig(**(settings | (config or {}))),
+            ),
+            folder,
             base_dir=Path("."),
             seed=rest.pop("seed", 0),
             progress=told,

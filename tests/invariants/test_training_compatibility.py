@@ -16,8 +16,10 @@ from qrdistill.students.config import StudentConfig
 from qrdistill.students.student import View
 from qrdistill.students.tokens import Encoded
 from qrdistill.training.config import TrainConfig
+from qrdistill.training.method import StepBatch
+from qrdistill.training.methods.routed_imitation import RoutedImitation
 from qrdistill.training.optimizers import Group, student_optimizer
-from qrdistill.training.step import StepBatch, Team, training_step
+from qrdistill.training.step import Team, training_step
 
 LETTERS, LENGTH = 8, 12
 
@@ -62,9 +64,9 @@ def share_of_first(seed: int, learns: tuple[str, str], peer_loss: str) -> tuple[
         Group(student.name, student_optimizer(student.model.parameters(), student.config), 0.05, True, 1.0)
         for student in students
     ]
-    groups.append(Group(":router", torch.optim.AdamW(assigner.parameters()), config.learning_rate, False, 1.0))
     ledger = Ledger(count, ("a", "b"))
-    team = Team(students, assigner, ledger, None, groups, config, TrainConfig(steps=steps), seed)  # type: ignore[arg-type]
+    routed = RoutedImitation(assigner, ledger, config)
+    team = Team(students, [routed], ledger, [*groups, *routed.groups()], TrainConfig(steps=steps), seed)  # type: ignore[arg-type]
     for step in range(steps):
         rows = np.sort(np.random.default_rng([seed, step]).choice(count, size, replace=False))
         batch = StepBatch(

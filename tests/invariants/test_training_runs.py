@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from qrdistill.base.records import Assignment
 from qrdistill.base.store import content_hash, read_table, sweep
 from qrdistill.students import export
 from qrdistill.students.config import StudentConfig
-from qrdistill.training import checkpoint
+from qrdistill.training import checkpoint, dev_questions
 from qrdistill.training import train as loop
+from qrdistill.training.assemble import assemble
+from qrdistill.training.methods import chosen_methods
 
 
 def fingerprints(folder: Path) -> dict[str, str]:
@@ -226,7 +229,9 @@ def test_damaged_best_weights_are_never_exported(
 ) -> None:
     questions, _, _ = pool
     dev = [question.model_copy(update={"split": "dev"}) for question in questions.values()]
-    monkeypatch.setattr(loop, "dev_accuracy", lambda students, *_: {one.name: {"vanilla": 0.5} for one in students})
+    monkeypatch.setattr(
+        dev_questions, "dev_accuracy", lambda students, *_: {one.name: {"vanilla": 0.5} for one in students}
+    )
     _, folder, _ = train_run("run", dev=dev, config={"eval_every": 2})
     shutil.rmtree(folder / "students")
     flip(folder / "checkpoints/best/weights.safetensors")
@@ -374,7 +379,7 @@ def test_dev_evaluation_keeps_the_best_weights_and_stops_early(
         value = next(scores)
         return {student.name: {"program": value, "vanilla": 0.0} for student in students}
 
-    monkeypatch.setattr(loop, "dev_accuracy", planned)
+    monkeypatch.setattr(dev_questions, "dev_accuracy", planned)
     config = {
         "steps": 10,
         "eval_every": 1,
@@ -409,7 +414,7 @@ def test_rules_train_end_to_end_and_measure_what_they_need(
     train_run: Callable[..., Any], pool: Any, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # random models never stop by themselves: a few tokens are enough to see that decoding is asked for
-    monkeypatch.setattr(loop, "dev_accuracy", functools.partial(loop.dev_accuracy, max_tokens=4))
+    monkeypatch.setattr(dev_questions, "dev_accuracy", functools.partial(dev_questions.dev_accuracy, max_tokens=4))
     questions, _, _ = pool
     dev = [question.model_copy(update={"split": "dev"}) for question in questions.values()][:1]
     config = {"steps": 2, "eval_every": 1 if kind == "bandit" else None, "eval_questions": 1}
@@ -430,4 +435,4 @@ def test_a_rule_that_needs_dev_questions_says_so(train_run: Callable[..., Any]) 
 def test_a_learned_router_without_embeddings_says_so(stage: Callable[..., Any], train_run: Callable[..., Any]) -> None:
     built = stage()
     with pytest.raises(InputError, match="needs the paths' embeddings"):
-        loop.assemble(built.material, None, built.team.router, loop.MutualConfig(), built.team.config, (), {}, 0)
+        assemble(built.material, replace(built.data, embeddings=None), built.plan, chosen_methods(built.plan, None), 0)

@@ -37,7 +37,7 @@ def test_the_task_loss_gives_every_router_parameter_a_gradient(stage: Callable[.
     for step in range(3):  # from the second epoch on, the ledger gives the learning state something to say
         found = gradients(built, [built.batch(step)])
     names = [name for name in found if name.startswith(":router/")]
-    assert len(names) == len(built.team.assigner.parameters()) == 6
+    assert len(names) == len(built.assigner.parameters()) == 6
     for name in names:
         assert found[name].abs().sum() > 0, name
 
@@ -108,7 +108,7 @@ def test_peer_losses_are_measured_without_gradient_only_where_asked(stage: Calla
 def test_dense_gates_weigh_every_students_gradient_by_its_probability(stage: Callable[..., Any]) -> None:
     built = stage(router={"peer_loss": "dense"}, config={"clip": 1e9})
     batch = built.batch()
-    soft_B = built.team.assigner.gates(batch.request).soft_BS.detach()[:, 0]
+    soft_B = built.assigner.gates(batch.request).soft_BS.detach()[:, 0]
     found = gradients(built, [batch])
     student = built.student("ada")
     student.model.zero_grad()
@@ -123,7 +123,7 @@ def test_shared_paths_are_read_by_all_but_imitated_by_the_chosen_only(stage: Cal
     batch = built.batch()
     report = training_step(batch, built.team, 1.0)
     shared = torch.zeros(len(batch.path_ids), dtype=torch.bool)
-    shared[list(batch.spans)] = True
+    shared[built.method("hidden_agreement").read(batch).compared] = True
     assert shared.sum() == 4
     assert torch.equal(~report.nll_BS.isnan(), report.gates.chosen_BS | shared[:, None])
     assert torch.equal(report.num_targets_BS > 0, report.gates.chosen_BS)
@@ -184,7 +184,7 @@ def test_memory_that_runs_out_is_one_message(
 
     monkeypatch.setattr(loop, "training_step", exhausted)
     with pytest.raises(TrainingError if told else RuntimeError) as caught:
-        loop._guarded(built.batch(), built.team, 1.0)
+        loop.guarded_step(built.batch(), built.team, 1.0)
     assert ("step 0: memory ran out with train.max_tokens_per_batch 4096; lower it" in str(caught.value)) == told
 
 

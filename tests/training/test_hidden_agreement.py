@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qrdistill.training.config import MutualConfig
-from qrdistill.training.hidden_agreement import Mutual, pool_hidden, pooling, share_path, text_spans
+from qrdistill.training.methods.hidden_agreement import Mutual
+from qrdistill.training.spans import pool_hidden, pooling, share_path, text_spans
 
 TEXT = "She has 3 apples.\nShe buys 4 more.\n\nThe answer is 7."
 

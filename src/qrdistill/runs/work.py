@@ -190,6 +190,7 @@ def embed(context: Context) -> Counts:
 def train(context: Context) -> Counts:
     from qrdistill.own_paths.sample import eligibility, steps_of_round
     from qrdistill.paths.styles import resolve_styles
+    from qrdistill.training.plan import TrainData, TrainPlan
     from qrdistill.training.train import train
 
     config, round = context.config, context.round
@@ -210,22 +211,24 @@ def train(context: Context) -> Counts:
     steps = steps_of_round(config.train, config.own_paths, round)
     warmup = config.train.warmup * steps // max(1, config.train.steps)  # each round warms up by its share
     result = train(
-        questions,
-        [*pool, *own],
-        _vectors(context, len(own)) if embeds(config) else None,
-        students=students,
-        router=config.router,
-        mutual=config.mutual,
-        config=config.train.model_copy(update={"steps": steps, "warmup": warmup}),
-        styles=resolve_styles(config.paths.styles),
-        folder=context.out,
-        out=context.out / "students",
-        assignments=context.out / "assignments.parquet",
+        TrainData(
+            questions,
+            [*pool, *own],
+            resolve_styles(config.paths.styles),
+            _vectors(context, len(own)) if embeds(config) else None,
+            allowed,
+            [row for row in questions.values() if row.split == "dev"],
+        ),
+        TrainPlan(
+            students,
+            config.router,
+            config.mutual,
+            config.train.model_copy(update={"steps": steps, "warmup": warmup}),
+        ),
+        context.out,
         base_dir=context.base_dir,
         seed=config.seed if config.train.seed is None else config.train.seed,
         round=round,
-        allowed=allowed,
-        dev=[row for row in questions.values() if row.split == "dev"],
         progress=context.progress,
     )
     return _plain(result)

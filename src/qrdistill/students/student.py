@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -33,12 +33,14 @@ class View:
     num_tokens: tokens that the model computed for it (a shared prefix counts once).
     hidden: per path [spans, H]: the last hidden state at each response token's own position, aligned with
         `Encoded.spans`; None unless asked for.
+    token_nll: per path, what each target token adds to nll_B.
     """
 
     nll_B: Tensor
     num_targets_B: Tensor
     num_tokens: int
     hidden: list[Tensor] | None = None
+    token_nll: Sequence[Tensor] = ()
 
 
 class Student:
@@ -112,7 +114,7 @@ class Student:
         ]
         lengths_B = torch.tensor([path.num_targets for path in encoded], device=self.device)
         if len(views) == 1:
-            return View(views[0].nll_B, lengths_B, views[0].num_tokens, views[0].hidden)
+            return replace(views[0], num_targets_B=lengths_B)
         if not views:
             empty = torch.zeros(0, device=self.device)
             return View(empty, lengths_B, 0, [] if hidden else None)
@@ -122,11 +124,13 @@ class Student:
             places[at] = place
         joined = torch.cat([view.nll_B for view in views])
         states = [state for view in views for state in view.hidden or ()]
+        token_nll = [each for view in views for each in view.token_nll]
         return View(
             joined[torch.tensor(places, device=self.device)],
             lengths_B,
             sum(view.num_tokens for view in views),
             [states[place] for place in places] if hidden else None,
+            [token_nll[place] for place in places],
         )
 
     def _forward(self, encoded: list[Encoded], hidden: bool, shared_prefix: bool, learnt: list[bool]) -> View:
@@ -143,7 +147,7 @@ class Student:
         if hidden:  # response token i stands where token i + 1 is predicted: all rows but the first
             assert states_NH is not None
             pieces = [rows[1:] for rows in states_NH.split(list(batch.lengths_B))]
-        return View(nll_B, lengths_B, len(batch.tokens_T), pieces)
+        return View(nll_B, lengths_B, len(batch.tokens_T), pieces, nll_N.split(list(batch.lengths_B)))
 
     def _label_nll(self, states_NH: Tensor, batch: Batch, learnt: list[bool]) -> Tensor:
         def nll(states: Tensor, labels: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 """Training state on disk: everything that shapes the future, in safetensors and JSON, no pickle.
 
-    checkpoints/step-00000050/state.safetensors    weights that train, optimizers, router, ledger, mutual
+    checkpoints/step-00000050/state.safetensors    weights that train, optimizers, ledger, methods
     checkpoints/step-00000050/state.json           the step, a fingerprint of what is trained on, counters
 
-Randomness needs no state: every draw is a function of the seed and of names (`routing.draws`). A
+Randomness needs no state: every draw is a function of the seed and of names (`base.draws`). A
 checkpoint appears whole or not at all, so a kill at any moment leaves the one before. Every file carries its
 checksum, and nothing is gone on from that does not match it: then the one before it serves.
 """
@@ -27,7 +27,7 @@ from qrdistill.students.student import Student
 from qrdistill.training import journal
 from qrdistill.training.step import Team
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 def save(folder: Path, team: Team, facts: Mapping[str, Any], *, keep_last: int) -> Path:
@@ -111,14 +111,10 @@ def _remove(checkpoint: Path) -> None:
 def restore(path: Path, facts: Mapping[str, Any], team: Team) -> None:
     """Puts every tensor back. Raises DataError where the file is damaged."""
     tensors = _load(path / "state.safetensors")
-    for student in team.students:
-        own = _part(tensors, f"student/{student.name}/")
-        for name, parameter in _trainable(student.model):
-            parameter.data.copy_(own[name])
-    team.assigner.load_state_dict(_part(tensors, "assigner/"))
+    _fill(tensors, team.students)
     team.ledger.load_state_dict(_part(tensors, "ledger/"))
-    if team.mutual is not None:
-        team.mutual.load_state_dict(_part(tensors, "mutual/"))
+    for method in team.methods:
+        method.load_state_dict(_part(tensors, f"method/{method.name}/"))
     for group in team.groups:
         group.load_state(_part(tensors, f"optimizer/{group.name}/"), facts["optimizers"][group.name])
 
@@ -128,11 +124,7 @@ def restore_students(path: Path, students: Sequence[Student]) -> None:
 
     Raises DataError where the file is damaged.
     """
-    tensors = _load(path / "state.safetensors")
-    for student in students:
-        own = _part(tensors, f"student/{student.name}/")
-        for name, parameter in _trainable(student.model):
-            parameter.data.copy_(own[name])
+    _fill(_load(path / "state.safetensors"), students)
 
 
 def save_weights(target: Path, students: Sequence[Student]) -> None:
@@ -169,14 +161,20 @@ def _collect(team: Team) -> tuple[dict[str, Tensor], dict[str, Any]]:
     plain: dict[str, Any] = {}
     for student in team.students:
         tensors |= {f"student/{student.name}/{name}": value for name, value in _trainable(student.model)}
-    tensors |= {f"assigner/{name}": value for name, value in team.assigner.state_dict().items()}
     tensors |= {f"ledger/{name}": value for name, value in team.ledger.state_dict().items()}
-    if team.mutual is not None:
-        tensors |= {f"mutual/{name}": value for name, value in team.mutual.state_dict().items()}
+    for method in team.methods:
+        tensors |= {f"method/{method.name}/{name}": value for name, value in method.state_dict().items()}
     for group in team.groups:
         state, plain[group.name] = group.state()
         tensors |= {f"optimizer/{group.name}/{name}": value for name, value in state.items()}
     return {name: value.detach().contiguous().cpu() for name, value in tensors.items()}, plain
+
+
+def _fill(tensors: Mapping[str, Tensor], students: Sequence[Student]) -> None:
+    for student in students:
+        own = _part(tensors, f"student/{student.name}/")
+        for name, parameter in _trainable(student.model):
+            parameter.data.copy_(own[name])
 
 
 def _trainable(model: Any) -> Iterable[tuple[str, Any]]:

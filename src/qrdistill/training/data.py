@@ -20,7 +20,6 @@ from qrdistill.base.records import Question, ReasoningPath
 from qrdistill.paths.styles import Style, student_prompt
 from qrdistill.students.student import Student
 from qrdistill.students.tokens import Encoded, Unencodable
-from qrdistill.training.hidden_agreement import SharedPath, share_path
 
 _REMEMBERED = 1 << 16  # encodings kept in memory; beyond it a path is tokenized again when drawn
 
@@ -42,7 +41,6 @@ class Material:
         self.kept_out: Counter[str] = Counter()
         self._all = list(paths)
         self._encode = lru_cache(maxsize=_REMEMBERED)(self._tokens)
-        self._share = lru_cache(maxsize=_REMEMBERED // 4)(self._spans)
         self.rows = [row for row in range(len(paths)) if self._readable(row)]  # pool row -> row as given
         self.paths = [paths[row] for row in self.rows]
         self.characters_N = torch.tensor([max(1, len(path.text)) for path in self.paths], dtype=torch.float64)
@@ -68,14 +66,6 @@ class Material:
     def encoded(self, s: int, row: int, hinted: bool) -> Encoded:
         """Path `row` of the pool in the tokens of student `s`, with or without its style's hint."""
         return self._encode(s, self.rows[row], hinted)
-
-    def _spans(self, row: int, hinted: bool, kind: str) -> SharedPath:
-        tokens = [self._encode(s, self.rows[row], hinted).spans for s in range(len(self.students))]
-        return share_path(self.paths[row].text, tokens, kind)
-
-    def shared(self, row: int, hinted: bool, kind: Literal["step", "word"]) -> SharedPath:
-        """The text spans of path `row` and how every student's tokens pool into them."""
-        return self._share(row, hinted, kind)
 
     @torch.no_grad()
     def measure(self, *, max_tokens: int, shared_prefix: bool) -> Tensor:
@@ -140,13 +130,3 @@ class Order:
 def hinted(seed: int, step: int, path_id: str, style_dropout: float) -> bool:
     """Whether a path's prompt names its style in this step."""
     return uniform(seed, "style", step, path_id) >= style_dropout
-
-
-def shared_paths(seed: int, step: int, path_ids: Sequence[str], open_B: Sequence[bool], share: float) -> list[int]:
-    """Which of a step's paths every student reads: at least one, `share` of them, by lot.
-
-    `open_B` is False for paths with a fixed destination: they are nobody else's.
-    """
-    count = max(1, round(share * len(path_ids)))
-    lots = sorted((uniform(seed, "share", step, path), index) for index, path in enumerate(path_ids) if open_B[index])
-    return sorted(index for _, index in lots[:count])

@@ -19,11 +19,12 @@ _TINY = 1e-12  # p log p and its gradient stay finite at p = 0
 def routed_nll(nll: Tensor, gates: Tensor, num_targets: Tensor | float) -> Tensor:
     """Imitation: sum of alpha * NLL, divided by the step's count of routed target tokens.
 
-        L = sum_s  sum_b alpha_bs NLL_bs / N_s,     N_s = sum_b alpha_bs T_bs
+        L = sum_s  sum_b alpha_bs NLL_bs / N_s,     N_s = sum_b |alpha_bs| T_bs
 
     `nll` are nats summed over a path's target tokens ([B] for one student or [B, S]), `gates` alpha
     of the same shape, `num_targets` N_s over the *whole step* in student s's own tokens. A pair with
-    a closed gate adds exactly nothing, not even where its NLL is NaN because nobody measured it.
+    a closed gate adds exactly nothing, not even where its NLL is NaN because nobody measured it. A
+    negative alpha is an advantage: on the student's own samples this is REINFORCE.
 
     Deviation: arXiv 2508.16861 divides by nothing; we divide per student, so that neither a
     student's share nor its tokenizer changes the scale of its gradient, which `clip` acts on.
@@ -33,7 +34,7 @@ def routed_nll(nll: Tensor, gates: Tensor, num_targets: Tensor | float) -> Tenso
     >>> routed_nll(nll, gates, torch.tensor([6.0, 3.0])).item()  # (4 + 8) / 6 + 3 / 3
     3.0
     """
-    open_gates = gates > 0
+    open_gates = gates != 0
     paid = torch.where(open_gates, torch.where(open_gates, nll, 0.0) * gates, 0.0)
     return (paid / (num_targets + (num_targets == 0))).sum()  # no target: no open gate, 0 / 1
 

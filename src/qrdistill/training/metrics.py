@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 
 from qrdistill.base.records import Assignment
-from qrdistill.training.step import StepBatch, StepReport, Team
+from qrdistill.training.method import StepBatch
+from qrdistill.training.step import StepReport, Team
 
 
 def metrics(report: StepReport, team: Team, *, step: int, round: int, factor: float) -> dict[str, Any]:
     """One line of metrics.jsonl.
 
-    loss: imitation plus weighted mutual part, what the students descend. nll: per student, nats per
-    target token on the paths it learnt from; None where it got none. share: each student's share of
-    the step's chosen pairs. probability: the router's mean. staleness: steps.
+    loss: what the students descend, the terms between them included. Then each method's terms by name. nll: per
+    student, nats per target token on the paths it learnt from; None where it got none. share: each student's share
+    of the step's chosen pairs. probability: the router's mean. staleness: steps.
     """
     names = [student.name for student in team.students]
-    weight = team.mutual.config.weight if team.mutual else 0.0
     learnt_BS = report.num_targets_BS > 0
     paid_S = torch.where(learnt_BS, report.nll_BS, 0.0).sum(0)
     targets_S = report.num_targets_BS.sum(0)
@@ -34,7 +34,7 @@ def metrics(report: StepReport, team: Team, *, step: int, round: int, factor: fl
     return {
         "step": step,
         "round": round,
-        "loss": report.losses["imitate"] + weight * report.losses["mutual"],
+        "loss": report.loss,
         **report.losses,
         "nll": {
             name: paid / targets if targets else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +94,12 @@ class Group:
                 place = place.setdefault(parent, {})
             place[key] = value
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
+
+
+def companion(name: str, parameters: Sequence[nn.Parameter], learning_rate: float) -> Group:
+    """What a method trains beside the students, at a constant learning rate, clipped to a norm of 1."""
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0)
+    return Group(f":{name}", optimizer, learning_rate, False, 1.0)  # the colon keeps it apart from any student's
 
 
 def _flatten(values: Mapping[str, Any], prefix: str, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:

@@ -1,28 +1,27 @@
 """THE training step.
 
-Tensor suffixes: B paths of the step, S students (in the order of their names), N paths of the pool,
-K text spans, H hidden width.
+Tensor suffixes: B paths of the step, S students (in the order of their names), T target tokens of one path; 1 is
+a size of one.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from qrdistill.base.draws import seed_of
 from qrdistill.base.errors import TrainingError
-from qrdistill.routing.config import RouterConfig
-from qrdistill.routing.gates import Assigner, Gates, Request, pin
+from qrdistill.routing.gates import Gates
 from qrdistill.routing.loss_ledger import Ledger
 from qrdistill.students.student import Student, View
 from qrdistill.training.config import TrainConfig
-from qrdistill.training.hidden_agreement import Agreement, Mutual, SharedPath, pool_hidden
-from qrdistill.training.losses import gate_entropy, load_balance, routed_advantage, routed_nll
-from qrdistill.training.micro_batches import EncodedAt, Work, share_out
+from qrdistill.training.losses import routed_nll
+from qrdistill.training.method import Method, Reading, StepBatch, Term, together
+from qrdistill.training.micro_batches import Work, share_out
 from qrdistill.training.optimizers import Group
 
 _FLOAT16_SCALE = 1024.0  # fixed, so that nothing of it must be saved: float16 drops gradients below 6e-8
@@ -33,25 +32,11 @@ class Team:
     """All that learns, and how."""
 
     students: Sequence[Student]
-    assigner: Assigner
+    methods: Sequence[Method]
     ledger: Ledger
-    mutual: Mutual | None
     groups: Sequence[Group]
-    router: RouterConfig
     config: TrainConfig
     seed: int
-
-    @property
-    def learned(self) -> bool:
-        return bool(self.assigner.parameters())
-
-    @property
-    def dense(self) -> bool:
-        return self.learned and self.router.peer_loss == "dense"
-
-    @property
-    def fresh(self) -> bool:
-        return self.learned and self.router.peer_loss == "fresh"
 
     @property
     def loss_scale(self) -> float:
@@ -61,103 +46,127 @@ class Team:
 
 
 @dataclass(frozen=True)
-class StepBatch:
-    """One step's paths. `spans` holds the paths that every student reads, by index in the step."""
-
-    request: Request
-    path_ids: Sequence[str]
-    characters_B: Tensor
-    pinned_BS: Tensor
-    encoded: EncodedAt
-    spans: dict[int, SharedPath] = field(default_factory=dict[int, SharedPath])
-
-
-@dataclass(frozen=True)
 class StepReport:
     """What a step measured; losses are floats in the units of `losses`."""
 
     gates: Gates
     nll_BS: Tensor  # nats per path, NaN where not measured in this step
     num_targets_BS: Tensor  # tokens each student learnt from, per path
-    losses: dict[str, float]
+    loss: float  # what the students descend: the terms with their weights
+    losses: dict[str, float]  # each term without its weight
     gradient_norms: dict[str, float]
     tokens_S: list[int]  # tokens that each student computed, measurements included
     staleness: float | None  # mean age of the losses that the router saw, in steps
+    warnings: Sequence[str]
 
 
 def training_step(batch: StepBatch, team: Team, factor: float) -> StepReport:
-    """One step of joint training: gates, imitation, agreement, the router's own loss, the updates.
+    """One step of joint training: reads what the methods ask for, adds up their terms, updates.
 
-        L = sum_s sum_b alpha_bs NLL_bs / N_s  +  lambda_mut L_mut  +  L_route  +  lambda_bal L_bal
+        L = sum_s sum_b sum_t w_bst NLL_bst / N_s  +  sum_m A_m  +  sum_m R_m,     N_s = sum_b sum_t |w_bst|
 
-    The micro-batches' losses add up to L, so how a step is cut does not matter. `factor` scales the
-    students' learning rates. Source: arXiv 2508.16861; docs/method.md maps each term to its function.
+    w are the methods' weights (a negative one is an advantage), A_m a method's terms between students, R_m its own
+    loss, which reads the ledger. The micro-batches' losses add up to L, so how a step is cut does not matter.
+    `factor` scales the students' learning rates. Source: arXiv 2508.16861; docs/method.md maps each term to its
+    function.
 
     Raises TrainingError where a loss or gradient is not finite; no weight was changed then.
     """
-    gates = pin(team.assigner.gates(batch.request), batch.pinned_BS)
-    weights_BS = (gates.soft_BS if team.dense else gates.hard_BS).detach()
-    targets_BS, nll_BS = _num_targets(batch, weights_BS), torch.full_like(weights_BS, torch.nan)
-    read_BS = torch.zeros_like(weights_BS, dtype=torch.bool)
-    num_targets_S = (weights_BS * targets_BS).sum(0)
-    totals = {"imitate": torch.zeros(()), "mutual": torch.zeros(()), "competence": torch.zeros(())}
+    readings = [method.read(batch) for method in team.methods]
+    asked = list(zip(team.methods, readings, strict=True))
+    whole = together(readings, batch.encoded)
+    targets_BS, nll_BS = _num_targets(batch, whole), torch.full_like(whole.weights_BS, torch.nan)
+    read_BS = torch.zeros_like(nll_BS, dtype=torch.bool)
+    sums_S = (whole.weights_BS.abs() * _sum_weights(batch, whole, targets_BS)).sum(0)
     tokens_S = [0] * len(team.students)
+    terms: list[Term] = []
 
-    for index, work in enumerate(_share_out(batch, weights_BS, team)):
-        views = {s: _read(team, s, batch, work, index, weights_BS) for s in work.reads}
-        imitate = torch.stack(
-            [
-                routed_nll(view.nll_B, weights_BS[work.reads[s], s].to(view.nll_B), float(num_targets_S[s]))
-                for s, view in views.items()
-            ]
-        ).sum()
-        agree = _agreement(batch, team, work, views)
-        weight = team.mutual.config.weight if team.mutual else 0.0
-        loss = imitate + weight * agree.mse + agree.competence
+    for index, work in enumerate(_share_out(batch, whole, team)):
+        views = {s: _read(team, s, batch, work, index, whole) for s in work.reads}
+        imitate = torch.stack([_imitate(s, work, views[s], whole, float(sums_S[s])) for s in views]).sum()
+        part = [Term("imitate", imitate)]
+        part += [term for method, own in asked for term in method.agree(batch, own, work.shared, views)]
+        loss = _weighted(part)
         if work.train and loss.requires_grad:
             (team.loss_scale * loss).backward()
         for s, view in views.items():
             nll_BS[work.reads[s], s] = view.nll_B.detach().to(nll_BS)
             read_BS[work.reads[s], s] = True
             tokens_S[s] += view.num_tokens
-        for name, value in zip(totals, (imitate, agree.mse, agree.competence), strict=True):
-            totals[name] = totals[name] + value.detach().cpu()
+        terms += [Term(term.name, term.value.detach().cpu(), term.weight, term.aside) for term in part]
 
     _check_finite(batch, team, read_BS & ~nll_BS.isfinite())
     _unscale(team)
     team.ledger.record(batch.request.rows_B, nll_BS / batch.characters_B[:, None], batch.request.step)
-    route = routed_advantage(
-        gates.soft_BS if team.dense else gates.hard_BS,
-        team.ledger.relative_NS[torch.from_numpy(batch.request.rows_B)],
-    )
-    balance, entropy = load_balance(gates.soft_BS), gate_entropy(gates.soft_BS)
-    router_loss = route + team.router.balance * balance - team.router.entropy * entropy
-    if router_loss.requires_grad:
-        router_loss.backward()
+    settled = [term for method, own in asked for term in method.settle(batch, own)]
+    if settled and (loss := _weighted(settled)).requires_grad:
+        loss.backward()
 
     norms = _update(batch, team, factor)
-    losses = {name: float(value) for name, value in totals.items()}
-    losses |= {"route": route.item(), "balance": balance.item(), "entropy": entropy.item()}
+    warnings = [warning for method, own in asked if (warning := method.finish(batch, own))]
+    losses, total = _summed(terms, settled)
+    gates = whole.gates or Gates((targets_BS > 0).float(), (targets_BS > 0).float())
     staleness = team.ledger.staleness(batch.request.rows_B, batch.request.step)
-    return StepReport(gates, nll_BS, targets_BS, losses, norms, tokens_S, staleness)
+    return StepReport(gates, nll_BS, targets_BS, total, losses, norms, tokens_S, staleness, warnings)
 
 
-def _num_targets(batch: StepBatch, weights_BS: Tensor) -> Tensor:
+def _weighted(terms: Sequence[Term]) -> Tensor:
+    return sum((term.weight * term.value for term in terms[1:]), start=terms[0].weight * terms[0].value)
+
+
+def _summed(terms: Sequence[Term], settled: Sequence[Term]) -> tuple[dict[str, float], float]:
+    """Each term over the whole step, by name; and what the students descend, terms aside left out."""
+    sums: dict[str, Tensor] = {"imitate": torch.zeros(())}
+    for term in (*terms, *settled):
+        sums[term.name] = sums.get(term.name, torch.zeros(())) + term.value.detach()
+    losses = {name: float(value) for name, value in sums.items()}
+    weights = {term.name: term.weight for term in terms if not term.aside}
+    return losses, sum((weight * losses[name] for name, weight in weights.items()), 0.0)
+
+
+def _num_targets(batch: StepBatch, reading: Reading) -> Tensor:
     """Target tokens of each routed pair, in the student's own tokens; 0 where nothing is learnt."""
-    targets_BS = torch.zeros_like(weights_BS)
-    for b, s in (weights_BS > 0).nonzero().tolist():
+    targets_BS = torch.zeros_like(reading.weights_BS)
+    for b, s in (reading.weights_BS != 0).nonzero().tolist():
         targets_BS[b, s] = batch.encoded(s, b).num_targets
     return targets_BS
 
 
-def _share_out(batch: StepBatch, weights_BS: Tensor, team: Team) -> list[Work]:
-    routed_BS = weights_BS > 0
+def _sum_weights(batch: StepBatch, reading: Reading, targets_BS: Tensor) -> Tensor:
+    """Absolute token weights summed within each pair: its number of target tokens where all are 1."""
+    if reading.token_weights is None:
+        return targets_BS
+    sums_BS = torch.zeros_like(targets_BS)
+    for b, s in targets_BS.nonzero().tolist():
+        sums_BS[b, s] = reading.token_weights(s, b).abs().sum()
+    return sums_BS
+
+
+def _imitate(s: int, work: Work, view: View, reading: Reading, sum_weights: float) -> Tensor:
+    """One student's part of the imitation loss: see `routed_nll`."""
+    weights_B = reading.weights_BS[work.reads[s], s].to(view.nll_B)
+    nll_B = view.nll_B
+    if reading.token_weights is not None:
+        pairs = zip(work.reads[s], weights_B.tolist(), view.token_nll, strict=True)
+        nll_B = torch.stack(
+            [
+                (nll_T * reading.token_weights(s, b).to(nll_T)).sum() if weight else nll_T.detach().sum()
+                for b, weight, nll_T in pairs
+            ]
+        )
+    return routed_nll(nll_B, weights_B, sum_weights)
+
+
+def _share_out(batch: StepBatch, reading: Reading, team: Team) -> list[Work]:
+    routed_BS = reading.weights_BS != 0
     trains_S = torch.tensor([not student.config.frozen for student in team.students])
-    peek_BS = ~(routed_BS & trains_S) if team.fresh else routed_BS & ~trains_S
+    peek_BS = routed_BS & ~trains_S
+    if reading.measured_BS is not None:
+        peek_BS = peek_BS | (reading.measured_BS & ~routed_BS)
     return share_out(
         routed_BS & trains_S,
         peek_BS,
-        list(batch.spans),
+        reading.compared,
         batch.encoded,
         team.students,
         max_tokens=team.config.max_tokens_per_batch,
@@ -165,7 +174,7 @@ def _share_out(batch: StepBatch, weights_BS: Tensor, team: Team) -> list[Work]:
     )
 
 
-def _read(team: Team, s: int, batch: StepBatch, work: Work, index: int, weights_BS: Tensor) -> View:
+def _read(team: Team, s: int, batch: StepBatch, work: Work, index: int, reading: Reading) -> View:
     """One student's forward. Dropout is seeded per student, step and micro-batch: resume needs no RNG state."""
     student = team.students[s]
     trains = work.train and not student.config.frozen
@@ -177,26 +186,8 @@ def _read(team: Team, s: int, batch: StepBatch, work: Work, index: int, weights_
             [batch.encoded(s, path) for path in work.reads[s]],
             hidden=bool(work.shared),
             shared_prefix=team.config.shared_prefix,
-            learnt=(weights_BS[work.reads[s], s] > 0).tolist(),
+            learnt=(reading.weights_BS[work.reads[s], s] != 0).tolist(),
         )
-
-
-def _agreement(batch: StepBatch, team: Team, work: Work, views: dict[int, View]) -> Agreement:
-    """The micro-batch's part of the mutual losses, over the spans of its shared paths."""
-    paths = [batch.spans[path] for path in work.shared]
-    if team.mutual is None or not sum(path.num_spans for path in paths):
-        return Agreement(torch.zeros(()), torch.zeros(()))
-    num_spans = [path.num_spans for path in paths]
-    pooled = [
-        pool_hidden((view.hidden or [])[: len(paths)], [path.poolings[s] for path in paths], num_spans)
-        for s, view in views.items()
-    ]
-    device = pooled[0].device
-    owner_K = torch.repeat_interleave(torch.arange(len(paths)), torch.tensor(num_spans)).to(device)
-    characters_B1 = batch.characters_B[work.shared, None].to(device)
-    nll_BS = torch.stack([view.nll_B[: len(paths)] for view in views.values()], dim=1) / characters_B1
-    every = [path.num_spans for path in batch.spans.values()]
-    return team.mutual(pooled, owner_K, nll_BS, num_spans=sum(every), num_paths=len(every))
 
 
 def _unscale(team: Team) -> None:
@@ -233,6 +224,4 @@ def _update(batch: StepBatch, team: Team, factor: float) -> dict[str, float]:
         if norms[group.name] is not None:
             group.step(factor)
         group.optimizer.zero_grad(set_to_none=True)
-    if team.mutual is not None:
-        team.mutual.finish_step()
     return {name: norm for name, norm in norms.items() if norm is not None}

@@ -1,4 +1,4 @@
-"""Draws each step's batch: which paths, with or without their style's hint, which of them are shared.
+"""Draws each step's batch: which paths, with or without their style's hint.
 
 A pure function of the step, so nothing of it needs saving. Tensor suffixes: N paths of the pool, B
 paths of one step, S students, F embedding features.
@@ -16,9 +16,9 @@ from torch import Tensor
 from qrdistill.routing.gates import Request
 from qrdistill.routing.loss_ledger import Ledger
 from qrdistill.students.tokens import Encoded
-from qrdistill.training.config import MutualConfig, TrainConfig
-from qrdistill.training.data import Material, Order, hinted, shared_paths
-from qrdistill.training.step import StepBatch
+from qrdistill.training.config import TrainConfig
+from qrdistill.training.data import Material, Order, hinted
+from qrdistill.training.method import StepBatch
 
 
 def standardised(embeddings_NF: NDArray[np.float32] | None, rows: Sequence[int]) -> Tensor:
@@ -43,7 +43,9 @@ def pinned(material: Material, allowed: Mapping[str, frozenset[str]]) -> Tensor:
     return torch.tensor(rows, dtype=torch.bool).reshape(len(material.paths), len(names))
 
 
-class Drawing:
+class StepBatches:
+    """The batches of all steps, by step."""
+
     def __init__(
         self,
         material: Material,
@@ -53,16 +55,11 @@ class Drawing:
         ledger: Ledger,
         *,
         config: TrainConfig,
-        mutual: MutualConfig | None,
         seed: int,
     ) -> None:
-        self._material, self._order, self._features_NF, self._pinned_NS = (
-            material,
-            order,
-            features_NF,
-            pinned_NS,
-        )
-        self._ledger, self._config, self._mutual, self._seed = ledger, config, mutual, seed
+        self._material, self._order, self._ledger = material, order, ledger
+        self._features_NF, self._pinned_NS = features_NF, pinned_NS
+        self._config, self._seed = config, seed
 
     def batch(self, step: int) -> StepBatch:
         material, config = self._material, self._config
@@ -70,22 +67,16 @@ class Drawing:
         rows: list[int] = rows_B.tolist()
         index_B = torch.from_numpy(rows_B)
         path_ids = [material.paths[row].id for row in rows]
-        pinned_BS = self._pinned_NS[index_B]
         hints = [hinted(self._seed, step, path, config.style_dropout) for path in path_ids]
 
         def encoded(s: int, b: int) -> Encoded:
             return material.encoded(s, rows[b], hints[b])
 
-        spans = {}
-        if self._mutual is not None:
-            free_B = (~pinned_BS.any(1)).tolist()
-            chosen = shared_paths(self._seed, step, path_ids, free_B, self._mutual.share)
-            spans = {b: material.shared(rows[b], hints[b], self._mutual.span) for b in chosen}
         return StepBatch(
             Request(rows_B, self._features_NF[index_B], self._ledger, step, config.steps),
             path_ids,
             material.characters_N[index_B],
-            pinned_BS,
+            self._pinned_NS[index_B],
             encoded,
-            spans,
+            hints,
         )

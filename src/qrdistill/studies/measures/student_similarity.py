@@ -167,7 +167,7 @@ def similarity(
 
     from qrdistill.paths.styles import student_prompt
     from qrdistill.students.tokens import Encoded, Unencodable
-    from qrdistill.training.hidden_agreement import SharedPath, pool_hidden, share_path
+    from qrdistill.training.spans import SharedPath, pool_hidden, share_path
 
     encoded: list[list[Encoded]] = [[] for _ in students]
     shared: list[SharedPath] = []

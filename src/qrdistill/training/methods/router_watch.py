@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -60,10 +59,14 @@ class RouterWatch:
             "its student; train longer, raise router.learning_rate, or use router.kind random, which costs less"
         )
 
-    def state(self) -> dict[str, Any]:
-        return {"collapsed": self.collapsed, "shares": list(self._shares), "entropies": list(self._entropies)}
+    def state_dict(self) -> dict[str, Tensor]:
+        return {
+            "collapsed": torch.tensor(self.collapsed),
+            "shares": torch.tensor(list(self._shares), dtype=torch.float64).reshape(-1, len(self.students)),
+            "entropies": torch.tensor(list(self._entropies), dtype=torch.float64),
+        }
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        self.collapsed = state["collapsed"]
-        self._shares.extend(state["shares"])
-        self._entropies.extend(state["entropies"])
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.collapsed = bool(state["collapsed"])
+        self._shares.extend(state["shares"].tolist())
+        self._entropies.extend(state["entropies"].tolist())

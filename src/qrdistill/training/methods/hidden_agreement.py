@@ -1,100 +1,115 @@
 """Mutual-student distillation: students' hidden states compared span by span in one shared space.
 
-Tokenizers cut text differently, so positions cannot be compared; characters can. A span (a line of
-the path, or a word) pools every token that overlaps it, weighted by the overlap in characters.
-
-Tensor suffixes: S students, B paths, K spans, T tokens, H hidden width, D shared dimensions.
+Tensor suffixes: S students, B paths, K spans, H hidden width, D shared dimensions; 1 is a size of one; 3 the
+decayed sums n, x and x^2.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from qrdistill.base.draws import seed_of
+from qrdistill.base.draws import seed_of, uniform
+from qrdistill.students.student import View
 from qrdistill.training.config import MutualConfig
+from qrdistill.training.data import Material
 from qrdistill.training.losses import competence_loss, mutual_mse
+from qrdistill.training.method import Method, Reading, Setting, StepBatch, Term
+from qrdistill.training.optimizers import Group, companion
+from qrdistill.training.spans import SharedPath, pool_hidden, share_path
 
 _DECAY = 0.9  # per step, of the sums behind each shared dimension's mean and spread
-_PATTERNS = {"step": r"[^\n]*\S[^\n]*", "word": r"\S+"}
+_REMEMBERED = 1 << 14  # paths whose spans are kept in memory
 
 
-def text_spans(text: str, kind: str) -> list[tuple[int, int]]:
-    """Character ranges that are compared: lines that hold something, or words.
+class HiddenAgreement(Method):
+    """A share of each step's paths is read by every student, whose hidden states are pulled together."""
 
-    >>> text_spans("2 + 3 = 5\\n\\nso 5", "step"), text_spans("so 5", "word")
-    ([(0, 9), (11, 15)], [(0, 2), (3, 4)])
+    name = "hidden_agreement"
+
+    def __init__(self, material: Material, mutual: Mutual, seed: int) -> None:
+        self._material, self.mutual, self._seed = material, mutual, seed
+        self._shared = lru_cache(maxsize=_REMEMBERED)(self._spans)
+
+    @classmethod
+    def of(cls, setting: Setting) -> HiddenAgreement:
+        students = setting.material.students
+        sizes = [(student.name, student.hidden_size) for student in students]
+        device = str(students[0].device)
+        return cls(setting.material, Mutual(sizes, setting.plan.mutual, seed=setting.seed, device=device), setting.seed)
+
+    def _spans(self, row: int, hinted: bool) -> SharedPath:
+        students = range(len(self._material.students))
+        tokens = [self._material.encoded(s, row, hinted).spans for s in students]
+        return share_path(self._material.paths[row].text, tokens, self.mutual.config.span)
+
+    def _paths(self, batch: StepBatch, reading: Reading) -> dict[int, SharedPath]:
+        return {b: self._shared(batch.request.rows[b], batch.hinted[b]) for b in reading.compared}
+
+    def read(self, batch: StepBatch) -> Reading:
+        free_B = (~batch.pinned_BS.any(1)).tolist()
+        share = self.mutual.config.share
+        chosen = shared_paths(self._seed, batch.request.step, batch.path_ids, free_B, share)
+        return Reading(torch.zeros(batch.pinned_BS.shape), compared=chosen)
+
+    def agree(
+        self, batch: StepBatch, reading: Reading, compared: Sequence[int], views: Mapping[int, View]
+    ) -> Sequence[Term]:
+        spans = self._paths(batch, reading)
+        places = [place for place, path in enumerate(compared) if path in spans]
+        paths = [spans[compared[place]] for place in places]
+        if not sum(path.num_spans for path in paths):
+            zero = torch.zeros(())
+            return self._terms(Agreement(zero, zero))
+        num_spans = [path.num_spans for path in paths]
+        pooled = [
+            pool_hidden(
+                [(view.hidden or [])[place] for place in places], [path.poolings[s] for path in paths], num_spans
+            )
+            for s, view in views.items()
+        ]
+        device = pooled[0].device
+        owner_K = torch.repeat_interleave(torch.arange(len(paths)), torch.tensor(num_spans)).to(device)
+        characters_B1 = batch.characters_B[[compared[place] for place in places], None].to(device)
+        nll_BS = torch.stack([view.nll_B[places] for view in views.values()], dim=1) / characters_B1
+        every = [path.num_spans for path in spans.values()]
+        return self._terms(self.mutual(pooled, owner_K, nll_BS, num_spans=sum(every), num_paths=len(every)))
+
+    def _terms(self, agreement: Agreement) -> Sequence[Term]:
+        mutual = Term("mutual", agreement.mse, self.mutual.config.weight)
+        return mutual, Term("competence", agreement.competence, aside=True)
+
+    def finish(self, batch: StepBatch, reading: Reading) -> str | None:
+        self.mutual.finish_step()
+
+    def eligible_N(self, num_paths: int) -> NDArray[np.bool_]:
+        return np.zeros(num_paths, dtype=np.bool_)  # it reads along: what others learn from
+
+    def groups(self) -> Sequence[Group]:
+        return [companion("mutual", list(self.mutual.parameters()), self.mutual.config.learning_rate)]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return self.mutual.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.mutual.load_state_dict(dict(state))
+
+
+def shared_paths(seed: int, step: int, path_ids: Sequence[str], open_B: Sequence[bool], share: float) -> list[int]:
+    """Which of a step's paths every student reads: at least one, `share` of them, by lot.
+
+    `open_B` is False for paths with a fixed destination: they are nobody else's.
     """
-    return [match.span() for match in re.finditer(_PATTERNS[kind], text)]
-
-
-@dataclass(frozen=True)
-class Pooling:
-    """Which token counts how much in which span, as triples; weights of a span add up to 1."""
-
-    span: NDArray[np.int64]
-    token: NDArray[np.int64]
-    weight: NDArray[np.float32]
-    covered: frozenset[int]  # spans that at least one token overlaps
-
-
-def pooling(tokens: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]) -> Pooling:
-    """Overlaps in characters between tokens and spans, both as character ranges.
-
-    >>> pool = pooling([(0, 2), (2, 5)], [(0, 4)])
-    >>> pool.token.tolist(), pool.weight.tolist()
-    ([0, 1], [0.5, 0.5])
-    """
-    token_T2 = np.array(tokens, dtype=np.int64).reshape(-1, 2)
-    span_K2 = np.array(spans, dtype=np.int64).reshape(-1, 2)
-    overlap_KT = np.minimum(span_K2[:, None, 1], token_T2[None, :, 1]) - np.maximum(
-        span_K2[:, None, 0], token_T2[None, :, 0]
-    )
-    overlap_KT = overlap_KT.clip(min=0)
-    total_K = overlap_KT.sum(1)
-    span, token = np.nonzero(overlap_KT)
-    weight = (overlap_KT[span, token] / total_K[span]).astype(np.float32)
-    return Pooling(span, token, weight, frozenset(np.flatnonzero(total_K).tolist()))
-
-
-@dataclass(frozen=True)
-class SharedPath:
-    """One path that every student reads: a pooling per student over the spans all of them cover."""
-
-    poolings: tuple[Pooling, ...]
-    num_spans: int
-
-
-def share_path(text: str, tokens: Sequence[Sequence[tuple[int, int]]], kind: str) -> SharedPath:
-    """`tokens`: per student, the character span of each response token."""
-    spans = text_spans(text, kind)
-    first = [pooling(own, spans) for own in tokens]
-    common = sorted(frozenset.intersection(*(pool.covered for pool in first)))
-    if len(common) < len(spans):
-        spans = [spans[index] for index in common]
-        first = [pooling(own, spans) for own in tokens]
-    return SharedPath(tuple(first), len(spans))
-
-
-def pool_hidden(hidden: Sequence[Tensor], poolings: Sequence[Pooling], num_spans: Sequence[int]) -> Tensor:
-    """Span means [K, H] over several paths; `hidden` holds one [T, H] per path."""
-    span_offsets = np.concatenate([[0], np.cumsum(num_spans)])
-    token_offsets = np.concatenate([[0], np.cumsum([len(states) for states in hidden])])
-    span = np.concatenate([pool.span + span_offsets[i] for i, pool in enumerate(poolings)])
-    token = np.concatenate([pool.token + token_offsets[i] for i, pool in enumerate(poolings)])
-    weight = np.concatenate([pool.weight for pool in poolings])
-    joined_TH = torch.cat(list(hidden)).float()
-    device = joined_TH.device
-    picked_PH = joined_TH[torch.from_numpy(token).to(device)] * torch.from_numpy(weight).to(device)[:, None]
-    pooled_KH = joined_TH.new_zeros(int(span_offsets[-1]), joined_TH.shape[1])
-    return pooled_KH.index_add(0, torch.from_numpy(span).to(device), picked_PH)
+    count = max(1, round(share * len(path_ids)))
+    lots = sorted((uniform(seed, "share", step, path), index) for index, path in enumerate(path_ids) if open_B[index])
+    return sorted(index for _, index in lots[:count])
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,92 @@
+"""Puts together who learns: the students, the methods with what trains beside them, the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from qrdistill.base.draws import seed_of
+from qrdistill.base.errors import InputError
+from qrdistill.base.progress import Progress
+from qrdistill.routing.loss_ledger import Ledger
+from qrdistill.students.loading import load_student
+from qrdistill.students.student import Student
+from qrdistill.training.data import Material, Order
+from qrdistill.training.dev_questions import DevQuestions
+from qrdistill.training.method import MethodFactory, Setting
+from qrdistill.training.optimizers import Group, student_optimizer
+from qrdistill.training.plan import TrainData, TrainPlan
+from qrdistill.training.step import Team
+from qrdistill.training.step_batches import StepBatches, pinned, standardised
+
+
+def load_students(plan: TrainPlan, base_dir: Path, seed: int, progress: Progress) -> list[Student]:
+    config = plan.train
+    return [
+        load_student(
+            student,
+            base_dir=base_dir,
+            device=config.device,
+            autocast=config.autocast,
+            compile=config.compile,
+            gradient_checkpointing=config.gradient_checkpointing,
+            seed=seed_of(seed, "adapters", student.name) >> 1,
+            progress=progress,
+        )
+        for student in plan.students
+    ]
+
+
+def assemble(material: Material, data: TrainData, plan: TrainPlan, methods: Sequence[MethodFactory], seed: int) -> Team:
+    """Every trainable parameter is in exactly one of the team's groups. Raises InputError: nothing to train on."""
+    students = material.students
+    if not material.paths:
+        kept_out = ", ".join(f"{count} {reason}" for reason, count in material.kept_out.items()) or "none came in"
+        raise InputError(
+            f"no path to train on ({kept_out}); loosen the filter, raise max_context, or generate more paths"
+        )
+    dev = DevQuestions(data, plan, seed)
+    setting = Setting(
+        material,
+        Ledger(len(material.paths), tuple(student.name for student in students)),
+        plan,
+        0 if data.embeddings is None else data.embeddings.shape[1],
+        seed,
+        lambda styles: dev.accuracy(students, styles),
+    )
+    built = [method(setting) for method in methods]
+    groups = [
+        Group(
+            student.name,
+            student_optimizer(student.trainable_parameters(), student.config),
+            student.config.learning_rate,
+            True,
+            plan.train.clip,
+        )
+        for student in students
+        if not student.config.frozen
+    ]
+    groups += [group for method in built for group in method.groups()]
+    return Team(students, built, setting.ledger, groups, plan.train, seed)
+
+
+def step_batches(material: Material, data: TrainData, plan: TrainPlan, team: Team, seed: int) -> StepBatches:
+    """What the steps will read. The methods must be prepared: they say which paths may be drawn."""
+    eligible = [method.eligible_N(len(material.paths)) for method in team.methods]
+    rows = [row for row in range(len(material.paths)) if any(each[row] for each in eligible)]
+    order = Order(
+        rows,
+        [material.paths[row].question_id for row in rows],
+        size=plan.train.paths_per_step,
+        seed=seed,
+        by=plan.train.order,
+    )
+    return StepBatches(
+        material,
+        order,
+        standardised(data.embeddings, material.rows),
+        pinned(material, data.allowed),
+        team.ledger,
+        config=plan.train,
+        seed=seed,
+    )

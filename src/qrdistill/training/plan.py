@@ -1,0 +1,41 @@
+"""What a training is told: the data that it reads, and the settings that it follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qrdistill.base.records import Question, ReasoningPath
+from qrdistill.paths.styles import Style
+from qrdistill.routing.config import RouterConfig
+from qrdistill.students.config import StudentConfig
+from qrdistill.training.config import MutualConfig, TrainConfig
+
+
+@dataclass(frozen=True)
+class TrainData:
+    """What is learnt from.
+
+    embeddings: one row per path (only a learned router reads them). allowed: path id -> the students that this
+    path trains, for paths that are not shared out. dev: what accuracy is measured on while training.
+    """
+
+    questions: Mapping[str, Question]
+    paths: Sequence[ReasoningPath]
+    styles: Mapping[str, Style]
+    embeddings: NDArray[np.float32] | None = None
+    allowed: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    dev: Sequence[Question] = ()
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """Who learns, and how: the config's sections."""
+
+    students: Sequence[StudentConfig]
+    router: RouterConfig
+    mutual: MutualConfig
+    train: TrainConfig
