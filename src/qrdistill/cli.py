@@ -63,9 +63,10 @@ def main() -> None:
 
 
 def _complain(message: str, code: int) -> None:
+    from qrdistill.base.clean_text import clean_text
     from qrdistill.base.redact import redact
 
-    print(f"qrdistill: {redact(message)}", file=sys.stderr)
+    print(f"qrdistill: {clean_text(redact(message))}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -88,8 +88,11 @@ def test_parquet_gives_the_same_paths(tmp_path: Path):
         ('{"question_id": "q1", "style": "facts", "text": "x", "prompt_tokens": 1e999}', "1e999 is infinite"),
         ('{"question_id": "q1", "style": "facts", "text": "x", "prompt_tokens": -1}', "whole number from 0 on, not -1"),
         ('{"question_id": "q1", "style": "facts", "text": "\\ud800"}', "half a character"),
-        ('{"question_id": "q1", "style": "facts", "text": "x", "y": ' + "9" * 5000 + "}", "thousands of digits"),
-        ('{"question_id": "q1", "style": "facts", "text": "x", "y": ' + "[" * 100_000 + "}", "nested too deeply"),
+        ('{"question_id": "q1", "style": "facts", "text": "x", "y": ' + "9" * 5000 + "}", "a number of 5000 digits"),
+        (
+            '{"question_id": "q1", "style": "facts", "text": "x", "y": ' + "[" * 100_000 + "}",
+            "nested more than 100 deep",
+        ),
         ('["q1", "facts", "x"]', "JSON object is expected"),
         (
             '{"question_id": "q1", "style": "facts", "text": "x", "cost": "much"}',

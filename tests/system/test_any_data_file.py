@@ -217,7 +217,7 @@ def test_any_file(tmp_path: Path, read: Callable[[Path], int], rows: list[dict[s
         ("a.csv", b"question,gold,gold\n1+1?,2,2\n", ":1: two columns are named 'gold'"),
         ("a.csv", b"question,gold\n1+1?,2\n1+1?\n", ":3: 2 fields are expected"),
         ("a.json", b'[\n{"question": "1",\n "gold": \xff}]', ":3: not UTF-8 text"),
-        ("a.json", b"[" * 100_000, ":1: not JSON that can be read (nested too deeply"),
+        ("a.json", b"[" * 100_000, ": not JSON that can be read: nested more than 100 deep"),
         ("a.jsonl", b'{"question": "1", "gold": "1", "kind": "os:system"}', ":1: the kind 'os:system' runs code"),
         (
             "a.jsonl",

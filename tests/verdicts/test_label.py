@@ -4,10 +4,11 @@ import json
 
 import pytest
 
+from qrdistill.base.clean_text import clean_text
 from qrdistill.base.errors import DataError, InputError
 from qrdistill.base.records import Question, ReasoningPath
 from qrdistill.base.store import write_table
-from qrdistill.verdicts.audit.label import FILE, label_paths, plain, read_labels
+from qrdistill.verdicts.audit.label import FILE, label_paths, read_labels
 
 
 @pytest.fixture
@@ -95,8 +96,8 @@ def test_a_line_cut_by_a_kill_is_asked_again_and_a_broken_one_is_named(run_dir) 
 
 
 def test_a_path_does_not_steer_the_terminal() -> None:
-    assert "\x1b" not in plain("\x1b[2J\x1b]0;title\x07")
-    assert plain("\u202eevil\rhidden") == "\ufffdevil\ufffdhidden"
+    assert "\x1b" not in clean_text("\x1b[2J\x1b]0;title\x07")
+    assert clean_text("\u202eevil\rhidden") == "\ufffdevil\ufffdhidden"
 
 
 def test_a_run_without_paths_is_refused(tmp_path) -> None:

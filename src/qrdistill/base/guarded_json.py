@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -66,8 +67,8 @@ def loads(
     try:
         value = _decoder(text, strict=strict, nan=nan).decode(text)
     except json.JSONDecodeError as error:
-        at = "" if line is not None else f"line {error.lineno} "
-        fail(f"not JSON ({error.msg} at {at}column {error.colno}): {text[:_SHOWN]!r}", error)
+        line = error.lineno if line is None else line
+        fail(f"not JSON ({error.msg} at column {error.colno}): {text[:_SHOWN]!r}", error)
     except _Wrong as error:
         fail(f"not JSON that can be read: {error}", error)
     except (ValueError, RecursionError) as error:
@@ -77,11 +78,19 @@ def loads(
     return value
 
 
-def read_json(file: Path, *, nan: bool = False, max_bytes: int = MAX_BYTES, mend: str = "") -> Any:
-    """A whole file. Raises DataError where it is no JSON, OSError where it cannot be read."""
-    if (size := file.stat().st_size) > max_bytes:
-        raise DataError(f"{size} bytes of JSON; at most {max_bytes} are read", file=file)
-    return loads(file.read_bytes(), where=file, nan=nan, max_bytes=max_bytes, mend=mend)
+def read_json(file: Path, *, nan: bool = False, fields: Mapping[str, type] | None = None, mend: str = "") -> Any:
+    """A whole file, with `fields` an object that has at least those, of those types.
+
+    Raises DataError where it is not, OSError where it cannot be read.
+    """
+    if (size := file.stat().st_size) > MAX_BYTES:
+        raise DataError(f"{size} bytes of JSON; at most {MAX_BYTES} are read", file=file)
+    value = loads(file.read_bytes(), where=file, nan=nan, mend=mend)
+    for name, kind in (fields or {}).items():
+        if not isinstance(value, dict) or not isinstance(value.get(name), kind):
+            reason = f"not the JSON that is expected: an object with the field {name!r} ({kind.__name__})"
+            raise DataError(reason + (f"; {mend}" if mend else ""), file=file)
+    return value
 
 
 def _deeper(text: str, most: int) -> bool:

@@ -23,6 +23,7 @@ from pydantic import BaseModel
 
 from qrdistill.base.checksums import KEY, PLACEHOLDER, Damaged, check, seal
 from qrdistill.base.errors import BoundaryError, DataError
+from qrdistill.base.guarded_json import loads
 from qrdistill.base.records import Record
 
 R = TypeVar("R", bound=Record)
@@ -224,5 +225,5 @@ def read_table(path: Path, record: type[R]) -> Iterator[R]:
         for batch in file.iter_batches(_ROWS_PER_GROUP):
             for row in batch.to_pylist():
                 for name in names:
-                    row[name] = json.loads(row[name])
+                    row[name] = loads(row[name], where=path, nan=True)
                 yield record.model_construct(**row)

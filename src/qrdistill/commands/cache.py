@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from qrdistill.base.errors import InputError
 from qrdistill.commands.show import clean
@@ -41,7 +42,7 @@ def stats(file: Path, *, as_json: bool = False) -> None:
     for title in columns.values():
         table.add_column(title, overflow="fold")  # a host cut short is no host
     for row in facts["models"]:
-        table.add_row(*(clean(row[column]) for column in columns))
+        table.add_row(*(Text(clean(row[column])) for column in columns))
     Console().print(table)
 
 

@@ -1,6 +1,6 @@
 """`qrdistill show` and `compare`: what is in a run, in the terminal.
 
-Texts of teachers and students are printed as they are: never as markup, control characters replaced.
+Texts of teachers and students are printed as they are: never as markup, and through `clean_text`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from qrdistill.base import records
+from qrdistill.base.clean_text import clean_text
 from qrdistill.base.errors import InputError
+from qrdistill.base.guarded_json import read_json
 from qrdistill.base.store import read_table
 from qrdistill.runs.manifest import Manifest
 
@@ -34,14 +36,13 @@ _TABLES: dict[str, tuple[str, type[records.Record], tuple[str, ...]]] = {
     "answers": ("answers.parquet", records.Answer, ("student", "question_id", "style", "correct", "answer", "text")),
     "failures": ("failures.parquet", records.Failure, ("question_id", "teacher", "style", "sample", "reason")),
 }
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def show(run_dir: Path, what: str, where: Sequence[str], *, limit: int = 20, as_json: bool = False) -> None:
     """Prints rows of one of a run's tables, or its scores. Raises InputError."""
     if what == "scores":
         if as_json:
-            print((_existing(run_dir, "scores.json")).read_text())
+            print(json.dumps(read_json(_existing(run_dir, "scores.json"), nan=True)))
         else:
             print_scores(run_dir)
         return
@@ -70,7 +71,7 @@ def show(run_dir: Path, what: str, where: Sequence[str], *, limit: int = 20, as_
 
 def show_filter(run_dir: Path, *, as_json: bool = False) -> None:
     """The filter's account: generated = kept + dropped + undecided, per teacher, style, task and check."""
-    stages = json.loads(_existing(run_dir, "manifest.json").read_text())["stages"]
+    stages = read_json(_existing(run_dir, "manifest.json"), nan=True, fields={"stages": dict})["stages"]
     counts: dict[str, Any] = stages.get("filter", {}).get("counts", {})
     if not counts:
         raise InputError(f"{run_dir} has not been filtered yet")
@@ -82,7 +83,7 @@ def show_filter(run_dir: Path, *, as_json: bool = False) -> None:
     table.add_row("all", "", *(str(counts[column]) for column in columns))
     for group in ("teacher", "style", "task", "check"):
         for name, row in counts[f"by_{group}"].items():
-            table.add_row(group, Text(name), *(str(row[column]) for column in columns))
+            table.add_row(group, Text(clean(name)), *(str(row[column]) for column in columns))
     Console().print(table)
 
 
@@ -125,7 +126,7 @@ def clean(value: object) -> str:
     """One value as printable text.
 
     >>> clean(True), clean(0.123456), clean("a\\x1b[31mb")
-    ('yes', '0.123', 'a·[31mb')
+    ('yes', '0.123', 'a\ufffd[31mb')
     """
     if value is None:
         return ""
@@ -133,7 +134,7 @@ def clean(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.3g}"
-    return _CONTROL.sub("·", str(value))
+    return clean_text(str(value))
 
 
 def interval(score: dict[str, Any] | None) -> str:
@@ -149,17 +150,21 @@ def interval(score: dict[str, Any] | None) -> str:
 
 def print_scores(run_dir: Path) -> None:
     """The students' and ensembles' accuracies of a run."""
-    scores = json.loads(_existing(run_dir, "scores.json").read_text())
-    table = Table(title=f"{run_dir}: accuracy on {scores['split']}, % (95 % interval)", title_justify="left")
+    scores = read_json(
+        _existing(run_dir, "scores.json"), nan=True, fields={"split": str, "headlines": list, "ensembles": list}
+    )
+    title = Text(clean(f"{run_dir}: accuracy on {scores['split']}, % (95 % interval)"))
+    table = Table(title=title, title_justify="left")
     for column in ("student or vote", "style or cost", "prompted style", "free", "n"):
         numbers = column in ("prompted style", "free", "n")
         table.add_column(column, justify="right" if column == "n" else "left", no_wrap=numbers)
     for row in scores["headlines"]:
         n = (row["styled"] or row["free"] or {"n": 0})["n"]
-        table.add_row(row["student"], row["style"] or "", interval(row["styled"]), interval(row["free"]), str(n))
+        names = (Text(clean(row[field])) for field in ("student", "style"))
+        table.add_row(*names, interval(row["styled"]), interval(row["free"]), str(n))
     for row in scores["ensembles"]:
         cost = f"{len(row['members'])} voters, {row['decodes']:.1f} decodes"
-        table.add_row(row["name"], cost, interval(row), "", str(row["n"]))
+        table.add_row(Text(clean(row["name"])), cost, interval(row), "", str(row["n"]))
     Console().print(table)
 
 
@@ -178,8 +183,8 @@ def compare_runs(runs: Sequence[Path], *, as_json: bool = False) -> None:
         table.add_column(column)
     for row in results:
         table.add_row(
-            row.first,
-            row.second,
+            Text(clean(row.first)),
+            Text(clean(row.second)),
             str(row.n),
             f"{100 * row.difference:+.1f}",
             f"{100 * row.low:+.1f} to {100 * row.high:+.1f}",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
+from qrdistill.base.errors import DataError
+from qrdistill.base.guarded_json import loads
 from qrdistill.base.records import FREE, Question, ReasoningPath
 from qrdistill.paths.config import StyleConfig
 from qrdistill.paths.styles import Style
@@ -54,8 +55,8 @@ def read_proposals(text: str) -> list[object]:
     """
     begin, end = text.find("["), text.rfind("]")
     try:
-        found = json.loads(text[begin : end + 1]) if 0 <= begin < end else []
-    except json.JSONDecodeError:
+        found = loads(text[begin : end + 1], where="the reply") if 0 <= begin < end else []
+    except DataError:
         return []
     return found if isinstance(found, list) else []
 

@@ -6,10 +6,8 @@ A row is a plain dict with the place it came from, so that every complaint can n
 from __future__ import annotations
 
 import csv
-import json
 import math
 import os.path
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from qrdistill.base.errors import BoundaryError, ConfigError, DataError, InputError
+from qrdistill.base.guarded_json import MAX_BYTES, loads
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,6 @@ _FORMATS = {  # the first bytes of what is no text of ours: what it is, and the 
     b"PK\x03\x04": "a zip archive or a spreadsheet; unpack it, or export it as CSV",
 }
 _LONGEST_FIELD = 1 << 24  # characters of a CSV field; Python's own limit is 128 KB
-_HALF = re.compile("[\ud800-\udfff]")
 
 
 def read_file(path: Path) -> Iterator[Row]:
@@ -89,49 +87,14 @@ def read_file(path: Path) -> Iterator[Row]:
 
 def _jsonl(path: Path) -> Iterator[Row]:
     with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
+        for number, raw in enumerate(iter(lambda: file.readline(MAX_BYTES + 1), b""), start=1):
             line = _decoded(raw, path, number).removeprefix("\ufeff").strip()
             if not line:
                 continue
-            value = _json_value(line, path, number)
+            value = loads(line, where=path, line=number, mend="one JSON object per line is expected")
             if not isinstance(value, dict):
                 raise DataError(f"a JSON object is expected, not {line[:60]!r}", file=path, line=number)
             yield Row(value, str(path), number)
-
-
-class _NotJson(ValueError):
-    pass
-
-
-def _json_value(text: str, path: Path, line: int | None = None) -> Any:
-    """One JSON value; `line` None: the text is the whole file."""
-    mend = "a list of objects is expected" if line is None else "one JSON object per line is expected"
-    try:
-        value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"not JSON ({error.msg} at column {error.colno}): {text[:60]!r}; {mend}",
-            file=path,
-            line=line or error.lineno,
-        ) from error
-    except (RecursionError, ValueError) as error:
-        reason = str(error) if isinstance(error, _NotJson) else "nested too deeply, or a number of thousands of digits"
-        raise DataError(f"not JSON that can be read ({reason}); {mend}", file=path, line=line or 1) from error
-    if "\\u" in text and _HALF.search(json.dumps(value, ensure_ascii=False)):
-        raise DataError(
-            "half a character (\\ud800 to \\udfff alone) stands in it; remove it", file=path, line=line or 1
-        )
-    return value
-
-
-def _no_number(name: str) -> float:
-    raise _NotJson(f"{name} is no number in JSON")
-
-
-def _finite(digits: str) -> float:
-    if not math.isfinite(value := float(digits)):
-        raise _NotJson(f"the number {digits[:20]} is infinite")
-    return value
 
 
 def _decoded(raw: bytes, path: Path, line: int | None = None) -> str:
@@ -146,7 +109,7 @@ def _decoded(raw: bytes, path: Path, line: int | None = None) -> str:
 
 def _json(path: Path) -> Iterator[Row]:
     """A list of objects, or an object of objects by id (TabMWP's own form): the key joins as `id`."""
-    value = _json_value(_decoded(path.read_bytes(), path).removeprefix("\ufeff"), path)
+    value = loads(_decoded(path.read_bytes(), path), where=path, mend="a list of objects is expected")
     rows = value if isinstance(value, list) else None
     if isinstance(value, dict):
         rows = [{"id": key, **row} if isinstance(row, dict) else row for key, row in value.items()]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from qrdistill.base.errors import DataError
+from qrdistill.base.guarded_json import loads, read_json
 from qrdistill.base.records import Assignment, Question, ReasoningPath, Record, Truth, Verdict
 from qrdistill.base.store import read_table
 from qrdistill.base.yaml_file import parse_yaml
@@ -120,7 +121,7 @@ def read_run(folder: Path) -> RunData:
 
 
 def _json(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return read_json(file, nan=True) if file.exists() else {}
 
 
 def _rows(file: Path, record: type[R]) -> Iterator[R]:
@@ -230,8 +231,8 @@ def _metrics(file: Path) -> Iterator[dict[str, float]]:
         return
     for line in file.read_text(encoding="utf-8").splitlines():
         try:
-            row = json.loads(line)
-        except ValueError:
+            row = loads(line, where=file, nan=True)
+        except DataError:
             continue  # the last line of a run that is still writing
         if isinstance(row, dict):
             yield dict(_flat(row))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import functools
-import json
 import os
 import shutil
 import time
@@ -20,6 +19,7 @@ from typing import IO, Any
 
 from qrdistill import __version__
 from qrdistill.base.errors import DataError, InputError, QRDistillError
+from qrdistill.base.guarded_json import read_json
 from qrdistill.base.store import atomic, content_hash, write_json
 
 _WHOLE_FILE = 64 << 20  # bytes; larger files of the user's are told apart by size and time
@@ -71,8 +71,8 @@ class Manifest:
         self.folder = folder
         self.file = folder / "manifest.json"
         try:
-            self._stages: dict[str, dict[str, Any]] = json.loads(self.file.read_text())["stages"]
-        except (OSError, ValueError, KeyError):
+            self._stages: dict[str, dict[str, Any]] = read_json(self.file, nan=True, fields={"stages": dict})["stages"]
+        except (OSError, DataError):
             self._stages = {}  # no manifest, or one that a crash of the disk spoilt: stages run again
 
     @property

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from qrdistill.base.errors import InputError
+from qrdistill.base.guarded_json import read_json
 from qrdistill.base.records import Answer, Assignment, Question, ReasoningPath, Verdict
 from qrdistill.base.store import read_table
 from qrdistill.runs.config import Config
@@ -29,7 +29,7 @@ class Run:
     @property
     def scores(self) -> dict[str, Any]:
         """Every figure that the report shows."""
-        return json.loads(Manifest(self.folder).check("scores.json").read_text())
+        return read_json(Manifest(self.folder).check("scores.json"), nan=True)
 
     def questions(self) -> Iterator[Question]:
         return read_table(self.folder / "questions.parquet", Question)

@@ -1,4 +1,7 @@
-"""How progress looks: a live rich display on a terminal, plain lines elsewhere, JSON lines for a parent."""
+"""How progress looks: a live rich display on a terminal, plain lines elsewhere, JSON lines for a parent.
+
+What is said may quote servers, files and models: every text goes through `clean_text` on its way to a terminal.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
+from qrdistill.base.clean_text import clean_text
 from qrdistill.base.progress import Progress
 from qrdistill.llm.live_counts import Board
 
@@ -40,9 +44,8 @@ LABELS = {
 
 
 def _facts(facts: dict[str, object]) -> str:
-    return "  ".join(
-        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in facts.items()
-    )
+    said = (f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in facts.items())
+    return clean_text("  ".join(said))
 
 
 class _Bars(RichProgress):
@@ -75,7 +78,7 @@ class _Bars(RichProgress):
                     f"{row.tokens_per_second:.0f}",
                     f"{counts.usd:.4f}",
                 )
-                table.add_row(Text(row.teacher), Text(row.label), *map(str, cells), eta)
+                table.add_row(Text(clean_text(row.teacher)), Text(clean_text(row.label)), *map(str, cells), eta)
             yield table
 
 
@@ -90,7 +93,7 @@ class Live:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(compact=True),
-            TextColumn("[dim]{task.fields[facts]}"),
+            TextColumn("{task.fields[facts]}", style="dim", markup=False),
             console=console,
             transient=True,
         )
@@ -116,7 +119,8 @@ class Live:
         if self._task is not None:
             self._clear()
             seconds = time.monotonic() - self._begun
-            self._console.print(f"[bold]{self._label:<11}[/] {_facts(facts)} [dim]{seconds:.1f} s[/]", highlight=False)
+            line = Text.assemble((f"{self._label:<11}", "bold"), f" {_facts(facts)} ", (f"{seconds:.1f} s", "dim"))
+            self._console.print(line)
 
     def _clear(self) -> None:
         self._bars.stop()
@@ -126,11 +130,11 @@ class Live:
             self._task = None
 
     def log(self, message: str) -> None:
-        self._console.print(message, style="dim", highlight=False, markup=False)
+        self._console.print(clean_text(message), style="dim", highlight=False, markup=False)
 
     def warn(self, message: str) -> None:
         self._console.print("[yellow]warning:[/]", end=" ")
-        self._console.print(message, highlight=False, markup=False)
+        self._console.print(clean_text(message), highlight=False, markup=False)
 
 
 class Plain:
@@ -172,7 +176,7 @@ class Plain:
         self._say(f"warning: {message}")
 
     def _say(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+        print(clean_text(text), file=self._stream, flush=True)
 
 
 class JsonLines:

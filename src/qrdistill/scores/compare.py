@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from qrdistill.base.errors import InputError
+from qrdistill.base.guarded_json import read_json
 from qrdistill.base.records import FREE, Answer
 from qrdistill.base.store import read_table
 from qrdistill.scores.paired import difference
@@ -51,8 +51,8 @@ def _names(runs: Sequence[Path]) -> list[str]:
 def outcomes_by_question(run: Path) -> dict[tuple[str, Mode], Outcomes]:
     """(student, "styled" or "free") -> its greedy outcomes on the scored split."""
     try:
-        scores = Scores.model_validate(json.loads((run / "scores.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+        scores = Scores.model_validate(read_json(run / "scores.json", nan=True))
+    except (OSError, ValueError, InputError) as error:
         raise InputError(f"{run}: no readable scores.json; run `qrdistill evaluate` there first") from error
     table: dict[tuple[str, Mode], Outcomes] = {}
     for row in read_table(run / "answers.parquet", Answer):

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from qrdistill.base.errors import InputError
+from qrdistill.base.guarded_json import loads, read_json
 from qrdistill.base.ownership import claim
 from qrdistill.base.records import FREE, Answer, Question
 from qrdistill.base.store import read_table, write_text
@@ -79,7 +80,7 @@ def write_task(run_dir: Path, student: str, folder: Path, *, style: str | None =
     config: dict[str, Any] = parse_yaml(_text(run_dir / "config.yaml"))[0]
     evaluate = EvaluateConfig.model_validate(config.get("evaluate", {}))
     styles = resolve_styles(PathsConfig.model_validate(config.get("paths", {})).styles)
-    chosen = style or json.loads(_text(run_dir / "scores.json"))["best_style"].get(student, FREE)
+    chosen = style or _best_styles(run_dir).get(student, FREE)
     if chosen != FREE and chosen not in styles:
         raise InputError(f"style {chosen!r} is not among the run's: {', '.join([*styles, FREE])}")
     tokenizer: Any = AutoTokenizer.from_pretrained(model)
@@ -177,7 +178,7 @@ def _command(model: Path, folder: Path, names: Sequence[str], has_template: bool
     adapter = model / "adapter_config.json"
     pretrained = str(model)
     if adapter.exists():
-        base = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"]
+        base = read_json(adapter, fields={"base_model_name_or_path": str})["base_model_name_or_path"]
         pretrained = f"{base},peft={model}"
     arguments = f"pretrained={pretrained},dtype=float32" + (",add_bos_token=False" if has_template else "")
     return (
@@ -206,7 +207,7 @@ def agreement(run_dir: Path, student: str, results: Path, *, style: str | None =
 
     Raises InputError where there is none.
     """
-    chosen = style or json.loads(_text(run_dir / "scores.json"))["best_style"].get(student, FREE)
+    chosen = style or _best_styles(run_dir).get(student, FREE)
     logs = sorted(
         (log for log in results.rglob("samples_*.jsonl") if "_regex_" not in log.name),
         key=lambda log: log.stat().st_mtime_ns,
@@ -230,9 +231,15 @@ def agreement(run_dir: Path, student: str, results: Path, *, style: str | None =
     )
 
 
+def _best_styles(run_dir: Path) -> dict[str, str]:
+    text = _text(run_dir / "scores.json")
+    return loads(text, where=run_dir / "scores.json", nan=True, mend="run `qrdistill evaluate` again")["best_style"]
+
+
 def _samples(log: Path) -> Iterator[dict[str, Any]]:
-    for line in log.read_text(encoding="utf-8").splitlines():
-        yield json.loads(line)
+    for number, line in enumerate(log.read_text(encoding="utf-8").split("\n"), start=1):
+        if line:
+            yield loads(line, where=log, line=number, nan=True)
 
 
 def main(arguments: Iterable[str] | None = None) -> int:

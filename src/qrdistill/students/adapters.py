@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from qrdistill.base.errors import InputError, ModelError
+from qrdistill.base.guarded_json import read_json
 from qrdistill.students.config import StudentConfig
 
 QUANTIZATION_FILE = "quantization.json"  # beside exported adapters: how their base was quantized
@@ -82,7 +82,7 @@ def add_lora(model: Any, config: StudentConfig) -> Any:
 
 def base_of(folder: str) -> str:
     """The base model that an adapter folder refers to: a folder (relative to it, or absolute) or hub id."""
-    settings = json.loads(Path(folder, "adapter_config.json").read_text(encoding="utf-8"))
+    settings = read_json(Path(folder, "adapter_config.json"))
     base = str(settings.get("base_model_name_or_path") or "")
     beside = Path(folder, base)
     return str(beside.resolve()) if base and beside.is_dir() else base
@@ -114,4 +114,4 @@ def remembered_quantization(folder: str, config: StudentConfig) -> StudentConfig
     file = Path(folder, QUANTIZATION_FILE)
     if config.quantize is not None or not file.is_file():
         return config
-    return config.model_copy(update=json.loads(file.read_text(encoding="utf-8")))
+    return config.model_copy(update=read_json(file))

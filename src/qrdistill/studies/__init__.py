@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import json
 import lzma
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from qrdistill.base.errors import InputError
+from qrdistill.base.guarded_json import MAX_BYTES, loads
 from qrdistill.base.progress import Progress
 
 if TYPE_CHECKING:
@@ -76,8 +76,9 @@ def load_study(path: Path | str) -> StudyResults:
     file = Path(path)
     try:
         raw = file.read_bytes()
-        data = json.loads(lzma.decompress(raw) if raw[:1] == b"\xfd" else raw)
-    except (OSError, ValueError, lzma.LZMAError) as error:
+        plain = lzma.LZMADecompressor().decompress(raw, MAX_BYTES + 1) if raw[:1] == b"\xfd" else raw
+        data = loads(plain, where=file, nan=True, mend="this is no readable study.json")
+    except (OSError, lzma.LZMAError) as error:
         raise InputError(f"{file}: no readable study.json: {error}") from error
     if not isinstance(data, dict):
         raise InputError(f"{file}: no readable study.json: it holds no object")

@@ -6,7 +6,6 @@ greedy answer of the best pair and beside that pair's self-consistency over as m
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from math import ceil
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from pydantic import Field
 
+from qrdistill.base.guarded_json import read_json
 from qrdistill.report.study_results import (
     Chart,
     Comparison,
@@ -137,7 +137,7 @@ def methods(folders: Sequence[Path]) -> list[Method]:
 
 def _rows(folder: Path) -> dict[str, Mapping[str, Any]]:
     """One run's ensembles under names that do not depend on who took part."""
-    scores = json.loads((folder / "scores.json").read_text())
+    scores = read_json(folder / "scores.json", nan=True)
     every = {one["name"]: one for one in scores["ensembles"]}
     group = "pairs" if "majority, pairs" in every else "students"
     found = {

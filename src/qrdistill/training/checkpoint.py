@@ -21,6 +21,7 @@ from torch import Tensor
 
 from qrdistill.base.checksums import KEY, PLACEHOLDER, Damaged, check, seal
 from qrdistill.base.errors import DataError, TrainingError
+from qrdistill.base.guarded_json import read_json
 from qrdistill.base.ownership import remove_files
 from qrdistill.base.store import atomic
 from qrdistill.students.student import Student
@@ -78,8 +79,8 @@ def _intact(path: Path) -> dict[str, Any]:
     """The facts of a checkpoint. Raises Damaged."""
     facts: dict[str, Any] = {}
     try:
-        facts = json.loads((path / "state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        facts = read_json(path / "state.json", nan=True, fields={"format": int})
+    except (OSError, DataError):
         raise Damaged(f"{path / 'state.json'} is damaged (no JSON)") from None
     if facts.get("format") == 1:
         return {"fingerprint": "", **facts}  # of a version without checksums: not gone on from

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from qrdistill.base.checksums import Damaged, check
+from qrdistill.base.guarded_json import loads
 from qrdistill.base.records import Assignment
 from qrdistill.base.store import read_table, write_table, write_text
 
@@ -45,7 +46,7 @@ class Journal:
         if step and self.metrics.is_file():
             for line in self.metrics.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]:
                 yield line
-                if json.loads(line)["step"] == step - 1:
+                if loads(line, where=self.metrics, nan=True)["step"] == step - 1:
                     break
 
     def _parts(self) -> list[Path]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from qrdistill.base.guarded_json import read_json
 from qrdistill.base.store import content_hash
 from qrdistill.report.study_results import Comparison, Estimate, Mode, Outcome, estimated
 from qrdistill.scores.compare import outcomes_by_question
@@ -19,8 +19,8 @@ TRAINED_TOKEN = 3.0
 
 def outcome(arm: str, seed: int, folder: Path) -> Outcome:
     """Reads one finished run."""
-    scores: dict[str, Any] = json.loads((folder / "scores.json").read_text())
-    stages: dict[str, Any] = json.loads((folder / "manifest.json").read_text())["stages"]
+    scores: dict[str, Any] = read_json(folder / "scores.json", nan=True)
+    stages: dict[str, Any] = read_json(folder / "manifest.json", nan=True)["stages"]
     heads = [row for row in scores["headlines"] if not row["base"]]
     trained = [record["counts"] for name, record in stages.items() if name.startswith("train")]
     sampled = [record["counts"] for name, record in stages.items() if name.startswith("sample@")]
@@ -50,7 +50,7 @@ def outcome(arm: str, seed: int, folder: Path) -> Outcome:
 
 def dev_accuracies(folder: Path) -> dict[str, float]:
     """Student -> its accuracy on dev in the style that is best there."""
-    scores: dict[str, Any] = json.loads((folder / "scores.json").read_text())
+    scores: dict[str, Any] = read_json(folder / "scores.json", nan=True)
     dev = {
         (row["student"], row["style"]): row["accuracy"]
         for row in scores["scores"]

@@ -6,7 +6,6 @@ Tensor suffixes: K spans of text, H hidden width.
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qrdistill.base.draws import uniform
+from qrdistill.base.guarded_json import read_json
 from qrdistill.base.records import FREE, Question, Record
 from qrdistill.base.store import content_hash, write_json
 from qrdistill.runs.run import Run
@@ -95,11 +95,11 @@ def over_training(folder: Path, read: Sequence[Probe], prompted: Mapping[str, st
             PROBES,
             ASKED,
             run.config.model_dump(mode="json"),
-            [(place.name, json.loads((place / "state.json").read_text())["fingerprint"]) for place in places],
+            [(place.name, read_json(place / "state.json", nan=True)["fingerprint"]) for place in places],
         ]
     )
     file = folder / FILE
-    if file.exists() and (kept := json.loads(file.read_text()))["key"] == key:
+    if file.exists() and (kept := read_json(file, nan=True))["key"] == key:
         return [Point.model_validate(point) for point in kept["points"]]
     points = _measure(run, places, read, prompted)
     write_json(file, {"key": key, "points": [point.model_dump() for point in points]})

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import nsmallest
 from pathlib import Path
 from typing import Literal
 
+from qrdistill.base.clean_text import clean_text
 from qrdistill.base.errors import BoundaryError, DataError, InputError
 from qrdistill.base.records import Question, ReasoningPath, Record
 from qrdistill.base.store import read_table, write_text
@@ -139,25 +139,13 @@ def _page(question: Question, path: ReasoningPath, place: str) -> str:
     rule = "-" * 72
     parts = [
         f"{rule}\n{place}  {path.style}",
-        plain(question.question),
-        f"gold answer: {plain(question.gold or '(none)')}",
+        clean_text(question.question),
+        f"gold answer: {clean_text(question.gold or '(none)')}",
         rule,
-        plain(path.text),
+        clean_text(path.text, max_line=len(path.text)),
         rule,
     ]
     return "\n".join(parts)
-
-
-def plain(text: str) -> str:
-    """Text without control characters: a path must not steer the terminal it is read on.
-
-    >>> plain("a\\x1b[2Jb\\tc")
-    'a\\ufffd[2Jb\\tc'
-    """
-    return "".join(
-        letter if letter in "\n\t" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Co") else "\ufffd"
-        for letter in text.replace("\r\n", "\n")
-    )
 
 
 def _append(file: Path, label: PathLabel) -> None:
