@@ -73,6 +73,33 @@ def test_a_failed_rewrite_keeps_the_old_file(tmp_path):
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
+def test_what_is_renamed_is_on_the_disk_first_and_so_is_the_name_after(tmp_path, monkeypatch):
+    """A power cut between two of these steps leaves the old file or the new one."""
+    events: list[tuple[str, str]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def sync(handle):
+        events.append(("sync", os.path.realpath(f"/proc/self/fd/{handle}")))
+        fsync(handle)
+
+    def rename(source, target):
+        events.append(("rename", str(target)))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "replace", rename)
+    with atomic(tmp_path / "file") as temporary:
+        temporary.write_text("x")
+    assert events == [("sync", str(temporary)), ("rename", str(tmp_path / "file")), ("sync", str(tmp_path))]
+    events.clear()
+    with atomic(tmp_path / "folder") as temporary:
+        (temporary / "inner").mkdir(parents=True)
+        (temporary / "inner/file").write_text("x")
+    *synced, renamed, last = events
+    assert {place for _, place in synced} == {str(temporary), str(temporary / "inner"), str(temporary / "inner/file")}
+    assert (renamed, last) == (("rename", str(tmp_path / "folder")), ("sync", str(tmp_path)))
+
+
 def test_a_folder_replaces_a_folder(tmp_path):
     for content in ("1", "2"):
         with atomic(tmp_path / "d") as temporary:

@@ -2,11 +2,19 @@ import json
 
 import pytest
 
+from qrdistill.base.progress import Silent
 from qrdistill.base.records import Question, ReasoningPath
+from qrdistill.base.store import TableWriter, read_table
 from qrdistill.commands.show import show
+from qrdistill.own_paths import sample
 from qrdistill.own_paths.config import OwnPathsConfig
 from qrdistill.own_paths.sample import agreed_gold, eligibility, steps_of_round
+from qrdistill.paths.styles import resolve_styles, student_prompt
 from qrdistill.runs.pipeline import run
+from qrdistill.students import loading
+from qrdistill.students.config import StudentConfig
+from qrdistill.students.decode import decode as decoding
+from qrdistill.students.decode.decode import Completion
 from qrdistill.training.config import TrainConfig
 
 
@@ -80,6 +88,41 @@ def test_agreement_stands_in_for_gold_and_never_reads_it():
     }
     taught = agreed_gold(questions, paths, {"q1", "q2", "q3"}, 0.6)[0]
     assert {name: row.gold for name, row in taught.items()} == {"q1": "4", "q2": "9", "q3": "1"}
+
+
+def test_a_student_samples_in_the_style_that_it_is_best_at(tmp_path, monkeypatch):
+    accuracy = {
+        "a": {"vanilla": 0.2, "facts": 0.7, "program": 0.5},
+        "b": {"vanilla": 0.9, "facts": 0.1, "program": 0.5},
+    }
+    prompted: dict[str, set[str]] = {}
+
+    def decode(student, prompts, *, samples, **_):
+        prompted.setdefault(student, set()).update(prompts)
+        return [[Completion("The answer is 4.", -1.0, 3, "stop")] * samples for _ in prompts]
+
+    monkeypatch.setattr(sample, "style_accuracies", lambda student, *_: accuracy[student])
+    monkeypatch.setattr(loading, "load_student", lambda settings, **_: settings.name)
+    monkeypatch.setattr(decoding, "decode", decode)
+    styles = resolve_styles(["vanilla", "facts", "program"])
+    with TableWriter(tmp_path / "paths.parquet", ReasoningPath) as out:
+        sampled = sample.sample_paths(
+            [StudentConfig(name=name, model="none") for name in accuracy],
+            [question("q1", "4")],
+            styles,
+            OwnPathsConfig(rounds=1, samples=2),
+            round=1,
+            out=out,
+            base_dir=tmp_path,
+            seed=0,
+            progress=Silent(),
+        )
+    assert sampled.styles == {"a": "facts", "b": "vanilla"}
+    rows = [(path.teacher, path.style, path.sample) for path in read_table(tmp_path / "paths.parquet", ReasoningPath)]
+    assert rows == [("a", "facts", 0), ("a", "facts", 1), ("b", "vanilla", 0), ("b", "vanilla", 1)]
+    assert prompted == {
+        name: {student_prompt("2 + 2 = ?", styles[style])} for name, style in (("a", "facts"), ("b", "vanilla"))
+    }
 
 
 @pytest.mark.slow

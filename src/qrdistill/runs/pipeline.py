@@ -83,12 +83,11 @@ def due(config: Config, folder: Path, until: str = "report") -> list[str]:
     What they write may then call for those after them: that only running them tells.
     """
     manifest = Manifest(folder)
-
-    def is_done(stage: Stage) -> bool:
-        there = all((folder / name).exists() for name in stage.inputs)
-        return there and manifest.is_done(stage.name, stage_key(stage, config, manifest))
-
-    return [stage.name for stage in plan(config, until) if not is_done(stage)]
+    return [
+        stage.name
+        for stage in plan(config, until)
+        if not manifest.is_done(stage.name, stage_key(stage, config, manifest))
+    ]
 
 
 def stage_key(stage: Stage, config: Config, manifest: Manifest) -> str:

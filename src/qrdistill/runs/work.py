@@ -288,7 +288,8 @@ def gather(context: Context) -> Counts:
     write_table(folder / "own_verdicts.parquet", Verdict, rows("verdicts.parquet", Verdict, places[1:]))
     with atomic(folder / "metrics.jsonl") as temporary, temporary.open("w") as file:
         for place in places:
-            file.write((place / "metrics.jsonl").read_text())
+            if (place / "metrics.jsonl").exists():  # a round without a step has none
+                file.write((place / "metrics.jsonl").read_text())
     with atomic(folder / "students") as temporary:
         shutil.copytree(places[-1] / "students", temporary)
     return {"rounds": rounds}

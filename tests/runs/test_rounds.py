@@ -1,0 +1,117 @@
+"""Rounds are the same stages again: who is asked, what joins the pool, from where students go on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qrdistill.base.records import Assignment, ReasoningPath, Verdict
+from qrdistill.base.store import read_table
+from qrdistill.lab import student_folder
+from qrdistill.lab.mixes import FAMILIES
+from qrdistill.runs.load_config import load_config
+from qrdistill.runs.pipeline import due, run
+from qrdistill.runs.run import Run
+from qrdistill.runs.stages import stages
+
+CONFIG = {
+    "name": "rounds",
+    "questions": {"train": 16, "dev": 4, "test": 2, "options": {"hard": 0.0}},
+    "teachers": [{"name": "t", "kind": "lab", "strength": dict.fromkeys(FAMILIES, 0.8)}],
+    "paths": {"styles": ["vanilla"]},
+    "train": {"steps": 6, "paths_per_step": 6, "warmup": 1},
+    "own_paths": {"rounds": 2, "samples": 1, "max_tokens": 40, "ask_teachers": True, "ask": "all", "peers": "own"},
+}
+
+
+def kept(paths: Path, verdicts: Path) -> list[ReasoningPath]:
+    good = {row.path_id for row in read_table(verdicts, Verdict) if row.check == "filter" and row.outcome == "keep"}
+    return [path for path in read_table(paths, ReasoningPath) if path.id in good]
+
+
+@pytest.fixture(scope="module")
+def asked_again(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "rounds"
+    run(CONFIG, folder, until="train")
+    return folder
+
+
+def test_the_plan_repeats_every_stage_from_asking_to_training():
+    assert [stage.name for stage in stages(load_config(CONFIG))][4:-3] == [
+        "train@0",
+        *(f"{name}@{round}" for round in (1, 2) for name in ("generate", "sample", "filter", "embed", "train")),
+        "gather",
+    ]
+    names = [stage.name for stage in stages(load_config(CONFIG, ["own_paths.ask_teachers=false"]))]
+    assert [name for name in names if name.startswith(("generate", "embed"))] == ["generate", "embed"]
+    by_verb: dict[str, set[object]] = {}
+    for stage in stages(load_config(CONFIG)):
+        by_verb.setdefault(stage.name.partition("@")[0], set()).add(stage.run)
+    assert {name: len(functions) for name, functions in by_verb.items() if len(functions) > 1} == {}
+
+
+def test_teachers_are_asked_again_for_what_has_no_kept_path(asked_again):
+    folder = asked_again
+    train = [row.id for row in Run(folder).questions() if row.split == "train"]
+    solved = {path.question_id for path in kept(folder / "paths.parquet", folder / "verdicts.parquet")}
+    for round in (1, 2):
+        place = folder / f"rounds/{round}"
+        asked = list(read_table(place / "asked.parquet", ReasoningPath))
+        assert [path.question_id for path in asked] == [name for name in train if name not in solved]
+        assert asked, "this seed leaves nothing to ask for; choose another"
+        assert {(path.round, path.sample, path.teacher) for path in asked} == {(round, round, "t")}
+        joined = kept(place / "asked.parquet", place / "verdicts.parquet")
+        assert len(np.load(place / "embeddings.npy")) == len(joined)
+        own = kept(place / "paths.parquet", place / "verdicts.parquet")
+        solved |= {path.question_id for path in (*joined, *own)}
+
+
+def test_what_teachers_write_later_is_shared_out_and_what_students_write_trains_its_writer(asked_again):
+    folder = asked_again
+    routed = {path.id for path in kept(folder / "paths.parquet", folder / "verdicts.parquet")}
+    own: dict[str, str] = {}
+    later: set[str] = set()
+    for round in (1, 2):
+        place = folder / f"rounds/{round}"
+        later |= {path.id for path in kept(place / "asked.parquet", place / "verdicts.parquet")}
+        own |= {path.id: path.teacher for path in kept(place / "paths.parquet", place / "verdicts.parquet")}
+        rows = list(read_table(place / "assignments.parquet", Assignment))
+        chosen = [(row.path_id, row.student) for row in rows if row.chosen]
+        assert {path for path, _ in chosen} <= routed | later | set(own)
+        assert [pair for pair in chosen if pair[0] in own and own[pair[0]] != pair[1]] == []
+    seen = {row.path_id for row in Run(folder).assignments()}
+    assert later & seen
+    assert set(own) & seen
+    assert {path.id for path in Run(folder).own_paths()} >= later | set(own)
+    assert {row.path_id for row in Run(folder).own_verdicts()} >= later | set(own)
+
+
+def test_a_run_that_asks_again_resumes(asked_again):
+    before = (asked_again / "students/mistral/model.safetensors").read_bytes()
+    assert due(load_config(CONFIG), asked_again, "train") == []
+    (asked_again / "rounds/1/asked.parquet").unlink()
+    run(CONFIG, asked_again, until="train")
+    assert (asked_again / "students/mistral/model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_round_goes_on_from_the_one_before_unless_it_is_to_restart(tmp_path, restart):
+    """All steps are spent before the round, so that it hands on the weights that it began with."""
+    own = {"rounds": 1, "warm_share": 0.9, "samples": 1, "max_tokens": 8, "restart": restart}
+    run({**CONFIG, "train": {**CONFIG["train"], "steps": 1}, "own_paths": own}, tmp_path / "run", until="train")
+    stages = json.loads((tmp_path / "run/manifest.json").read_text())["stages"]
+    assert [stages[f"train@{round}"]["counts"]["steps"] for round in (0, 1)] == [1, 0]
+
+    def weights(folder: Path) -> dict[str, np.ndarray]:
+        from safetensors.numpy import load_file
+
+        return load_file(folder / "model.safetensors")
+
+    first, second = (weights(tmp_path / f"run/rounds/{round}/students/gemma") for round in (0, 1))
+    base = weights(student_folder("gemma-tiny"))
+    start = base if restart else first
+    assert all(np.array_equal(second[name], start[name]) for name in second)
+    assert any(not np.array_equal(first[name], base[name]) for name in first)
