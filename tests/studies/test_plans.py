@@ -41,6 +41,19 @@ def test_a_plan_asks_about_arms_it_has_and_every_arm_is_a_valid_config(plan: Pla
             arm.config(config, variant.changes)
 
 
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_the_first_teacher_is_good_at_the_first_two_fifths_of_the_families(size: str) -> None:
+    from qrdistill.lab.mixes import MIXES
+
+    config = Config.model_validate({"questions": {"options": {"size": size}}})
+    (arm,) = [arm for arm in teachers.PLAN.arms(config) if arm.name == "halves-learned"]
+    first, second = (teacher["strength"] for teacher in arm.changes["teachers"])
+    families = MIXES[size].families
+    half = len(families) * 2 // 5
+    assert [first[family] for family in families] == [0.05] * half + [0.6] * (len(families) - half)
+    assert [second[family] for family in families] == [0.6] * half + [0.05] * (len(families) - half)
+
+
 def test_students_that_only_one_arm_has_are_in_no_comparison() -> None:
     def run(arm: str, styled: dict[str, float]) -> list[Outcome]:
         return [Outcome(arm=arm, seed=0, styled=styled)]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from qrdistill.lab.mixes import MIXES
+from qrdistill.base.registry import find
 from qrdistill.report.study_results import Cell, Part, StudyRecord, StudyResults, Table
 from qrdistill.runs.config import Config
 from qrdistill.studies.grid.arms import Arm, by_name, choose
@@ -46,7 +47,7 @@ def teachers(setup: Setup) -> TeacherResults:
 
 def _arms(config: Config) -> list[Arm]:
     known = by_name(config)
-    families = MIXES[str(config.questions.options.get("size", "small"))].families
+    families = _families(config)
     half = len(families) * 2 // 5
     counts, reads = families[:half], families[half:]
 
@@ -65,6 +66,13 @@ def _arms(config: Config) -> list[Arm]:
         for rule in ("learned", "best-style")
         for name, (title, asked) in sets.items()
     ]
+
+
+def _families(config: Config) -> list[str]:
+    """The question families of the task, in the order in which it asks them."""
+    load = find("tasks", config.questions.task, key="questions.task")
+    few = config.questions.model_copy(update={"train": 50, "dev": 1, "test": 1})
+    return list(dict.fromkeys(row.family for row in load(few, seed=0, base_dir=Path()) if row.split == "train"))
 
 
 def _router_information(setup: Setup, result: StudyResults) -> list[PathFact]:
