@@ -7,6 +7,7 @@ counts; and what cannot be decided is undecided, with the reason. See docs/answe
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -19,6 +20,8 @@ from qrdistill.answers.statements import Statement, closing, own_turn, statement
 from qrdistill.base import registry
 from qrdistill.base.records import Question
 
+# characters that no reader sees
+_INVISIBLE = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u206f\ufeff\ufe00-\ufe0f]")
 _WINDOW = 256  # results that may wait for an earlier one
 
 
@@ -54,7 +57,7 @@ def extract(question: Question, completion: str) -> Extracted:
     kind = comparer(question.kind)
     if not completion.strip():
         return Extracted(None, "the completion is empty")
-    completion = own_turn(completion)
+    completion = _INVISIBLE.sub("", own_turn(completion))
     stated = statements(completion)
     for statement in reversed(stated):
         reading = kind.read(question, statement)

@@ -80,6 +80,7 @@ def compare(gold: str, answer: str) -> tuple[str, str]:
     """correct | wrong | undecided, and why."""
     from math_verify.grader import verify
 
+    _keep_tiny_numbers_apart()
     sides: list[Any] = []
     for name, text in (("gold answer", gold), ("answer", answer)):
         try:
@@ -94,6 +95,39 @@ def compare(gold: str, answer: str) -> tuple[str, str]:
         if verify(*pair, timeout_seconds=None, raise_on_error=True, allow_set_relation_comp=True):
             return "correct", ""
     return "wrong", f"{answer[:60]} is not {gold[:60]}"
+
+
+@functools.lru_cache(maxsize=1)
+def _keep_tiny_numbers_apart() -> None:
+    """math-verify compares numbers to six decimals or, where both are exact, to 15: an absolute bound, under
+    which 7^-30 equals 7^-31. Here exact numbers are equal exactly, and decimals to a relative 1e-4 too,
+    wherever in a set, matrix or equation they stand."""
+    from math_verify import grader
+
+    theirs = grader.sympy_numeric_eq
+
+    def numeric_equal(a: Any, b: Any, float_rounding: int, numeric_precision: int) -> bool:
+        return theirs(a, b, float_rounding, numeric_precision) and not _apart(a, b)
+
+    grader.sympy_numeric_eq = numeric_equal
+
+
+def _apart(a: Any, b: Any) -> bool:
+    """Whether two numbers differ by more than their relative bound; False for what is no number."""
+    from sympy import Float
+
+    try:
+        a, b = a.doit(), b.doit()
+        if not (a - b).is_number:
+            return False
+        rough, fine = (abs((a - b).evalf(digits, maxn=2000)).evalf(digits) for digits in (30, 60))
+        if not fine or abs(rough - fine) > fine / 1000:
+            return False  # nothing but rounding is left, and it shrinks with more digits: they are equal
+        if not (a.has(Float) or b.has(Float)):
+            return True
+        return bool(a.is_number and fine > 1e-4 * max(abs(a.evalf(30)), abs(b.evalf(30))))
+    except (AttributeError, TypeError, ValueError):
+        return False
 
 
 def _readings(sides: list[Any]) -> Iterator[list[Any]]:

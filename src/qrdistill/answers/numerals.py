@@ -8,6 +8,7 @@ such as `x2`), so that a caller can tell "no number" from "a number".
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -75,11 +76,11 @@ _VULGAR = {
 }
 CURRENCY = "$€£¥₹₩₽₺₪฿¢"
 
-_GROUPED = r"\d{1,3}(?:(?:,|\{,\}|\\,|\\!,?|[   ]|'(?=\d{3}))\d{3})+"
+_GROUPED = r"\d{1,3}(?:(?:,|\{,\}|\\,|\\!,?|[ ]|'(?=\d{3}))\d{3})+"
 _PLAIN = r"\d+"
 _NUMERAL = rf"(?:(?:{_GROUPED}|{_PLAIN})(?:\.\d+)?|\.\d+)"
 _POWER = r"(?:[eE](?P<e>[+-]?\d{1,4})(?![\w.])|\s*(?:[x×*·]|\\times|\\cdot)\s*10\s*(?:\^|\*\*)\s*\{?(?P<ten>[+-]?\d{1,4})\}?)"
-_SIGN = r"(?P<sign>[-−–+]\s?|(?:minus|negative)\s+)?"
+_SIGN = r"(?P<sign>[-+]\s?|(?:minus|negative)\s+)?"
 _LATEX_FRACTION = r"\\[dtc]?frac\s*(?:\{\s*(?P<ln>-?\d+)\s*\}|(?P<ls>\d))\s*(?:\{\s*(?P<ld>\d+)\s*\}|(?P<lt>\d))"
 _SMALL = rf"(?:(?:{'|'.join(_TENS)})(?:[\s-](?:{'|'.join(_UNITS[1:10])}))?|(?:{'|'.join(reversed(_UNITS))}))\b"
 _HUNDREDS = rf"{_SMALL}(?:[\s-]hundred\b(?:(?:\s+and)?\s+{_SMALL})?)?"
@@ -87,21 +88,58 @@ _WORD = rf"{_HUNDREDS}(?:[\s-](?:thousand|million|billion|trillion)\b(?:(?:,|\s+
 _SCALE = "|".join(_SCALES)
 _NUMBER = re.compile(
     rf"""(?<![\w^\\]) (?<!\w[.,/:]) (?<!\w\^\{{)
-    {_SIGN} (?P<currency>(?:US|\\)?[{re.escape(CURRENCY)}]\s?|(?:USD|EUR|GBP)\s?)? (?P<sign2>[-−])?
+    {_SIGN} (?P<currency>(?:US|\\)?[{re.escape(CURRENCY)}]\s?|(?:USD|EUR|GBP)\s?)? (?P<sign2>-)?
     (?:
         (?P<whole>{_GROUPED}|{_PLAIN})? \s? {_LATEX_FRACTION}
-      | (?P<mixed>{_GROUPED}|{_PLAIN}) (?:[ ]|[ ]and[ ]|-(?=\d+\s?/)) (?P<mn>\d+)\s?/\s?(?P<md>\d+)
+      | (?P<mixed>{_GROUPED}|{_PLAIN}) (?:[ ]|[ ]and[ ]|(?P<hyphen>-)(?=\d+\s?/)) (?P<mn>\d+)\s?/\s?(?P<md>\d+)
       | (?P<vulgar_whole>\d+)?[ ]?(?P<vulgar>[{"".join(_VULGAR)}])
-      | (?P<n>{_NUMERAL}) \s?[/⁄]\s? (?P<d>\d+(?:\.\d+)?)
+      | (?P<n>{_NUMERAL}) \s?/\s? (?P<d>\d+(?:\.\d+)?)
       | (?P<comma>0,\d+|\d+,\d{{1,2}}|\d+,\d{{4,}}) (?![,\d])
       | (?P<numeral>{_NUMERAL}) (?:{_POWER})? (?:(?:\s|-)(?P<scale>{_SCALE})s?\b)?
       | (?P<word>(?i:{_WORD}))
     )
     (?! [\d] | [.,:/]\d | \s?:\s?\d | (?:st|nd|rd|th)\b )
-    (?P<percent>\s?(?:\\?%|percent\b|per\scent\b|percentage\b|pct\b|％))?""",
+    (?P<percent>\s?(?:\\?%|percent\b|per\scent\b|percentage\b|pct\b))?""",
     re.VERBOSE,
 )
-_MINUS = "-−–"
+
+
+class _PlainCharacters(dict[int, int]):
+    """One plain character for each that only looks different: minus signs, spaces, digits, separators."""
+
+    def __missing__(self, code: int) -> int:
+        character = chr(code)
+        plain = _LOOKALIKE.get(character, character)
+        if unicodedata.category(character) == "Zs":
+            plain = " "
+        elif character.isdecimal():
+            plain = str(unicodedata.decimal(character))
+        elif 0xFF01 <= code <= 0xFF5E:  # fullwidth forms
+            plain = chr(code - 0xFEE0)
+        self[code] = ord(plain)
+        return self[code]
+
+
+_LOOKALIKE = {
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2212\u207b\u208b\u02d7\u2796\ufe58\ufe63", "-"),
+    **dict.fromkeys("\u2044\u2215", "/"),
+    **dict.fromkeys("\u2019\u02bc", "'"),
+    **dict.fromkeys("\ufe50\u066c", ","),
+    **dict.fromkeys("\ufe52\u066b", "."),
+    **dict.fromkeys("\ufe6a\u066a", "%"),
+    **dict.fromkeys("\ufe62\u207a\u2795", "+"),
+    "\ufe69": "$",
+}
+_PLAIN_CHARACTERS = _PlainCharacters()
+
+
+def plain_characters(text: str) -> str:
+    r"""The text, as long as before, with characters that mean the same as a plain one replaced by it.
+
+    >>> plain_characters("\u22121\u202f234\uff0e\u0665")
+    '-1 234.5'
+    """
+    return text if text.isascii() else text.translate(_PLAIN_CHARACTERS)
 
 
 def find_numbers(text: str) -> list[Number]:
@@ -112,6 +150,7 @@ def find_numbers(text: str) -> list[Number]:
     >>> find_numbers("on 05/01/2021 at 12:30, x2")
     []
     """
+    text = plain_characters(text)
     return [number for match in _NUMBER.finditer(text) if (number := _read(match)) is not None]
 
 
@@ -119,10 +158,12 @@ def _read(match: re.Match[str]) -> Number | None:
     text = match.string
     part = match.groupdict()
     sign = part["sign"] or ""
-    negative = sign[:1] in (*_MINUS, "m", "n") if sign else False
-    if sign[:1] in _MINUS and negative and _is_operator(text, match.start(), sign):
-        negative = False
-    negative ^= bool(part["sign2"])
+    if sign and part["sign2"]:
+        return None  # "--5"
+    start = match.start()
+    negative = sign[:1] in ("-", "m", "n") or bool(part["sign2"])
+    if sign[:1] == "-" and _is_operator(text, start):
+        negative, start = False, match.end("sign")
     percent = bool(part["percent"])
     decimal = False
     try:
@@ -135,7 +176,7 @@ def _read(match: re.Match[str]) -> Number | None:
                 return None
         elif part["mixed"]:
             whole, ratio = _digits(part["mixed"]), _ratio(part["mn"], part["md"])
-            if not 0 <= ratio < 1:
+            if not 0 <= ratio < 1 or (not whole and part["hyphen"]):
                 return None  # "11 7/6" is no mixed number, and two numbers would be a guess
             value, shown = whole + ratio, f"{whole} {part['mn']}/{part['md']}"
         elif part["vulgar"]:
@@ -174,7 +215,7 @@ def _read(match: re.Match[str]) -> Number | None:
         value, shown = -value, f"-{shown}"
     if percent:
         shown += "%"
-    return Number(value, shown, percent, decimal, match.start(), match.end())
+    return Number(value, shown, percent, decimal, start, match.end())
 
 
 def _spelled(words: str) -> Fraction:
@@ -193,7 +234,7 @@ def _spelled(words: str) -> Fraction:
     return Fraction(total + group)
 
 
-def _is_operator(text: str, start: int, sign: str) -> bool:
+def _is_operator(text: str, start: int) -> bool:
     """Whether a minus sign stands between two operands ("10 - 4", "3-5") rather than before one."""
     before = text[:start].rstrip()
     return bool(before) and (before[-1].isdigit() or before[-1] in ")]}") and before[-1] != "="
@@ -224,6 +265,9 @@ _MORE = re.compile(  # what stands behind a number and makes it another one
     r"|(?i:[\s-]+(?:and\s+(?:(?:a|one)\s+)?)?(?:half|halves|thirds?|fourths?|fifths?|sixths?|eighths?|tenths?)\b)"
     r"|(?i:\s+and\s+(?:a|one|three)[\s-]+quarters?\b)"
 )
+_BESIDE = "([{<>)]}\"'*_`$:=~,;.!?%#-+/^\\"  # what may touch a number; operators are for the reader
+_BESIDE_BEFORE = _BESIDE + CURRENCY + "≈“‘«„→×·÷√≤≥≠±"
+_BESIDE_AFTER = _BESIDE + CURRENCY + "°”’»…。、×·÷"
 _AFTER_A_WORD = re.compile(r"[\s-]+quarters?\b|\s+of\s+(?:the|these|those)\b", re.IGNORECASE)
 _UNIT = re.compile(  # one letter at a time: a repetition within the repetition would try every split
     rf"\s*(?:\\?[{re.escape(CURRENCY)}°]|\\(?:text|mbox|mathrm|textbf|textnormal)\s*\{{[^{{}}]*\}}|\^?\{{?\\circ\}}?|[A-Za-z²³/ ](?:\^\{{?[23]\}}?)?|\^\{{?[23]\}}?|\\[ ,;!])*"
@@ -238,8 +282,36 @@ def is_part(text: str, number: Number) -> bool:
     >>> [is_part(text, find_numbers(text)[0]) for text in ("10^2", "2 and a half", "5x", "3 quarters", "5 m")]
     [True, True, True, False, False]
     """
+    text = plain_characters(text)
     spelled = text[number.start : number.end].isalpha()
     return bool(_MORE.match(text, number.end) or (spelled and _AFTER_A_WORD.match(text, number.end)))
+
+
+def is_unclear(text: str, numbers: list[Number]) -> bool:
+    r"""Whether a number touches a character that may change it, or digits that were not read.
+
+    >>> [is_unclear(text, find_numbers(text)) for text in ("|18|", "1\u200b8", "18m5", "18m", "(18)")]
+    [True, True, True, False, False]
+    """
+    text = plain_characters(text)
+    read = {place for number in numbers for place in range(number.start, number.end)}
+    for number in numbers:
+        before, after = text[: number.start][-1:], text[number.end : number.end + 1]
+        if before and before not in _BESIDE_BEFORE and not before.isspace():
+            return True
+        if after and after not in _BESIDE_AFTER and not after.isspace() and unicodedata.category(after) not in _LETTERS:
+            return True
+        left, right = number.start, number.end
+        while left and not text[left - 1].isspace():
+            left -= 1
+        while right < len(text) and not text[right].isspace():
+            right += 1
+        if any(text[place].isdecimal() for place in range(left, right) if place not in read):
+            return True
+    return False
+
+
+_LETTERS = ("Lu", "Ll", "Lo")
 
 
 def parse_number(text: str) -> Number | None:
@@ -248,6 +320,7 @@ def parse_number(text: str) -> Number | None:
     >>> parse_number("$1,080.00").value, parse_number("5 - 3"), parse_number("18 apples").text
     (Fraction(1080, 1), None, '18')
     """
+    text = plain_characters(text)
     numbers = find_numbers(text)
     if len(numbers) != 1:
         return None

@@ -46,8 +46,11 @@ _FILLER = re.compile(
     re.IGNORECASE,
 )
 _ABBREVIATION = re.compile(
-    r"(?:\b(?:Dr|Mr|Mrs|Ms|St|Jr|Sr|No|vs|etc|approx|Jan|Feb|Mar|Apr|Aug|Sept?|Oct|Nov|Dec|ft|in|oz|lbs?|sq)|\b[A-Za-z]|\be\.g|\bi\.e)\.$"
+    r"(?:\b(?:Dr|Mr|Mrs|Ms|St|Jr|Sr|No|vs|etc|approx|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|ft|in|oz|lbs?|sq)|\b[A-Za-z]|\be\.g|\bi\.e)\.$"
 )
+_SHORT_MONTH = re.compile(r"\b(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.$")
+_FACE = re.compile(r":[()](?=[\s.]|$)")
+_NUMBER_FOLLOWS = re.compile(r"(?<=\d)\.[^\w\n]+(?=\d)")  # "7. 5": a sentence's end, a list's number or 7.5
 _BREAK = re.compile(r"[.!?](?=[\s\"'*)\]$]|\\[)\]]|$)|\n")
 _CLAUSE_AT_MOST = 600  # characters of a stated clause
 _END_AT_MOST = 4000  # characters at either end of a completion that states nothing
@@ -145,7 +148,7 @@ def _marked(text: str) -> Iterator[Statement]:
 def _clause(text: str, start: int) -> tuple[str, int]:
     """The rest of the sentence that begins at `start` (of the next line where this one is empty)."""
     opened = start
-    while start < len(text) and (text[start].isspace() or text[start] in "*_:`"):
+    while start < len(text) and (text[start].isspace() or text[start] in "*_:`") and not _FACE.match(text, start):
         start += 1
     if "\n" in text[opened:start] and text[start : start + 2] in ("- ", "• "):
         start += 2
@@ -165,7 +168,7 @@ def _clause(text: str, start: int) -> tuple[str, int]:
             _ABBREVIATION.search(head[-7:]) and match.end() < len(text) and text[match.end()] == " " and not _ends(head)
         ):
             continue
-        if _inside_math(text[start:end]) and match[0] != "\n":
+        if _NUMBER_FOLLOWS.match(text, end) or (_inside_math(text[start:end]) and match[0] != "\n"):
             continue
         break
     else:
@@ -252,6 +255,12 @@ def closing(completion: str) -> Closing:
         text = text[: block.start()] + " ".join(block[0].split())
     line = text[text.rfind("\n") + 1 :].strip()
     bold = [match[1] or match[2] for match in _BOLD.finditer(line)]
-    breaks = [match.end() for match in _BREAK.finditer(line) if match.end() < len(line)]
+    breaks = [
+        match.end()
+        for match in _BREAK.finditer(line)
+        if match.end() < len(line)
+        and not _SHORT_MONTH.search(line, 0, match.end())
+        and not _NUMBER_FOLLOWS.match(line, match.start())
+    ]
     sentence = line[breaks[-1] :].strip() if breaks else line
     return Closing(line, bold[-1].strip() if bold else None, sentence, opening)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from qrdistill.answers.asides import claims, without_aside
 from qrdistill.answers.comparer import NOTHING, Comparer, Reading, Same
 from qrdistill.answers.kinds.text import bare, folded
 from qrdistill.answers.numerals import close, parse_number
@@ -28,7 +29,6 @@ _JOINING = (
     "this it they he she you we so if when where while who whose because since due during after before through into "
     "instead rather the a an option answer choice "
 )  # words that may follow an option's text without making it another thing ("heart disease")
-_REASON = re.compile(r"\s*(?:,?\s*\b(?:because|since|as it|as they|which|given that)\b|;)")
 
 
 def read(question: Question, statement: Statement) -> Reading:
@@ -54,7 +54,12 @@ def read(question: Question, statement: Statement) -> Reading:
         if other and other != letter and other in options:
             return Reading(None, f"two options are named: {letter} and {other}", final=True)
         return _by_letter(letter, rest, options)
-    return _by_text(_REASON.split(text, maxsplit=1)[0], options)
+    part, rest = without_aside(text)
+    reading = _by_text(part, options)
+    claimed = _by_text(claims(rest), options)
+    if reading.answer and claimed.answer not in (None, reading.answer):
+        return Reading(None, f"several options are named: {reading.answer}, {claimed.answer}", final=True)
+    return reading
 
 
 def _by_letter(letter: str, rest: str, options: dict[str, str]) -> Reading:

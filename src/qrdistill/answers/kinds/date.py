@@ -9,7 +9,9 @@ from __future__ import annotations
 import datetime
 import re
 
+from qrdistill.answers.asides import claims, without_aside
 from qrdistill.answers.comparer import NOTHING, Comparer, Reading, Same
+from qrdistill.answers.numerals import plain_characters
 from qrdistill.answers.statements import Closing, Statement
 from qrdistill.base.records import Question
 
@@ -32,15 +34,17 @@ _MONTHS = (
 )
 _MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
 _DATE = re.compile(
-    rf"""(?<![\d/.-])(?:
-        (?P<y>\d{{4}})[-/](?P<m>\d{{1,2}})[-/](?P<d>\d{{1,2}})
+    rf"""(?<![\d/.-])(?<!\d\D)(?:
+        (?P<y>\d{{4}})\s?[-/.]\s?(?P<m>\d{{1,2}})\s?[-/.]\s?(?P<d>\d{{1,2}})
       | (?P<a>\d{{1,2}})\s?[/.-]\s?(?P<b>\d{{1,2}})\s?[/.-]\s?(?P<y2>\d{{4}})
-      | \b(?P<name>{_MONTH})\.?\s+(?:the\s+)?(?P<d3>\d{{1,2}})(?:st|nd|rd|th)?\s*,?\s+(?:of\s+)?(?P<y3>\d{{4}})
-      | (?P<d4>\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?(?P<name4>{_MONTH})\.?\s*,?\s+(?P<y4>\d{{4}})
-    )(?![\d/])""",
+      | \b(?P<name>{_MONTH})(?:\.?\s+(?:the\s+)?|\.?-|/)(?P<d3>\d{{1,2}})(?:st|nd|rd|th)?(?:\s*,\s*|\s+(?:of\s+)?|[-/])(?P<y3>\d{{4}})
+      | (?P<d4>\d{{1,2}})(?:st|nd|rd|th)?(?:\s+(?:of\s+)?|[-/])(?P<name4>{_MONTH})\b\.?(?:\s*,\s*|\s+(?:of\s+)?|[-/])(?P<y4>\d{{4}})
+      | (?P<y5>\d{{4}})(?:\s*,\s*|\s+|[-/])(?P<name5>{_MONTH})\b(?:\.?\s+|\.?-|/)(?P<d5>\d{{1,2}})(?:st|nd|rd|th)?
+    )(?![\d/]|(?!T\d)[^\W_]|[^\w\s]\d|\s?-\s?\d|\s\d(?!\d?:\d))""",
     re.VERBOSE | re.IGNORECASE,
 )
-_NEGATED = re.compile(r"\b(?:not|cannot|can't|isn't|unknown|neither)\b", re.IGNORECASE)
+_LEADING_REASON = re.compile(r"^\W*(?:(?:so|and|but)\s+)?(?:since|because|as|given that)\b[^,]*,", re.IGNORECASE)
+_NEGATED = re.compile(r"\b(?:not|cannot|can't|isn't|unknown|neither)\b|n't\b", re.IGNORECASE)
 
 
 def find_dates(text: str, *, day_first: bool = False) -> list[str]:
@@ -50,9 +54,9 @@ def find_dates(text: str, *, day_first: bool = False) -> list[str]:
     ['05/01/2021', '12/25/2021']
     """
     found: list[str] = []
-    for match in _DATE.finditer(text):
+    for match in _DATE.finditer(plain_characters(text)):
         part = match.groupdict()
-        year = int(part["y"] or part["y2"] or part["y3"] or part["y4"])
+        year = int(next(part[name] for name in ("y", "y2", "y3", "y4", "y5") if part[name]))
         if part["y"]:
             month, day = int(part["m"]), int(part["d"])
         elif part["y2"]:
@@ -60,8 +64,8 @@ def find_dates(text: str, *, day_first: bool = False) -> list[str]:
             if day_first or (month > 12 and day <= 12):
                 month, day = day, month
         else:
-            month = _MONTHS[(part["name"] or part["name4"]).lower()]
-            day = int(part["d3"] or part["d4"])
+            month = _MONTHS[(part["name"] or part["name4"] or part["name5"]).lower()]
+            day = int(part["d3"] or part["d4"] or part["d5"])
         try:
             found.append(datetime.date(year, month, day).strftime("%m/%d/") + f"{year:04}")
         except ValueError:
@@ -70,12 +74,17 @@ def find_dates(text: str, *, day_first: bool = False) -> list[str]:
 
 
 def _one(question: Question, text: str) -> Reading:
-    days = find_dates(text, day_first=bool(question.metadata.get("day_first")))
+    day_first = bool(question.metadata.get("day_first"))
+    part, rest = without_aside(text)
+    days = find_dates(part, day_first=day_first)
+    if not days:
+        part, days = text, find_dates(text, day_first=day_first)
     if not days:
         return NOTHING
-    if len(set(days)) > 1:
-        return Reading(None, f"several dates are stated: {', '.join(days)}", final=True)
-    if _NEGATED.search(text):
+    claimed = find_dates(claims(rest), day_first=day_first)
+    if len({*days, *claimed}) > 1:
+        return Reading(None, f"several dates are stated: {', '.join([*days, *claimed])}", final=True)
+    if _NEGATED.search(_LEADING_REASON.sub("", part)):
         return Reading(None, f"the date is not asserted: {text[:60]!r}", final=True)
     return Reading(days[0])
 

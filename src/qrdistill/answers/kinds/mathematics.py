@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qrdistill.answers import latex
 from qrdistill.answers.comparer import NOTHING, Comparer, Reading, Same, Ticket
@@ -126,7 +125,8 @@ _DEGREES = re.compile(r"\s*(?:\^\s*\{?\s*\\circ\s*\}?|°|\\degree\b|\\text\{\s*d
 _SHORT_FRACTION = re.compile(r"\\frac\s*(\d)\s*(\d)(?!\d)|\\frac\s*(\d)\s*(?=\{)")
 _PLAIN_SYMBOLS = str.maketrans(
     {
-        "−": "-",
+        **dict.fromkeys("−‐‑‒–⁻➖﹣－", "-"),
+        **dict.fromkeys("\u00a0\u2009\u202f\u2007\u2008\u200a", " "),
         "π": r"\pi ",
         "∞": r"\infty ",
         "≤": r"\le ",
@@ -326,7 +326,8 @@ def _lists(left: _List | Number, right: _List | Number, gold: str, answer: str) 
             )
         return None
     if left.ordered != right.ordered:
-        return None
+        bare = any(not some.opening or text.startswith("{") for some, text in ((left, gold), (right, answer)))
+        return None if bare else Same("wrong", f"{answer} is not {gold}")
     if left.ordered:
         if len(left.numbers) != len(right.numbers) or (left.opening, left.closing) != (
             right.opening,
@@ -335,8 +336,15 @@ def _lists(left: _List | Number, right: _List | Number, gold: str, answer: str) 
             return Same("wrong", f"{answer} is not {gold}")
         equal = all(close(a, b) for a, b in zip(left.numbers, right.numbers, strict=True))
     else:
-        equal = Counter(set(_values(left))) == Counter(set(_values(right)))
+        first, second = _distinct(left), _distinct(right)
+        equal = len(first) == len(second) and all(close(a, b) for a, b in zip(first, second, strict=True))
     return Same("correct") if equal else Same("wrong", f"{answer} is not {gold}")
+
+
+def _distinct(numbers: _List) -> list[Number]:
+    """The different values of a list in rising order, percent signs worked in."""
+    found = {n.value / 100 if n.percent else n.value: n for n in numbers.numbers}
+    return [replace(found[value], value=value) for value in sorted(found)]
 
 
 def _values(numbers: _List) -> list[str]:
@@ -353,6 +361,9 @@ def _is_words(text: str) -> bool:
     )
 
 
+_NUMBERS_EQUATED = re.compile(r"\s*-?\d[\d.,]*\s*=")
+_INFINITE = re.compile(r"(?:∞|\\infty)\s*\d|\d\s*(?:∞|\\infty)")
+_SUBSCRIPT = re.compile(r"\d\s*(?:_|[₀-₉])")
 _SIDE_BY_SIDE = re.compile(r"(?<![\\\w{}])\d[\d./]*\s+\d(?!\d{2}(?!\d))")
 
 
@@ -361,9 +372,16 @@ def begin(question: Question, gold: str, answer: str) -> Same | Ticket:
     decided = quick(question, gold, answer)
     if decided is None and _SIDE_BY_SIDE.search(answer):
         return Same("undecided", f"numbers stand side by side without an operator: {answer[:60]!r}")
+    if decided is None and _NUMBERS_EQUATED.match(answer) and not _NUMBERS_EQUATED.match(gold):
+        return Same("undecided", f"an equation of numbers: {answer[:60]!r}")
+    if decided is None and _INFINITE.search(answer):
+        return Same("undecided", f"infinity beside a number: {answer[:60]!r}")
+    if decided is None and bool(_SUBSCRIPT.search(gold)) != bool(_SUBSCRIPT.search(answer)):
+        return Same("undecided", f"a numeral with an index: {answer[:60]!r} against {gold[:60]!r}")
     return decided if decided is not None else latex.submit(for_sympy(gold), for_sympy(answer))
 
 
+_POWER_OF_TEN = re.compile(r"(?<![\w.])(\d+\.?\d*)[eE]([+-]?\d{1,3})(?![\w.])")
 _PLAIN_ROOT = re.compile(r"(?<![\\A-Za-z])sqrt\s*\(([^()]*)\)")
 _PLAIN_NAME = re.compile(r"(?<![\\A-Za-z])(pi|infinity|infty|oo)(?![A-Za-z])")
 
@@ -374,6 +392,7 @@ def for_sympy(text: str) -> str:
     text = re.sub(r"\\text\s*\{\s*,?\s*(?:and|or)\s*\}|\s,?\band\s|,\s*\band\s", " , ", text)
     text = re.sub(r",(?:\s*,)+", ",", text)
     text = re.sub(r"\\(?:mathrm|text|mathit)\s*\{\s*([ei])\s*\}", r"\1", text)
+    text = _POWER_OF_TEN.sub(r"\1 \\cdot 10^{\2}", text)
     text = _PLAIN_ROOT.sub(r"\\sqrt{\1}", text)
     text = _PLAIN_NAME.sub(lambda m: r"\pi" if m[1] == "pi" else r"\infty", text)
     return text.replace("**", "^").replace("*", r" \cdot ") if "\\" not in text or "*" in text else text
@@ -391,7 +410,11 @@ def canonical(question: Question, answer: str) -> str:
     if (numbers := _list(text)) is not None:
         values = _values(numbers)
         return f"{numbers.opening}{','.join(values if numbers.ordered else sorted(set(values)))}{numbers.closing}"
-    return by_text.folded(text) if _is_words(text) else re.sub(r"\s", "", text)
+    if _is_words(text):
+        return by_text.folded(text)
+    if (form := normal_form(text)) is not None:
+        return repr(sorted(form.items()))
+    return re.sub(r"\s", "", text)
 
 
 MATH = Comparer(read, read_closing, same, canonical, r"The answer is \boxed{{{}}}.", "...", begin=begin)

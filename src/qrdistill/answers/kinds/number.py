@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import re
 
+from qrdistill.answers.asides import claims, without_aside, without_reason
 from qrdistill.answers.comparer import NOTHING, Comparer, Reading, Same
-from qrdistill.answers.numerals import Number, close_values, find_numbers, is_part, parse_number, rounded
+from qrdistill.answers.numerals import (
+    Number,
+    close_values,
+    find_numbers,
+    is_part,
+    is_unclear,
+    parse_number,
+    plain_characters,
+    rounded,
+)
 from qrdistill.answers.statements import Closing, Statement
 from qrdistill.base.records import Question
 
-_ASIDE = re.compile(
-    r"\s*(?:\(|,?\s*\b(?:because|since|which|where|given that|assuming|after|if)\b|,\s*(?:and\s+)?not\b|\s(?:rather than|instead of)\b|;)"
-)
-_REASON = re.compile(r"\s*,?\s*\b(?:because|since)\b")
 _EQUALS = re.compile(r"(?<![<>!])=|≈|\\approx|\\equiv|\bequals\b")
+_BARE = re.compile(r"(?:[^\d=+*/^×·÷-]*[\s(])?[\s$*#]*(-?[\d.,]+)[\s$*]*")  # "it is 5", to be set equal to 18
 _UNSURE = re.compile(
     r"\b(?:not|cannot|can't|isn't|unknown|undefined|undetermined|unclear|impossible|never|neither|either|none|is wrong|is incorrect)\b|n't\b",
     re.IGNORECASE,
@@ -22,8 +29,10 @@ _LABEL = re.compile(
     r"\b(?:step|option|question|part|line|example|case|equation|problem|method|approach|figure)\s*#?$",
     re.IGNORECASE,
 )
-_OPERATOR_BEFORE = re.compile(r"[-+*/^×·÷√]\s*$|\\(?:times|cdot|div|sqrt|pm)\s*\{?\s*$")
-_OPERATOR_AFTER = re.compile(r"\s*(?:[-+*/^×·÷]\s*[\w(\\]|\\(?:times|cdot|div|pi|sqrt|pm)|\^|!|\()")
+_OPERATOR_BEFORE = re.compile(
+    r"\w\(\s*$|[-+*/^×·÷√±—―]\s*$|[-+/^×·÷√±—―](?!-*>)[^\w\s]+\s*$|\\(?:times|cdot|div|sqrt|pm)\s*\{?\s*$"
+)
+_OPERATOR_AFTER = re.compile(r"\s*(?:[-+*/^×·÷±]\s*[\w(\\]|\\(?:times|cdot|div|pi|sqrt|pm)|\^|!|\()")
 _BOUND_BEFORE = re.compile(
     r"\b(?:more|less|greater|fewer|higher|lower|larger|smaller|bigger|other) than\s*[$€£]?$|(?:<|(?<![-=>])>|[≤≥≠])\s*$"
     r"|\b(?:half|double|twice|triple|root|square|cube|reciprocal|inverse|negative|opposite)(?:\s+of)?\s*$",
@@ -56,20 +65,24 @@ def read_clause(text: str, *, marked: bool = True) -> Reading:
     >>> read_clause("18 or 20").reason
     'several numbers are stated: 18, 20'
     """
-    text = text.strip()
+    text = plain_characters(text).strip()
     number = parse_number(text)
     if number is not None:
         return Reading(number.text)
     if _TWO_NAMES.search(text):
         return Reading(None, f"several values are stated: {text[:60]!r}", final=True)
-    aside = (_ASIDE if marked else _REASON).search(text, 1)  # what an unmarked sentence adds counts
-    part = _last_side(text[: aside.start()] if aside else text)
+    part, rest = without_aside(text) if marked else without_reason(text)  # what an unmarked sentence adds counts
+    part = _last_side(part)
     numbers = _spoken(part)
-    if _UNSURE.search(part) and (numbers or not aside):
+    if _UNSURE.search(part) and (numbers or not rest):
         return Reading(None, f"no number is asserted: {text[:60]!r}", final=bool(numbers) or len(part.split()) <= 6)
     values = {(number.value, number.percent) for number in numbers}
+    if not numbers and not find_numbers(part) and re.search(r"\d", part):
+        return Reading(None, f"no number can be read: {part[:60]!r}", final=True)
     if not numbers:
         return NOTHING
+    if is_unclear(part, numbers):
+        return Reading(None, f"an unknown sign stands beside a number: {part[:60]!r}", final=True)
     if len(values) > 1:
         return Reading(None, f"several numbers are stated: {', '.join(n.text for n in numbers[:4])}", final=True)
     number = numbers[-1]
@@ -77,6 +90,9 @@ def read_clause(text: str, *, marked: bool = True) -> Reading:
         return Reading(None, f"a bound, not a number: {part[:60]!r}", final=True)
     if any(_in_expression(part, n) for n in numbers):
         return Reading(None, f"an expression, not a number: {part[:60]!r}", final=True)
+    claimed = [n for n in find_numbers(claims(rest)) if n.value != number.value]
+    if claimed:
+        return Reading(None, f"several numbers are stated: {number.text}, {claimed[0].text}", final=True)
     return Reading(number.text)
 
 
@@ -86,7 +102,15 @@ def unsure(text: str) -> bool:
 
 
 def _last_side(text: str) -> str:
-    return _EQUALS.split(text)[-1]
+    """What stands after the last equals sign; all of it where bare numbers that differ are equated ("1 = 18")."""
+    *sides, last = _EQUALS.split(text)
+    number = parse_number(last)
+    bare = [parse_number(match[1]) for side in sides if (match := _BARE.fullmatch(side))]
+    if any(_OPERATOR_BEFORE.search(side) for side in sides):
+        return text
+    if number and any(side and not close_values(side.value, number.value, decimal=True) for side in bare):
+        return text
+    return last
 
 
 def _spoken(text: str) -> list[Number]:
@@ -116,7 +140,8 @@ def read_closing(question: Question, end: Closing) -> Reading:
     if sentence.endswith("?"):
         return Reading(None, "the completion ends in a question")
     several = _TWO_NAMES.search(sentence)
-    if not several and len(sides := _EQUALS.split(sentence)) > 1 and (number := parse_number(sides[-1])) is not None:
+    side = _last_side(sentence)
+    if not several and side != sentence and (number := parse_number(side)) is not None:
         return Reading(number.text)
     reading = read_clause(sentence, marked=False)
     if reading.answer is None and not reading.reason:
