@@ -198,7 +198,7 @@ def _print_json(value: Any) -> None:
 # --- reading runs ---------------------------------------------------------------------------------
 
 
-@app.command(epilog="Example: qrdistill show runs/lab paths --where style=program --where outcome=drop")
+@app.command(epilog="Example: qrdistill show runs/demo/learned paths --where style=program --where outcome=drop")
 def show(
     run_dir: Annotated[Path, typer.Argument(help="A run directory.", show_default=False)],
     what: Annotated[
@@ -222,7 +222,7 @@ def show(
     show_rows(run_dir, what, where or (), limit=limit, as_json=as_json)
 
 
-@app.command(epilog="Example: qrdistill study ablation examples/lab.yaml --seeds 5")
+@app.command(epilog="Example: qrdistill study ablation config.yaml --seeds 5")
 def study(
     name: Annotated[
         str,
@@ -233,7 +233,9 @@ def study(
     ],
     config: ConfigFile,
     run_dir: RunDir = None,
-    seeds: Annotated[int, typer.Option(help="Runs per arm; odd seeds use the lab's second base checkpoints.")] = 3,
+    seeds: Annotated[
+        int, typer.Option(help="Runs per arm; odd seeds use the embedded students' second base checkpoints.")
+    ] = 3,
     workers: Annotated[int, typer.Option(help="Runs at a time.")] = 2,
     tune: Annotated[
         bool, typer.Option("--tune", help="Choose learning rate and steps on dev for every arm, baselines too.")
@@ -274,7 +276,7 @@ def compare(
     compare_runs(runs, as_json=as_json)
 
 
-@app.command(epilog="Example: qrdistill export runs/lab mistral --to ./my-student --merge")
+@app.command(epilog="Example: qrdistill export runs/demo/learned mistral --to ./my-student --merge")
 def export(
     run_dir: Annotated[Path, typer.Argument(help="A run directory.", show_default=False)],
     student: Annotated[str, typer.Argument(help="A student's name.", show_default=False)],
@@ -303,7 +305,7 @@ def doctor(as_json: AsJson = False) -> None:
             print(f"{'yes' if fact.usable else 'no ':<4} {fact.name:<22} {fact.detail}")
 
 
-@app.command(epilog="Example: qrdistill label runs/lab --paths 50")
+@app.command(epilog="Example: qrdistill label runs/demo/learned --paths 50")
 def label(
     run_dir: Annotated[Path, typer.Argument(help="A run that has generated its paths.", show_default=False)],
     paths: Annotated[int, typer.Option(help="How many sampled paths to label.")] = 100,

@@ -71,7 +71,7 @@ def test_a_study_of_the_lab_s_teachers_needs_the_lab(tmp_path: Path) -> None:
             "students": [{"name": "a", "model": "m"}],
         }
     )
-    with pytest.raises(InputError, match="start from examples/lab"):
+    with pytest.raises(InputError, match="start from a config of task lab"):
         teachers.teachers(Setup(config, tmp_path, Silent()))
 
 

@@ -140,7 +140,7 @@ class Score(Record):
 
 
 class Truth(Record):
-    """What the lab's teacher planted. Stored apart: the filter and the router never read it."""
+    """What a teacher planted on purpose. Stored apart: the filter and the router never read it."""
 
     path_id: str
     label: Literal["sound", "spurious", "wrong"]

@@ -31,6 +31,8 @@ GROUPS = {
     "model_schemes": "scheme",
     "presets": "preset",
     "trackers": "tracker",
+    "studies": "study",
+    "workbenches": "workbench",
 }
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from qrdistill.base.errors import InputError
+from qrdistill.base.presets import embedded_default
 from qrdistill.base.settings import checked_name
 from qrdistill.base.store import write_text
 
@@ -16,7 +17,7 @@ name: {name}
 seed: 0
 
 questions:
-  task: jsonl                 # or gsm8k, math, arc_challenge, ..., reasoning_gym:<task>, hub, lab
+  task: jsonl                 # or gsm8k, math, arc_challenge, ..., reasoning_gym:<task>, hub
   file: questions.jsonl       # id, split (train | dev | test), question, gold
   kind: number                # number | math | choice | yes_no | nli | text | date | module:function
   train: null                 # null: all there are
@@ -47,8 +48,7 @@ router:
   kind: learned               # or all, random, style, fixed_loss, best_style, bandit, balanced
 
 students:                     # any number, any families; folders or hub ids
-  - {{name: mistral, model: "lab:mistral-tiny", learning_rate: 1.0e-3}}
-  - {{name: gemma, model: "lab:gemma-tiny", learning_rate: 1.0e-3}}
+{students}
   # - {{name: qwen, model: Qwen/Qwen3-1.7B, lora: {{rank: 16}}, quantize: nf4, learning_rate: 2.0e-4}}
 
 train:
@@ -60,6 +60,15 @@ evaluate:
 """
 
 
+def _students() -> str:
+    """Those of the embedded default, which need no download."""
+    lines = [
+        ", ".join(f"{key}: {json.dumps(value)}" for key, value in student.items())
+        for student in embedded_default().sections["students"]
+    ]
+    return "\n".join(f"  - {{{line}}}" for line in lines)
+
+
 def write_starter(folder: Path) -> Path:
     """Writes config.yaml, questions.jsonl and paths.jsonl; raises InputError where the folder has files."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -69,7 +78,7 @@ def write_starter(folder: Path) -> Path:
         checked_name(name)
     except ValueError as error:
         raise InputError(f"{folder}: the run gets the folder's name, and {name!r} cannot be one: {error}") from None
-    write_text(folder / "config.yaml", _CONFIG.format(name=name))
+    write_text(folder / "config.yaml", _CONFIG.format(students=_students(), name=name))
     questions, paths = _sample()
     for file, rows in (("questions.jsonl", questions), ("paths.jsonl", paths)):
         write_text(folder / file, "".join(json.dumps(row) + "\n" for row in rows))

@@ -165,7 +165,7 @@ def _funnel_figure(run: RunData) -> Figure | None:
 
 
 def _filter_quality(planted: Mapping[str, Funnel]) -> list[tuple[str, Interval]] | None:
-    """Where the lab's truth is known: how much of what was kept is sound, how much of the sound was kept."""
+    """Where the truth is known: how much of what was kept is sound, how much of the sound was kept."""
     if not planted:
         return None
     sound = planted.get("sound", Funnel())

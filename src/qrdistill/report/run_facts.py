@@ -58,7 +58,7 @@ class Example:
     question: Question
     verdicts: tuple[Verdict, ...]
     outcome: str
-    planted: str | None = None  # what the lab's teacher planted: never read by filter or router
+    planted: str | None = None  # what a teacher planted on purpose: never read by filter or router
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Paths:
     style_of: dict[str, str] = field(default_factory=dict[str, str])
     examples: list[Example] = field(default_factory=list[Example])
     filtered: bool = False
-    planted: dict[str, Funnel] = field(default_factory=dict[str, Funnel])  # the lab's truth -> outcomes
+    planted: dict[str, Funnel] = field(default_factory=dict[str, Funnel])  # planted truth -> outcomes
 
     @property
     def closing_checks(self) -> list[str]:

@@ -1,7 +1,7 @@
 """Which style a freely written text is in.
 
 A text that was written without a style hint still has a form. Two signs are read, in this order:
-the word it opens with (the lab's paths open with a word that names their style, and many teachers'
+the word it opens with (the scripted teacher's paths open with a word that names their style, and many teachers'
 do), and whether it resembles what the same student wrote for the same question when told a style.
 Neither: "unknown". It describes; no score depends on it.
 """

@@ -18,7 +18,7 @@ class LoraSettings(Settings):
 
 class StudentConfig(Settings):
     name: Name
-    model: str  # a folder (relative to the config file), a hub id, or lab:<name>
+    model: str  # a folder (relative to the config file), a hub id, or scheme:name
     lora: LoraSettings | None = None  # None: all weights train
     quantize: Literal["nf4"] | None = None
     double_quantize: bool = True

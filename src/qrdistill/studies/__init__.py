@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import lzma
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from qrdistill.base import registry
 from qrdistill.base.errors import InputError
 from qrdistill.base.guarded_json import MAX_BYTES, loads
 from qrdistill.base.progress import Progress
@@ -51,19 +51,16 @@ def run_study(
     from qrdistill.runs.load_config import load_config
     from qrdistill.studies.grid.study import Setup
 
-    if name not in STUDIES:
-        near = difflib.get_close_matches(name, STUDIES, 1)
-        raise InputError(
-            f"no study {name!r}{f'; did you mean {near[0]}?' if near else ''} There are: {', '.join(STUDIES)}"
-        )
+    if name not in STUDIES and ":" not in name and not registry.knows("studies", name):
+        raise InputError(registry.unknown("studies", name, STUDIES))
     if seeds < 1:
         raise InputError(f"--seeds {seeds}: at least one seed is needed, five for an interval worth reading")
     resolved = load_config(config, overrides)
-    folder = run_dir or Path("runs") / f"{resolved.name}-{name}"
+    folder = run_dir or Path("runs") / f"{resolved.name}-{name.rpartition(':')[2]}"
     claim(folder)
-    module, _, function = STUDIES[name][0].partition(":")
+    function = registry.find("studies", STUDIES[name][0] if name in STUDIES else name)
     setup = Setup(resolved, folder, progress, tuple(range(seeds)), workers, tune, arms)
-    return folder, getattr(importlib.import_module(module), function)(setup)
+    return folder, function(setup)
 
 
 def load_study(path: Path | str) -> StudyResults:

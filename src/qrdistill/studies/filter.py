@@ -25,6 +25,7 @@ from qrdistill.studies.grid.study import (
     run_name,
 )
 from qrdistill.studies.grid.summary import summarise, tuned_arms
+from qrdistill.studies.grid.workbench import Workbench, workbench
 from qrdistill.studies.measures import filter_reliability as measured
 from qrdistill.studies.measures.filter_reliability import (
     AuditFigures,
@@ -38,12 +39,12 @@ from qrdistill.studies.measures.filter_reliability import (
 )
 from qrdistill.verdicts.audit import calibration
 
-ERRORS = (0.0, 0.05, 0.15, 0.3)  # share of the lab judge's verdicts that are turned around
+ERRORS = (0.0, 0.05, 0.15, 0.3)  # share of a judge's verdicts that are turned around
 NOISY = 0.15
 VOTES = 3
 DISPUTED = 5  # paths shown per audit
 RULES = ("any", "majority", "all")
-LAB_QUESTIONS = (
+PLANTED_QUESTIONS = (
     ("answer", "unfiltered", "What does the answer filter add?"),
     ("judge-0", "answer", "What does a judge without planted errors add to it?"),
     ("judge-5", "judge-0", "Does a judge that errs in 5 % cost accuracy?"),
@@ -65,27 +66,27 @@ CAVEATS = (
 
 
 def arms(setup: Setup) -> list[Arm]:
-    """Everyone on every path, the filter alone varies. The lab's judge errs as configured; another judge is as it is."""
+    """Everyone on every path, the filter alone varies. A workbench's judge errs as told; another judge is as it is."""
     plain = by_name(setup.config)["all"].changes
     bare = {**plain, "filter.answer": False, "filter.judges": []}
     found = [
         Arm("unfiltered", "no filter", "part", bare),
         Arm("answer", "answer filter only", "part", {**plain, "filter.answer": True, "filter.judges": []}),
     ]
-    if not _is_lab(setup):
+    bench = workbench(setup.config.questions.task)
+    if bench is None:
         return [*found, Arm("configured", "the filter as configured", "part", plain)]
-    found += [_judged(plain, error, 1) for error in ERRORS]
-    return [*found, _judged(plain, NOISY, VOTES)]
+    found += [_judged(bench, plain, error, 1) for error in ERRORS]
+    return [*found, _judged(bench, plain, NOISY, VOTES)]
 
 
-def _judged(plain: Mapping[str, Any], error: float, votes: int, rule: str = "majority") -> Arm:
+def _judged(bench: Workbench, plain: Mapping[str, Any], error: float, votes: int, rule: str = "majority") -> Arm:
     times = "" if votes == 1 else f"x{votes}"
     said = "" if votes == 1 else f", {votes} votes, {rule}"
-    judge = {"kind": "lab", "name": "rules", "error_rate": error}
     changes = {
         **plain,
         "filter.answer": True,
-        "filter.judges": [judge],
+        "filter.judges": [bench.judge(error)],
         "filter.votes": votes,
         "filter.rule": rule,
     }
@@ -95,10 +96,6 @@ def _judged(plain: Mapping[str, Any], error: float, votes: int, rule: str = "maj
         "part",
         changes,
     )
-
-
-def _is_lab(setup: Setup) -> bool:
-    return setup.config.questions.task == "lab"
 
 
 class FilterResults(StudyResults):
@@ -119,7 +116,7 @@ class FilterResults(StudyResults):
 def filter_study(setup: Setup) -> FilterResults:
     """The filter against known truth, and the students' accuracy under it. Writes study.json and report.html.
 
-    The truth is what the lab planted, or the labels given by `qrdistill label` in any of the study's
+    The truth is what the teacher planted, or the labels given by `qrdistill label` in any of the study's
     runs; without either, the runs, the alarms and the audits are shown, and how to label is said.
     """
     needs_all_arms(setup)
@@ -133,8 +130,8 @@ def filter_study(setup: Setup) -> FilterResults:
     }
     truth = {seed: measured.known_truth(own[seed] for own in folders.values()) for seed in setup.seeds}
     found = {name: measured.evidence(own, truth) for name, own in folders.items() if name != "unfiltered"}
-    known, lab = any(truth.values()), _is_lab(setup)
-    condition = summarise(variant, outcomes, chosen, LAB_QUESTIONS if lab else OWN_QUESTIONS)
+    known, bench = any(truth.values()), workbench(setup.config.questions.task)
+    condition = summarise(variant, outcomes, chosen, PLANTED_QUESTIONS if bench else OWN_QUESTIONS)
     asked = "How reliable is the filter, and what do its errors cost?"
     result = setup.results(FilterResults, "filter", "Filter", asked).having(
         arms=arm_titles(tried),
@@ -144,9 +141,9 @@ def filter_study(setup: Setup) -> FilterResults:
         reliability={name: measured.reliabilities(one) for name, one in found.items()} if known else {},
         pruning={name: measured.pruning(own) for name, own in folders.items()},
         audits=_audits(setup, found, folders),
-        votes=measured.right_decisions(found["judge-15x3"], found["judge-15"]) if known and lab else None,
-        rule=measured.choose_rule(_rules(setup, variant, truth)) if known and lab else None,
-        thresholds=measured.thresholds(found["configured"]) if known and not lab else [],
+        votes=measured.right_decisions(found["judge-15x3"], found["judge-15"]) if known and bench else None,
+        rule=measured.choose_rule(_rules(setup, bench, variant, truth)) if known and bench else None,
+        thresholds=measured.thresholds(found["configured"]) if known and not bench else [],
     )
     shown = _to_read(setup, folders, truth, result.audits)
     return finish(
@@ -164,11 +161,13 @@ def _counts(truth: Mapping[int, Mapping[str, str]]) -> dict[str, int]:
     return {label: labels.count(label) for label in ("sound", "spurious", "wrong")}
 
 
-def _rules(setup: Setup, variant: Variant, truth: Mapping[int, Mapping[str, calibration.Label]]) -> dict[str, Evidence]:
+def _rules(
+    setup: Setup, bench: Workbench, variant: Variant, truth: Mapping[int, Mapping[str, calibration.Label]]
+) -> dict[str, Evidence]:
     """The noisy judge's votes under each rule: runs that end with the filter."""
     plain = by_name(setup.config)["all"].changes
     grid = {
-        f"{variant.name}.rule-{rule}.s{seed}": _judged(plain, NOISY, VOTES, rule).config(
+        f"{variant.name}.rule-{rule}.s{seed}": _judged(bench, plain, NOISY, VOTES, rule).config(
             setup.config, {**base_checkpoint(setup.config, seed), "seed": seed, "name": "study"}
         )
         for rule in RULES
@@ -188,7 +187,7 @@ def _audits(
 ) -> list[AuditFigures]:
     """Where two checkers disagree, over the first seed's paths for answers, over all for judges."""
     audits = [measured.answer_audit(folders["answer"][setup.seeds[0]])]
-    if _is_lab(setup):
+    if workbench(setup.config.questions.task):
         audits.append(
             measured.audit_figures(
                 "judge without errors and judge with 15 % errors",
@@ -208,7 +207,7 @@ def _to_read(
 ) -> list[Shown]:
     """Rejected paths of the first seed, and those over which two checkers disagree."""
     seed = setup.seeds[0]
-    main = "judge-15" if _is_lab(setup) else "configured"
+    main = "judge-15" if workbench(setup.config.questions.task) else "configured"
     rows = measured.rejected(folders[main][seed], truth[seed])
     for audit, arm, title in zip(
         audits, ("answer", *[main] * len(audits)), ("answer readers", *["judges"] * len(audits)), strict=False

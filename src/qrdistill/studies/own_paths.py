@@ -37,7 +37,8 @@ def _arms(config: Config) -> list[Arm]:
 
 def _conditions(config: Config) -> list[Variant]:
     known = variants(config)
-    return [scarce(config), known[0]] if config.questions.task == "lab" else known
+    fewer = scarce(config)
+    return [*fewer, known[0]] if fewer else known
 
 
 PLAN = Plan(

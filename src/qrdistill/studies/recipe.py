@@ -1,6 +1,6 @@
 """`study recipe`: does the recommended recipe beat every plain baseline, and where?
 
-Three conditions on the lab: an even teacher, an uneven one, and one that wrote paths for 30 % of the
+Three conditions on the embedded default: an even teacher, an uneven one, and one that wrote paths for 30 % of the
 questions only. Every baseline stands beside the recipe in each; the recipe with scarce paths is also
 held against the baselines that have all of them. Use --tune: a comparison with untuned baselines says
 little.
@@ -23,9 +23,7 @@ RECIPES = ("learned", "best-own")
 
 def recipe(setup: Setup) -> StudyResults:
     """Runs the study and writes study.json and report.html."""
-    conditions = variants(setup.config)
-    if setup.config.questions.task == "lab":
-        conditions.append(scarce(setup.config))
+    conditions = [*variants(setup.config), *scarce(setup.config)]
     arms = choose(_arms(setup), setup.arms)
     recipes = [arm.name for arm in arms if arm.name in RECIPES]
     result = setup.results(StudyResults, "recipe", "Recipe", "Does the recipe beat every plain baseline, tuned alike?")

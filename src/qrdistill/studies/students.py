@@ -9,26 +9,25 @@ from qrdistill.runs.config import Config
 from qrdistill.studies.grid.arms import Arm, by_name
 from qrdistill.studies.grid.plan import Plan, run_plan
 from qrdistill.studies.grid.study import Setup, variants
-
-# name -> the lab's student: two families, each from two base checkpoints
-BASES = {"mistral": "mistral-{}", "gemma": "gemma-{}", "mistral-2": "mistral-{}-2", "gemma-2": "gemma-{}-2"}
+from qrdistill.studies.grid.workbench import workbench
 
 
 def students(setup: Setup) -> StudyResults:
-    """Runs the study and writes study.json and report.html. Raises InputError where the task is not the lab's."""
+    """Runs the study and writes study.json and report.html. Raises InputError where the task has no workbench."""
     return run_plan(PLAN, setup)
 
 
 def _arms(config: Config) -> list[Arm]:
     known = by_name(config)
-    kind = "tiny" if config.questions.options.get("size", "small") == "small" else "large"
+    bench = workbench(config.questions.task)
+    assert bench is not None, "run_plan has refused"
     rate, paths = config.students[0].learning_rate, config.train.paths_per_step
     found: list[Arm] = []
     for rule in ("learned", "best-style"):
         for number in (2, 3, 4):
             several = [
-                {"name": name, "model": f"lab:{model.format(kind)}", "learning_rate": rate}
-                for name, model in list(BASES.items())[:number]
+                {"name": name, "model": model, "learning_rate": rate}
+                for name, model in list(bench.students(config).items())[:number]
             ]
             changes = {**known[rule].changes, "students": several, "train.paths_per_step": paths * number}
             title = f"{number} students, {known[rule].title}"
@@ -49,5 +48,5 @@ PLAN = Plan(
         ("best-style-4", "best-style-2", "The same with the best style: a third and a fourth?"),
     ),
     "Compared are the students that both arms have; every student gets the same number of paths per step.",
-    "its students are the lab's four",
+    "its students are the four of a task that brings them",
 )

@@ -15,6 +15,7 @@ from qrdistill.studies.grid.arms import Arm, by_name, choose
 from qrdistill.studies.grid.page import finish
 from qrdistill.studies.grid.plan import Plan, run_arms_of
 from qrdistill.studies.grid.study import Setup, run_name, variants
+from qrdistill.studies.grid.workbench import workbench
 from qrdistill.studies.measures.routing_records import read_routing
 
 GOOD, BAD = 0.05, 0.6  # share of wrong answers
@@ -38,7 +39,7 @@ class TeacherResults(StudyResults):
 
 
 def teachers(setup: Setup) -> TeacherResults:
-    """Runs the study and writes study.json and report.html. Raises InputError where the task is not the lab's."""
+    """Runs the study and writes study.json and report.html. Raises InputError where the task has no workbench."""
     plain = run_arms_of(PLAN, setup)
     facts = _router_information(setup, plain)
     result = TeacherResults.model_validate({**dict(plain), "router_information": facts})
@@ -47,13 +48,15 @@ def teachers(setup: Setup) -> TeacherResults:
 
 def _arms(config: Config) -> list[Arm]:
     known = by_name(config)
+    bench = workbench(config.questions.task)
+    assert bench is not None, "run_arms_of has refused"
     families = _families(config)
     half = len(families) * 2 // 5
     counts, reads = families[:half], families[half:]
 
     def teacher(name: str, good_at: Sequence[str], coverage: float) -> dict[str, Any]:
         strength = {family: GOOD if family in good_at else BAD for family in families}
-        return {"kind": "lab", "name": name, "strength": strength, "coverage": coverage}
+        return bench.teacher(name, strength=strength, coverage=coverage)
 
     sets: dict[str, tuple[str, list[dict[str, Any]]]] = {
         "counts": ("the first teacher alone", [teacher("counts", counts, 1.0)]),
@@ -123,5 +126,5 @@ PLAN = Plan(
         ("both-best-style", "halves-best-style", "With the best style: does asking both everything help?"),
     ),
     f"One teacher is good at the first two fifths of the families ({GOOD:.0%} wrong, {BAD:.0%} elsewhere), the other at the rest.",
-    "its teachers are the lab's",
+    "its teachers are made to order",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from qrdistill.base import registry
 from qrdistill.base.errors import InputError
 from qrdistill.report.study_results import StudyResults
 from qrdistill.runs.config import Config
@@ -12,6 +13,7 @@ from qrdistill.studies.grid.arms import Arm, choose
 from qrdistill.studies.grid.page import finish
 from qrdistill.studies.grid.study import Setup, Variant
 from qrdistill.studies.grid.summary import Questions, run_conditions
+from qrdistill.studies.grid.workbench import workbench
 
 
 @dataclass(frozen=True)
@@ -23,18 +25,19 @@ class Plan:
     conditions: Callable[[Config], list[Variant]]
     asks: Questions
     caveat: str
-    lab_only: str = ""  # why, where it is
+    workbench_only: str = ""  # why, where it is
 
 
 def run_plan(plan: Plan, setup: Setup) -> StudyResults:
-    """Writes study.json and report.html. Raises InputError where the study needs the lab."""
+    """Writes study.json and report.html. Raises InputError where the study needs a workbench."""
     return finish(setup, run_arms_of(plan, setup), caveats=[plan.caveat])
 
 
 def run_arms_of(plan: Plan, setup: Setup) -> StudyResults:
     """All but the page, for a study that has more to say."""
-    if plan.lab_only and setup.config.questions.task != "lab":
-        raise InputError(f"study {plan.name}: {plan.lab_only}; start from examples/lab.yaml")
+    if plan.workbench_only and workbench(setup.config.questions.task) is None:
+        known = ", ".join(registry.names("workbenches"))
+        raise InputError(f"study {plan.name}: {plan.workbench_only}; start from a config of task {known}")
     arms = choose(plan.arms(setup.config), setup.arms)
     result = setup.results(StudyResults, plan.name, plan.title, plan.question)
     return run_conditions(setup, result, plan.conditions(setup.config), arms, plan.asks)

@@ -18,6 +18,7 @@ from qrdistill.runs.config import Config
 from qrdistill.studies.grid.arms import Arm
 from qrdistill.studies.grid.outcomes import outcome
 from qrdistill.studies.grid.run_grid import run_grid
+from qrdistill.studies.grid.workbench import workbench
 
 Results = TypeVar("Results", bound=StudyResults)
 
@@ -49,32 +50,39 @@ class Variant:
 
 
 def variants(config: Config) -> list[Variant]:
-    """The lab has two scenarios and a scarce teacher; a user's own task is what it is."""
-    if config.questions.task != "lab":
+    """A task with a workbench has its scenarios; a user's own task is what it is."""
+    bench = workbench(config.questions.task)
+    if bench is None:
         return [Variant("task", config.questions.task)]
     options = dict(config.questions.options)
     return [
-        Variant("even", "even teacher (S)", {"questions.options": {**options, "scenario": "even"}}),
-        Variant("uneven", "uneven teacher (U)", {"questions.options": {**options, "scenario": "uneven"}}),
+        Variant(name, title, {"questions.options": {**options, **changed}})
+        for name, title, changed in bench.scenarios()
     ]
 
 
-def scarce(config: Config, share: float = 0.3) -> Variant:
-    """The lab's teacher is asked about `share` of the training questions; the others have only an answer."""
-    options = {**dict(config.questions.options), "scenario": "even"}
-    changes = {"questions.options": options, "teachers.0.coverage": share}
-    return Variant(f"scarce{round(100 * share)}", f"teacher paths for {share:.0%} of the questions", changes)
+def scarce(config: Config, share: float = 0.3) -> list[Variant]:
+    """A teacher that is asked about `share` of the training questions; the others have only an answer.
+
+    Empty for a user's own task, whose teachers are what they are.
+    """
+    if workbench(config.questions.task) is None:
+        return []
+    changes = {**variants(config)[0].changes, "teachers.0.coverage": share}
+    return [Variant(f"scarce{round(100 * share)}", f"teacher paths for {share:.0%} of the questions", changes)]
 
 
 def base_checkpoint(config: Config, seed: int) -> dict[str, Any]:
-    """Odd seeds start the lab's students from their second base checkpoint, so that it varies too."""
+    """Odd seeds start students from their second base checkpoint, where there is one, so that it varies too."""
     if seed % 2 == 0:
         return {}
-    return {
-        f"students.{index}.model": f"{student.model}-2"
-        for index, student in enumerate(config.students)
-        if student.model.startswith("lab:") and not student.model.endswith("-2")
-    }
+    found: dict[str, Any] = {}
+    for index, student in enumerate(config.students):
+        bench = workbench(student.model.partition(":")[0]) if ":" in student.model else None
+        other = bench.second_base(student.model) if bench else None
+        if other is not None:
+            found[f"students.{index}.model"] = other
+    return found
 
 
 def needs_all_arms(setup: Setup) -> None:

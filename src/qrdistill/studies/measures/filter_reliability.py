@@ -52,7 +52,7 @@ def pooled_id(path_id: str, seed: int) -> str:
 
 
 def known_truth(folders: Iterable[Path]) -> dict[str, Label]:
-    """The labels of one seed's paths: the lab's, or those that a person gave in any of its runs."""
+    """The labels of one seed's paths: the planted ones, or those that a person gave in any of its runs."""
     from qrdistill.verdicts.audit.label import read_labels
 
     labels: dict[str, Label] = {}
