@@ -132,6 +132,17 @@ def test_a_view_of_the_config_is_enough_for_every_verb(copied):
     assert [name for name, record in stages.items() if record["state"] == "done"] == PLAN
 
 
+def test_going_over_to_rounds_and_back_trains_and_answers_again(copied):
+    """Both plans write students/: what the other one replaced is not taken for its own."""
+    rounds = ("own_paths.rounds=1", "own_paths.samples=1", "own_paths.max_tokens=8", "train.steps=4")
+    before = (copied / "answers.parquet").read_bytes()
+    assert "evaluate" in ran(copied, *rounds)
+    assert "train" not in Manifest(copied).stages
+    assert {"train", "evaluate"} <= set(ran(copied))
+    assert (copied / "answers.parquet").read_bytes() == before
+    assert "gather" not in Manifest(copied).stages
+
+
 def test_the_same_package_elsewhere_trains_nothing_again(finished, tmp_path, monkeypatch):
     from qrdistill import lab
 

@@ -28,6 +28,7 @@ from qrdistill.base.records import Record
 
 R = TypeVar("R", bound=Record)
 _ROWS_PER_GROUP = 4096
+_FORMAT_KEY, _FORMAT = "qrdistill.format", "1"  # of a table; one without it is of format 1 too
 _TEMPORARY = ".qrdistill.tmp"
 
 
@@ -192,7 +193,7 @@ class TableWriter:
         try:
             if kind is None:
                 self._flush()
-                self._file.add_key_value_metadata({KEY: PLACEHOLDER})
+                self._file.add_key_value_metadata({_FORMAT_KEY: _FORMAT, KEY: PLACEHOLDER})
             self._file.close()
             if kind is None:
                 seal(self._temporary)
@@ -222,6 +223,13 @@ def read_table(path: Path, record: type[R]) -> Iterator[R]:
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"not a readable Parquet table ({error}); delete it and run again", file=path) from error
     with file:
+        found = (file.metadata.metadata or {}).get(_FORMAT_KEY.encode(), _FORMAT.encode()).decode(errors="replace")
+        if found != _FORMAT:
+            raise DataError(
+                f"a table of format {found}, which another version of qrdistill wrote (this one reads {_FORMAT}); use "
+                "that version, or make the run anew in another folder",
+                file=path,
+            )
         for batch in file.iter_batches(_ROWS_PER_GROUP):
             for row in batch.to_pylist():
                 for name in names:

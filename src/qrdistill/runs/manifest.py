@@ -22,6 +22,9 @@ from qrdistill.base.errors import DataError, InputError, QRDistillError
 from qrdistill.base.guarded_json import read_json
 from qrdistill.base.store import atomic, content_hash, write_json
 
+FORMAT = 2
+"""Of the run directory. 1 (which its manifest did not say): keys of whole config sections. Its tables are read as they
+are, its stages are not gone on from."""
 _WHOLE_FILE = 64 << 20  # bytes; larger files of the user's are told apart by size and time
 
 
@@ -65,15 +68,31 @@ def with_files_hashed(value: Any) -> Any:
 
 
 class Manifest:
-    """Reads and writes `manifest.json` of one run directory."""
+    """Reads and writes `manifest.json` of one run directory.
 
-    def __init__(self, folder: Path) -> None:
+    Raises InputError for one of a newer format, and where `writing` for one of an older format too.
+    """
+
+    def __init__(self, folder: Path, *, writing: bool = False) -> None:
         self.folder = folder
         self.file = folder / "manifest.json"
         try:
-            self._stages: dict[str, dict[str, Any]] = read_json(self.file, nan=True, fields={"stages": dict})["stages"]
+            content: dict[str, Any] = read_json(self.file, nan=True, fields={"stages": dict})
         except (OSError, DataError):
-            self._stages = {}  # no manifest, or one that a crash of the disk spoilt: stages run again
+            content = {"format": FORMAT, "stages": {}}  # none, or one that a crash spoilt: stages run again
+        found = content.get("format", 1)
+        if not isinstance(found, int) or found > FORMAT:
+            raise InputError(
+                f"{folder} was made by a newer qrdistill (format {found}; this one reads 1 to {FORMAT}); use that one, "
+                "or choose another --run-dir"
+            )
+        if writing and found < FORMAT and content["stages"]:
+            raise InputError(
+                f"{folder} was made by an earlier qrdistill (format {found}; this one writes {FORMAT}): show, compare, "
+                "report and export still read it, but no stage goes on from it; choose another --run-dir (what was "
+                "paid for is in the reply cache)"
+            )
+        self._stages: dict[str, dict[str, Any]] = content["stages"]
 
     @property
     def stages(self) -> Mapping[str, Mapping[str, Any]]:
@@ -133,6 +152,7 @@ class Manifest:
         seconds: float,
         warnings: Sequence[str],
     ) -> None:
+        self._forget_other_makers(stage, outputs)
         self._stages[stage] = {
             "state": "done",
             "key": key,
@@ -154,7 +174,10 @@ class Manifest:
     def take_over(self, stage: str, key: str, others: Iterable[Path]) -> bool:
         """Links the outputs of a finished stage with the same key from another run directory."""
         for folder in others:
-            other = Manifest(folder)
+            try:
+                other = Manifest(folder)
+            except InputError:
+                continue  # of a newer version
             if folder.resolve() == self.folder.resolve() or not other.is_done(stage, key):
                 continue
             record = other._stages[stage]
@@ -162,13 +185,21 @@ class Manifest:
                 continue  # a manifest that we did not write
             for name in record["outputs"]:
                 _link(folder / name, self.folder / name)
+            self._forget_other_makers(stage, record["outputs"])
             self._stages[stage] = {**record, "taken_from": os.path.relpath(folder, self.folder)}
             self._save()
             return True
         return False
 
+    def _forget_other_makers(self, stage: str, outputs: Iterable[str]) -> None:
+        """Stages of another plan (with or without rounds) whose files this one has replaced are not done any more."""
+        replaced = set(outputs)
+        for name in [name for name, record in self._stages.items() if replaced & set(record.get("outputs", ()))]:
+            if name != stage:
+                del self._stages[name]
+
     def _save(self) -> None:
-        write_json(self.file, {"qrdistill": __version__, "stages": self._stages})
+        write_json(self.file, {"qrdistill": __version__, "format": FORMAT, "stages": self._stages})
 
 
 def _link(source: Path, target: Path) -> None:

@@ -50,10 +50,10 @@ def run(
     base = Path(config).resolve().parent if isinstance(config, str | Path) else Path.cwd()
     claim(folder)
     with locked(folder):
+        manifest = Manifest(folder, writing=True)
         sweep(folder)
         write_text(folder / "config.yaml", dump_config(resolved))
         context = Context(resolved, folder, voice, base)
-        manifest = Manifest(folder)
         failed = {"generate": "failures", "filter": "errors"}
         for name, record in list(manifest.stages.items()):
             count = record.get("counts", {}).get(failed.get(name.partition("@")[0], ""), 0)
@@ -82,7 +82,7 @@ def due(config: Config, folder: Path, until: str = "report") -> list[str]:
 
     What they write may then call for those after them: that only running them tells.
     """
-    manifest = Manifest(folder)
+    manifest = Manifest(folder, writing=True)
     return [
         stage.name
         for stage in plan(config, until)

@@ -15,16 +15,6 @@ from qrdistill.training.journal import Journal
 from qrdistill.training.plan import TrainData, TrainPlan
 from qrdistill.training.step import StepReport, Team
 
-_CHANGES_NOTHING = {  # about what is learnt, up to rounding: a training may go on with other values
-    "checkpoint_every",
-    "checkpoint_minutes",
-    "keep_last",
-    "track",
-    "device",
-    "max_tokens_per_batch",
-    "gradient_checkpointing",
-}
-
 
 @dataclass
 class LoopState:
@@ -74,7 +64,9 @@ def fingerprint(data: TrainData, plan: TrainPlan, team: Team) -> str:
     """A hash of all that shapes what is learnt: a checkpoint of another one is not gone on from."""
     return content_hash(
         [
-            plan.train.model_dump(mode="json", exclude=_CHANGES_NOTHING),
+            plan.train.model_dump(
+                mode="json", exclude={key for key in type(plan.train).model_fields if plan.train.shapes_nothing(key)}
+            ),
             [student.model_dump(mode="json") for student in plan.students],
             plan.router.model_dump(mode="json"),
             plan.mutual.model_dump(mode="json"),
