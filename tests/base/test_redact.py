@@ -50,3 +50,10 @@ def test_base64_is_found_between_any_bytes(before: bytes, after: bytes):
 def test_other_text_is_left_as_it_is():
     text = html.escape("100 % of <b> & \\u0041, deadbeef, c2stbmV2ZXI=")
     assert redact(text, {"MY_API_KEY": KEY, "SHORT_KEY": "abc", "EMPTY_TOKEN": ""}) == text
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("text", ["\\" * 1_000_000, "&#" + "0" * 1_000_000, "&#0" * 300_000, "%" + "s" * 1_000_000])
+def test_text_that_is_made_to_take_long_takes_linear_time(text: str):
+    """Quadratic time would be hours."""
+    assert redact("\\u " + text, {"A_KEY": KEY, "B_KEY": "ssssssssssssssssssss"}).startswith("\\u ")

@@ -60,11 +60,16 @@ def redact(text: str, environment: Mapping[str, str] | None = None) -> str:
 
 def _escaped(value: str) -> re.Pattern[str]:
     """Finds a secret also where characters of it are escaped as JSON, URLs or HTML do."""
-    letters = (
-        rf"(?:\\*{re.escape(letter)}|\\+u{ord(letter):04x}|%{ord(letter):02x}|&#(?:0*{ord(letter)}|x0*{ord(letter):x});)"
-        for letter in value
-    )
-    return re.compile("".join(letters), re.IGNORECASE)
+
+    # repetitions are bounded, and none stands first: a text of backslashes alone would take quadratic time
+    def spelled(letter: str, before: str, escape: str) -> str:
+        return (
+            rf"(?:{before}{re.escape(letter)}|{escape}u{ord(letter):04x}|%{ord(letter):02x}"
+            rf"|&#(?:0{{0,8}}{ord(letter)}|x0{{0,8}}{ord(letter):x});)"
+        )
+
+    first, rest = spelled(value[0], "", r"\\"), (spelled(letter, r"\\{0,16}", r"\\{1,16}") for letter in value[1:])
+    return re.compile(first + "".join(rest), re.IGNORECASE)
 
 
 def _encoded(value: str) -> tuple[str, ...]:
