@@ -259,11 +259,12 @@ def test_rounds_follow_each_other_in_the_curves(run_folder):
 
 def test_the_students_own_paths_have_rows_of_their_own(run_folder, tmp_path):
     from qrdistill.base.records import ReasoningPath, Verdict, path_id
-    from qrdistill.base.store import write_table
+    from qrdistill.base.store import read_table, write_table
     from qrdistill.report.run_facts import read_run
 
     folder = shutil.copytree(run_folder, tmp_path / "run")
     ids = [path_id(1, f"train-{n}", "anna", "facts", 0) for n in range(3)]
+    teacher = next(read_table(folder / "paths.parquet", ReasoningPath)).teacher
     own = [
         ReasoningPath(
             id=id,
@@ -277,7 +278,8 @@ def test_the_students_own_paths_have_rows_of_their_own(run_folder, tmp_path):
         )
         for n, id in enumerate(ids)
     ]
-    write_table(folder / "own_paths.parquet", ReasoningPath, own)
+    asked_again = own[0].model_copy(update={"id": path_id(1, "train-0", teacher, "facts", 1), "teacher": teacher})
+    write_table(folder / "own_paths.parquet", ReasoningPath, [*own, asked_again])
     said = ["keep", "drop", "undecided"]
     write_table(
         folder / "own_verdicts.parquet",
@@ -293,7 +295,8 @@ def test_the_students_own_paths_have_rows_of_their_own(run_folder, tmp_path):
     assert (group.generated, group.kept, group.dropped, group.undecided) == (3, 1, 1, 1)
     assert group.closed == {"answer": 2}
     assert (paths.by_teacher["anna"].paths, paths.by_teacher["anna"].kept) == (3, 1)
-    assert paths.total.generated == 39
+    assert paths.by_style["facts, asked again"].generated == 1
+    assert paths.total.generated == 40
 
 
 def test_the_filter_is_measured_where_the_truth_is_known(run_folder, tmp_path):

@@ -137,6 +137,7 @@ def _paths(folder: Path) -> Paths | None:
     questions = {row.id: row for row in _rows(folder / "questions.parquet", Question)}
     truth = {row.path_id: row.label for row in _rows(folder / "truth.parquet", Truth)}
     wanted: dict[str, Example] = {}
+    teachers = {path.teacher for path in _rows(folder / "paths.parquet", ReasoningPath)}
     for name in ("paths.parquet", "own_paths.parquet"):
         for path in _rows(folder / name, ReasoningPath):
             own = verdicts.get(path.id, [])
@@ -145,7 +146,8 @@ def _paths(folder: Path) -> Paths | None:
             check = own[-2].check if len(own) > 1 else "filter"
             found.style_of[path.id] = path.style
             if found.filtered:
-                group = path.style if path.round == 0 else f"{path.style}, students' own"
+                later = "asked again" if path.teacher in teachers else "students' own"
+                group = f"{path.style}, {later}" if path.round else path.style
                 found.by_style.setdefault(group, Funnel()).add(outcome, check)
                 found.total.add(outcome, check)
                 if path.id in truth:

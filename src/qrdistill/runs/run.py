@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,11 @@ class Run:
     @property
     def config(self) -> Config:
         return load_config(self.folder / "config.yaml")
+
+    @property
+    def stages(self) -> Mapping[str, Mapping[str, Any]]:
+        """What manifest.json records of each stage: state, counts, seconds, warnings."""
+        return Manifest(self.folder).stages
 
     @property
     def scores(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from qrdistill.base.guarded_json import read_json
 from qrdistill.base.store import content_hash
 from qrdistill.report.study_results import Comparison, Estimate, Mode, Outcome, estimated
+from qrdistill.runs.run import Run
 from qrdistill.scores.compare import outcomes_by_question
 from qrdistill.scores.paired import difference_over_seeds
 from qrdistill.scores.statistics import over_seeds
@@ -20,7 +21,7 @@ TRAINED_TOKEN = 3.0
 def outcome(arm: str, seed: int, folder: Path) -> Outcome:
     """Reads one finished run."""
     scores: dict[str, Any] = read_json(folder / "scores.json", nan=True)
-    stages: dict[str, Any] = read_json(folder / "manifest.json", nan=True)["stages"]
+    stages = Run(folder).stages
     heads = [row for row in scores["headlines"] if not row["base"]]
     trained = [record["counts"] for name, record in stages.items() if name.startswith("train")]
     sampled = [record["counts"] for name, record in stages.items() if name.startswith("sample@")]

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qrdistill.base.guarded_json import read_json
 from qrdistill.base.records import Outcome, Question, ReasoningPath, Truth, Verdict
 from qrdistill.base.statistics import kappa as point_kappa
 from qrdistill.base.store import read_table
@@ -289,7 +288,7 @@ def pruning(folders: Mapping[int, Path]) -> Pruning:
     styles: dict[str, list[int]] = {}
     alarms: list[str] = []
     for seed, folder in folders.items():
-        record = read_json(folder / "manifest.json", nan=True, fields={"stages": dict})["stages"]["filter"]
+        record = Run(folder).stages["filter"]
         counts = record["counts"]
         emptied, questions = emptied + counts["emptied"], questions + counts["questions"]
         kept, generated = kept + counts["kept"], generated + counts["generated"]
