@@ -89,6 +89,43 @@ def test_micro_batches_add_up_to_the_whole_step(stage: Callable[..., Any], max_t
         assert one.gradient_norms == pytest.approx(many.gradient_norms, rel=1e-3, abs=1e-5)
 
 
+def test_the_report_adds_up_and_the_ledger_counts_characters(stage: Callable[..., Any]) -> None:
+    built = stage(mutual={"weight": 0.5, "share": 0.5}, config={"clip": 0.125})
+    assert {group.name: group.clip for group in built.team.groups} == {
+        "ada": 0.125,
+        "bob": 0.125,
+        ":router": 1.0,
+        ":mutual": 1.0,
+    }
+    batch = built.batch()
+    report = training_step(batch, built.team, 0.25)
+    assert report.losses["mutual"] > 0
+    assert report.loss == pytest.approx(report.losses["imitate"] + 0.5 * report.losses["mutual"])
+    rows = torch.from_numpy(batch.request.rows_B)
+    lengths = torch.tensor([len(built.material.paths[row].text) for row in batch.request.rows])
+    per_character = built.team.ledger.nll_NS[rows]
+    known = ~report.nll_BS.isnan()
+    assert torch.equal(known, ~per_character.isnan())
+    torch.testing.assert_close((per_character * lengths[:, None])[known], report.nll_BS[known].double())
+    rates = {group.name: group.optimizer.param_groups[0]["lr"] for group in built.team.groups}
+    assert rates == {"ada": 3e-3 * 0.25, "bob": 3e-3 * 0.25, ":router": 5e-3, ":mutual": 1e-3}
+
+
+def test_the_mutual_gradient_is_in_proportion_to_its_weight(stage: Callable[..., Any]) -> None:
+    """Projectors learn from the weighted term only."""
+    norms = {}
+    for weight in (0.5, 2.0):
+        built = stage(mutual={"weight": weight, "share": 0.5})
+        group = next(group for group in built.team.groups if group.name == ":mutual")
+        group.optimizer.step = lambda: None
+        group.optimizer.zero_grad = lambda **_: None
+        object.__setattr__(group, "clip", 1e9)
+        training_step(built.batch(), built.team, 1.0)
+        projector = built.method("hidden_agreement").mutual.projectors[0].weight
+        norms[weight] = projector.grad.norm().item()
+    assert norms[2.0] == pytest.approx(4 * norms[0.5], rel=1e-4)
+
+
 def test_peer_losses_are_measured_without_gradient_only_where_asked(stage: Callable[..., Any]) -> None:
     reports = {}
     for mode in ("ledger", "fresh", "dense"):
