@@ -19,6 +19,7 @@ from qrdistill.students.loading import load_student
 from qrdistill.training.assemble import assemble, step_batches
 from qrdistill.training.config import MutualConfig, TrainConfig
 from qrdistill.training.data import Material
+from qrdistill.training.dev_questions import DevQuestions
 from qrdistill.training.method import StepBatch
 from qrdistill.training.methods import chosen_methods
 from qrdistill.training.plan import TrainData, TrainPlan
@@ -126,7 +127,7 @@ def stage(pool: Any, student_configs: list[StudentConfig]) -> Callable[..., Stag
         material = Material(questions, paths, loaded, STYLES)
         data = TrainData(questions, paths, STYLES, embeddings, allowed or {})
         plan = TrainPlan(own, RouterConfig(**(router or {})), MutualConfig(**(mutual or {})), settings)
-        team = assemble(material, data, plan, chosen_methods(plan, methods), seed)
+        team = assemble(material, data, plan, chosen_methods(plan, methods), DevQuestions(data, plan, seed), seed)
         for method in team.methods:
             method.prepare()
         return Stage(team, step_batches(material, data, plan, team, seed), material, data, plan)
@@ -160,6 +161,7 @@ def train_run(pool: Any, student_configs: list[StudentConfig], tmp_path: Path) -
                 RouterConfig(**(router or {})),
                 MutualConfig(**({"weight": 0.1} | (mutual or {}))),
                 TrainConfig(**(settings | (config or {}))),
+                dev_tokens=4,  # random models never stop by themselves
             ),
             folder,
             base_dir=Path("."),

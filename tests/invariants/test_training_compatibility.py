@@ -59,7 +59,7 @@ def share_of_first(seed: int, learns: tuple[str, str], peer_loss: str) -> tuple[
     students = [UnigramStudent(name, own) for name, own in zip("ab", learns, strict=True)]
     config = RouterConfig(peer_loss=peer_loss)  # type: ignore[arg-type]
     names = [f"path-{index}" for index in range(count)]
-    assigner = make_assigner(Pool(names, styles, ("a", "b"), seed, torch.empty, dict), config, 8)
+    assigner = make_assigner(Pool(names, styles, ("a", "b"), seed, torch.empty, dict, dict), config, 8)
     groups = [
         Group(student.name, student_optimizer(student.model.parameters(), student.config), 0.05, True, 1.0)
         for student in students

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import shutil
@@ -22,9 +21,10 @@ from qrdistill.base.records import Assignment
 from qrdistill.base.store import content_hash, read_table, sweep
 from qrdistill.students import export
 from qrdistill.students.config import StudentConfig
-from qrdistill.training import checkpoint, dev_questions
+from qrdistill.training import checkpoint
 from qrdistill.training import train as loop
 from qrdistill.training.assemble import assemble
+from qrdistill.training.dev_questions import DevQuestions
 from qrdistill.training.methods import chosen_methods
 
 
@@ -229,9 +229,7 @@ def test_damaged_best_weights_are_never_exported(
 ) -> None:
     questions, _, _ = pool
     dev = [question.model_copy(update={"split": "dev"}) for question in questions.values()]
-    monkeypatch.setattr(
-        dev_questions, "dev_accuracy", lambda students, *_: {one.name: {"vanilla": 0.5} for one in students}
-    )
+    monkeypatch.setattr(DevQuestions, "accuracy", lambda _, students: {one.name: {"vanilla": 0.5} for one in students})
     _, folder, _ = train_run("run", dev=dev, config={"eval_every": 2})
     shutil.rmtree(folder / "students")
     flip(folder / "checkpoints/best/weights.safetensors")
@@ -374,12 +372,12 @@ def test_dev_evaluation_keeps_the_best_weights_and_stops_early(
     dev = [question.model_copy(update={"split": "dev"}) for question in questions.values()]
     scores = iter([0.1, 0.6, 0.5, 0.4, 0.3])
 
-    def planned(students: Any, asked: Any, styles: Any, known: Any) -> Any:
-        assert len(asked) == 3
+    def planned(asked: Any, students: Any) -> Any:
+        assert len(asked._watched) == 3
         value = next(scores)
         return {student.name: {"program": value, "vanilla": 0.0} for student in students}
 
-    monkeypatch.setattr(dev_questions, "dev_accuracy", planned)
+    monkeypatch.setattr(DevQuestions, "accuracy", planned)
     config = {
         "steps": 10,
         "eval_every": 1,
@@ -410,16 +408,17 @@ def test_training_error_names_the_step(train_run: Callable[..., Any], student_co
 
 
 @pytest.mark.parametrize("kind", ["best_style", "bandit", "fixed_loss", "style", "random"])
-def test_rules_train_end_to_end_and_measure_what_they_need(
-    train_run: Callable[..., Any], pool: Any, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # random models never stop by themselves: a few tokens are enough to see that decoding is asked for
-    monkeypatch.setattr(dev_questions, "dev_accuracy", functools.partial(dev_questions.dev_accuracy, max_tokens=4))
+def test_rules_train_end_to_end_and_measure_what_they_need(train_run: Callable[..., Any], pool: Any, kind: str) -> None:
     questions, _, _ = pool
     dev = [question.model_copy(update={"split": "dev"}) for question in questions.values()][:1]
     config = {"steps": 2, "eval_every": 1 if kind == "bandit" else None, "eval_questions": 1}
-    result, folder, _ = train_run("run", router={"kind": kind}, dev=dev, config=config)
+    result, folder, told = train_run("run", router={"kind": kind}, dev=dev, config=config)
     assert result.steps == 2
+    assert set(result.styles) == ({"ada", "bob"} if kind == "best_style" else set())
+    # random students answer nothing right: what they learn is not left to chance in silence
+    unsure = [warning for warning in told.warnings if "no style gives a right answer on 1 dev questions" in warning]
+    assert len(unsure) == len(result.styles)
+    assert set(unsure) <= set(result.warnings)
     assert min(result.shares.values()) >= 0
     rows = list(read_table(folder / "assignments.parquet", Assignment))
     assert {row.probability for row in rows} <= {0.0, 1.0}
@@ -435,4 +434,7 @@ def test_a_rule_that_needs_dev_questions_says_so(train_run: Callable[..., Any]) 
 def test_a_learned_router_without_embeddings_says_so(stage: Callable[..., Any], train_run: Callable[..., Any]) -> None:
     built = stage()
     with pytest.raises(InputError, match="needs the paths' embeddings"):
-        assemble(built.material, replace(built.data, embeddings=None), built.plan, chosen_methods(built.plan, None), 0)
+        data = replace(built.data, embeddings=None)
+        assemble(
+            built.material, data, built.plan, chosen_methods(built.plan, None), DevQuestions(data, built.plan, 0), 0
+        )

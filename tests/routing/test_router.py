@@ -13,7 +13,7 @@ from qrdistill.routing.router import Router, straight_through
 
 
 def pool(students: tuple[str, ...], paths: int = 20, seed: int = 0) -> Pool:
-    return Pool([f"p{i}" for i in range(paths)], ["s"] * paths, students, seed, torch.empty, dict)
+    return Pool([f"p{i}" for i in range(paths)], ["s"] * paths, students, seed, torch.empty, dict, dict)
 
 
 def request(students: tuple[str, ...], paths: int = 20, step: int = 0) -> Request:

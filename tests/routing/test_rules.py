@@ -27,7 +27,10 @@ def build(kind: str, names: tuple[str, ...] = NAMES, seed: int = 0, **settings: 
     def accuracy() -> DevAccuracy:
         return ACCURACY
 
-    pool = Pool([f"p{i}" for i in range(24)], STYLES, names, seed, lambda: LOSSES[:, columns], accuracy)
+    def best() -> dict[str, str]:
+        return {name: max(ACCURACY[name], key=ACCURACY[name].__getitem__) for name in names}
+
+    pool = Pool([f"p{i}" for i in range(24)], STYLES, names, seed, lambda: LOSSES[:, columns], accuracy, best)
     assigner = make_assigner(pool, RouterConfig(kind=kind, **settings), 4)  # type: ignore[arg-type]
     ledger = Ledger(24, names)
     assigner.prepare(ledger)
@@ -59,7 +62,7 @@ class TestEveryAssigner:
         def fail() -> Any:
             raise AssertionError("measured again on resume")
 
-        pool = Pool([f"p{i}" for i in range(24)], STYLES, NAMES, 0, fail, fail)
+        pool = Pool([f"p{i}" for i in range(24)], STYLES, NAMES, 0, fail, fail, fail)
         resumed = make_assigner(pool, RouterConfig(kind=kind), 4)  # type: ignore[arg-type]
         resumed.load_state_dict(assigner.state_dict())
         assert torch.equal(assigner.gates(request).hard_BS, resumed.gates(request).hard_BS)

@@ -95,6 +95,7 @@ TABLE = {
     "own_paths.min_agreement": ["filter@1"],
     "own_paths.*": SAMPLED,
     "evaluate.batch_size": NOTHING,
+    "evaluate.max_tokens": [*SAMPLED, "evaluate"],  # the style to sample in is chosen under the same limit
     "evaluate.fallback": ["score"],
     "evaluate.vote*": ["evaluate", "score"],
     "evaluate.split": ["evaluate", "score"],

@@ -10,6 +10,7 @@ from qrdistill.base.store import TableWriter, read_table
 from qrdistill.paths.styles import resolve_styles
 from qrdistill.scores.config import EvaluateConfig
 from qrdistill.scores.evaluate import _Asker, evaluate
+from qrdistill.scores.student_style import style_choices
 from qrdistill.students.config import StudentConfig
 
 STYLES = resolve_styles(["vanilla", "chain_of_thought", "facts"])
@@ -40,15 +41,24 @@ def run(target, students, questions, progress=None, **settings):
     return list(read_table(target, Answer))
 
 
+def chosen(rows, questions):
+    choices = style_choices(rows, {question.id: question for question in questions})
+    return {student: choice.style for student, choice in choices.items()}
+
+
 def test_who_is_asked_what(tmp_path, student_folders, questions):
-    rows = run(tmp_path / "answers.parquet", student_folders, questions)
+    voice = Silent()
+    rows = run(tmp_path / "answers.parquet", student_folders, questions, voice)
+    best = chosen(rows, questions)
+    assert [warning.partition(":")[0] for warning in voice.warnings] == list(student_folders)  # ties, and they are said
+    assert all("no style gives a right answer on 4 dev questions" in warning for warning in voice.warnings)
     asked = [(row.student, row.question_id, row.style) for row in rows]
     dev = [(f"dev-{n}", style) for n in range(4) for style in (*STYLES, FREE)]
     for student in student_folders:
         mine = [entry[1:] for entry in asked if entry[0] == student]
         assert mine[: len(dev)] == dev  # question order, then style order, free last
         # no style is above one half on dev (random weights): the best alone, and free
-        assert mine[len(dev) :] == [(f"test-{n}", s) for n in range(3) for s in ("vanilla", FREE)]
+        assert mine[len(dev) :] == [(f"test-{n}", s) for n in range(3) for s in (best[student], FREE)]
     assert asked == sorted(asked, key=lambda entry: entry[0])
     assert {path.parent.name.partition("-")[0] for path in tmp_path.glob(".answers.parts/*/*")} == set(student_folders)
 
@@ -63,7 +73,8 @@ def test_same_seed_same_bytes_and_order_of_students_only_reorders(tmp_path, stud
     assert sorted(first, key=key) == sorted(turned, key=key)
     sampled = [row for row in first if row.sample > 0]
     assert {row.sample for row in sampled} == {1, 2, 3}
-    assert {(row.split, row.style) for row in sampled} == {("test", "vanilla")}
+    best = chosen(first, questions)
+    assert {(row.student, row.split, row.style) for row in sampled} == {(name, "test", best[name]) for name in best}
     assert len({row.text for row in sampled}) > len({row.question_id for row in sampled})
 
 

@@ -24,8 +24,6 @@ from qrdistill.paths.styles import Style, student_prompt
 from qrdistill.students.config import StudentConfig
 from qrdistill.training.config import TrainConfig
 
-_DEV_QUESTIONS = 100  # at most so many choose the style that a student samples in
-
 
 @dataclasses.dataclass(frozen=True)
 class Sampled:
@@ -35,6 +33,7 @@ class Sampled:
     decodes: int
     tokens: int
     styles: dict[str, str]  # student -> the style it sampled in
+    accuracy: dict[str, dict[str, float]]  # student -> style -> share of dev questions right: what chose it
 
 
 def steps_of_round(train: TrainConfig, own: OwnPathsConfig, round: int) -> int:
@@ -63,6 +62,7 @@ def sample_paths(
     out: TableWriter,
     base_dir: Path,
     seed: int,
+    dev_tokens: int,
     batch_size: int = 64,
     device: str = "auto",
     progress: Progress,
@@ -70,25 +70,31 @@ def sample_paths(
     """Every student writes `config.samples` paths for every training question, or for its gaps.
 
     A gap is a question for which `kept`, the pool so far, has no path in the student's style: neither a
-    teacher's nor the student's own. Rows stand in canonical order: question, student, sample. The teacher
+    teacher's nor the student's own. The style is the student's best (`students.best_style`), its dev answers cut at
+    `dev_tokens`. Rows stand in canonical order: question, student, sample. The teacher
     of such a path is the student's name, its `round` says which students wrote it.
     """
     from qrdistill.answers.check import extract
+    from qrdistill.students.best_style import choose_style, dev_sample, try_styles
     from qrdistill.students.decode.decode import decode
     from qrdistill.students.loading import load_student
 
     train = [question for question in questions if question.split == "train"]
     names = {settings.name for settings in students}
     has = {(path.question_id, path.style, path.teacher if path.teacher in names else "") for path in kept}
-    dev = [question for question in questions if question.split == "dev"][:_DEV_QUESTIONS]
+    dev = dev_sample(questions)
     progress.start("sample", len(students))
     decodes = tokens = 0
     best: dict[str, str] = {}
+    accuracy: dict[str, dict[str, float]] = {}
     written: dict[str, dict[str, list[Any]]] = {}
     for settings in students:
         student = load_student(settings, base_dir=base_dir, device=device, seed=seed)
-        accuracy = style_accuracies(student, dev, styles, config.max_tokens)
-        best[settings.name] = style = max(styles, key=lambda name: accuracy[name])
+        choice = choose_style(settings.name, try_styles(student, dev, styles, max_tokens=dev_tokens))
+        best[settings.name] = style = choice.style
+        accuracy[settings.name] = {name: one.accuracy for name, one in choice.trials.items()}
+        if warning := choice.warning():
+            progress.warn(warning)
         asked = train
         if config.ask == "gaps":
             authors = ("", settings.name)
@@ -127,25 +133,7 @@ def sample_paths(
                     )
                 )
     progress.done(paths=out.count, **best)
-    return Sampled(out.count, decodes, tokens, best)
-
-
-def style_accuracies(
-    student: Any, dev: Sequence[Question], styles: Mapping[str, Style], max_tokens: int
-) -> dict[str, float]:
-    """Greedy dev accuracy of one student in every style, 0 to 1."""
-    from qrdistill.answers.check import check
-    from qrdistill.students.decode.decode import decode
-
-    accuracies: dict[str, float] = {}
-    for name, style in styles.items():
-        prompts = [student_prompt(question.question, style) for question in dev]
-        completions = decode(student, prompts, max_tokens=max_tokens)
-        right = [
-            check(question, row[0].text).outcome == "correct" for question, row in zip(dev, completions, strict=True)
-        ]
-        accuracies[name] = sum(right) / max(1, len(right))
-    return accuracies
+    return Sampled(out.count, decodes, tokens, best, accuracy)
 
 
 def agreed_gold(

@@ -58,7 +58,7 @@ class Pool:
 
     `base_nll_NS` measures every path with every untrained student (nats per character); it costs a
     gradient-free forward over the pool, so only rules that need it call it. `dev_accuracy` decodes
-    dev questions in every style with the untrained students.
+    dev questions in every style with the untrained students; `best_styles` chooses each one's style by it.
     """
 
     path_ids: Sequence[str]
@@ -67,6 +67,7 @@ class Pool:
     seed: int
     base_nll_NS: Callable[[], Tensor]
     dev_accuracy: Callable[[], DevAccuracy]
+    best_styles: Callable[[], Mapping[str, str]]
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ class Router:
     The temperature T falls geometrically from `config.temperature[0]` to `[1]` over training. The
     noise is seeded by student, path and step. Source: arXiv 2508.16861, routing.
 
-    >>> pool = Pool(["p", "q"], ["vanilla"] * 2, ("a", "b"), 0, lambda: torch.zeros(2, 2), dict)
+    >>> pool = Pool(["p", "q"], ["vanilla"] * 2, ("a", "b"), 0, lambda: torch.zeros(2, 2), dict, dict)
     >>> router = Router(pool, RouterConfig(), 4)
     >>> request = Request(np.arange(2), torch.randn(2, 4), Ledger(2, ("a", "b")), 0, 10)
     >>> router.gates(request).hard_BS.sum(1).tolist()

@@ -115,7 +115,7 @@ class BestStyle(_Rule):
     """Each student reads one style only, its best.
 
     That of `router.styles` (student -> style), or the one in which the base student answers dev
-    questions best (ties: the first by name). Paths of a style that nobody reads are not drawn.
+    questions best (`students.best_style`). Paths of a style that nobody reads are not drawn.
     """
 
     def prepare(self, ledger: Ledger) -> None:
@@ -130,9 +130,7 @@ class BestStyle(_Rule):
                 )
         best = dict(self._config.styles)
         if set(best) != set(names):
-            accuracy = self._pool.dev_accuracy()
-            for name in set(names) - set(best):
-                best[name] = max(styles, key=lambda style: accuracy[name].get(style, 0.0))
+            best = {**self._pool.best_styles(), **best}
         self.table_NS = torch.tensor([[best[name] == style for name in names] for style in self._pool.styles])
 
 

@@ -128,6 +128,8 @@ def _train(config: Config, round: int) -> Stage:
     name, place = (f"train@{round}", place_of(round)) if own.rounds else ("train", "")
     reads = ("seed", "students", "router", "mutual", "train", "paths.styles", "own_paths.rounds")
     inputs = ("questions.parquet", *_pools(config, round + 1), *_vectors(config, round))
+    if work.asks_dev(config):
+        reads = (*reads, "evaluate.max_tokens")
     if own.rounds:
         reads = (*reads, "own_paths.warm_share")
     if round:
@@ -152,6 +154,7 @@ def _sample(config: Config, round: int) -> Stage:
         "paths.styles",
         *(f"students.*.{key}" for key in _LOADED),
         *(f"own_paths.{key}" for key in own),
+        "evaluate.max_tokens",
         *_AGAIN,
     )
     earlier = _pools(config, round) if config.own_paths.ask == "gaps" else ()

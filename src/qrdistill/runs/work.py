@@ -34,6 +34,12 @@ def embeds(config: Config) -> bool:
     return config.router.reads_embeddings and config.train.steps > 0
 
 
+def asks_dev(config: Config) -> bool:
+    """Whether training has dev questions answered: by a rule, a router of a user's own, or on the way."""
+    unasked = ("learned", "random", "style", "fixed_loss", "all", "balanced")
+    return config.router.kind not in unasked or config.train.eval_every is not None
+
+
 # --- questions, paths, filter ---------------------------------------------------------------------
 
 
@@ -224,6 +230,7 @@ def train(context: Context) -> Counts:
             config.router,
             config.mutual,
             config.train.model_copy(update={"steps": steps, "warmup": warmup}),
+            **({"dev_tokens": config.evaluate.max_tokens} if asks_dev(config) else {}),
         ),
         context.out,
         base_dir=context.base_dir,
@@ -266,6 +273,7 @@ def sample(context: Context) -> Counts:
             kept=context.kept(range(round)) if config.own_paths.ask == "gaps" else (),
             base_dir=context.base_dir,
             seed=config.seed,
+            dev_tokens=config.evaluate.max_tokens,
             batch_size=config.evaluate.batch_size,
             device=config.train.device,
             progress=context.progress,

@@ -17,7 +17,7 @@ from qrdistill.base.store import TableWriter, content_hash, read_table, write_ta
 from qrdistill.paths.styles import Style, student_prompt
 from qrdistill.scores.config import EvaluateConfig
 from qrdistill.scores.engines import Writer, open_engine
-from qrdistill.scores.student_style import best_styles, count_all, dev_scores, trained_name, voting_pairs
+from qrdistill.scores.student_style import count_all, dev_scores, style_choices, trained_name, voting_pairs
 from qrdistill.students.config import StudentConfig
 
 if TYPE_CHECKING:
@@ -130,9 +130,12 @@ def _answer_all(asker: _Asker, questions: Sequence[Question]) -> Iterator[Answer
     named = asker.chosen(None, []) if isinstance(config.styles, list) else list(asker.modes)
     dev = asker.ask([question for question in questions if question.split == "dev"], named)
     scores = dev_scores(count_all(dev, {question.id: question for question in questions}))
-    best = best_styles(scores).get(name)
-    if best is None:
+    choice = style_choices(dev, {question.id: question for question in questions}).get(name)
+    best = choice.style if choice else None
+    if choice is None:
         asker.progress.warn(f"{name}: no dev questions to choose a style on, so every style is scored")
+    elif warning := choice.warning():
+        asker.progress.warn(warning)
     group = [question for question in questions if question.split == config.split]
     if config.split == "dev":
         scored = dev

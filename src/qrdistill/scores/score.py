@@ -11,6 +11,7 @@ from qrdistill.scores.config import EvaluateConfig
 from qrdistill.scores.ensemble import Check, Table, ballots
 from qrdistill.scores.paired import difference
 from qrdistill.scores.scores_file import (
+    ChosenStyle,
     Difference,
     Headline,
     PassAtK,
@@ -20,10 +21,10 @@ from qrdistill.scores.statistics import CONFIDENCE, bootstrap_mean, pass_at_k
 from qrdistill.scores.student_style import (
     BASE,
     Pair,
-    best_styles,
     count_all,
     dev_scores,
     is_base,
+    style_choices,
     trained_name,
 )
 from qrdistill.scores.style_of_text import style_of
@@ -49,7 +50,8 @@ def score(
     split: Split = config.split
     counted = count_all(rows, questions)
     dev = dev_scores(counted)
-    best = best_styles(dev)
+    choices = style_choices(rows, questions)
+    best = {student: choice.style for student, choice in choices.items()}
     table = ballots((row for row in rows if row.split == split), questions)
     dev_table = ballots((row for row in rows if row.split == "dev"), questions) if split != "dev" else {}
     students = list(dict.fromkeys(row.student for row in rows))
@@ -60,8 +62,19 @@ def score(
         styles=list(dict.fromkeys(row.style for row in rows)),
         scores=counted,
         best_style=best,
+        style_choices=[
+            ChosenStyle(
+                student=student,
+                style=choice.style,
+                n=choice.trials[choice.style].n,
+                accuracy={style: one.accuracy for style, one in choice.trials.items()},
+                nll={style: one.nll for style, one in choice.trials.items()},
+                tied=list(choice.tied) if len(choice.tied) > 1 else [],
+            )
+            for student, choice in choices.items()
+        ],
         headlines=[_headline(student, counted, best, table, split) for student in students],
-        ensembles=all_ensembles(table, dev, config, questions, check=check) if config.vote else [],
+        ensembles=all_ensembles(table, dev, config, questions, best, check=check) if config.vote else [],
         pass_at_k=_pass_at_k(table),
         calibration=calibrations(table, dev_table),
         free_use=_free_use(rows, split),

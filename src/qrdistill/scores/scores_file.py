@@ -91,6 +91,17 @@ class LogprobCalibration(Record):
     bins: list[ReliabilityBin]
 
 
+class ChosenStyle(Record):
+    """A student's best style, and by what the dev questions chose it (`students.best_style`)."""
+
+    student: str
+    style: str
+    n: int  # dev questions
+    accuracy: dict[str, float]  # of each style
+    nll: dict[str, float]  # nats per character of the student's own answers: decides among equals
+    tied: list[str]  # the styles with as many right answers; empty where accuracy alone decided
+
+
 class Scores(Record):
     """The whole of scores.json."""
 
@@ -101,6 +112,7 @@ class Scores(Record):
     styles: list[str]
     scores: list[Score]
     best_style: dict[str, str]
+    style_choices: list[ChosenStyle] = Field(default_factory=lambda: list[ChosenStyle]())
     headlines: list[Headline]
     ensembles: list[Ensemble] = Field(default_factory=list[Ensemble])
     pass_at_k: list[PassAtK] = Field(default_factory=list[PassAtK])

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from qrdistill.base.records import FREE, Answer, Question, Score, Split
 from qrdistill.scores.statistics import wilson
+from qrdistill.students.best_style import StyleChoice, StyleTrial, choose_style, dev_sample, trial
 
 BASE = "@base"  # closes the name under which a student's untrained self is scored: "mistral@base"
 _CLIP = (0.55, 0.95)  # dev accuracies are clipped to this range before their log-odds are taken
@@ -85,12 +86,18 @@ def ranked(dev: Mapping[Pair, Score]) -> list[Pair]:
     return sorted(dev, key=lambda pair: -dev[pair].accuracy)
 
 
-def best_styles(dev: Mapping[Pair, Score]) -> dict[str, str]:
-    """Each student's style with the highest dev accuracy; the one named first among equals."""
-    best: dict[str, str] = {}
-    for pair in ranked(dev):
-        best.setdefault(pair.student, pair.style)
-    return {student: best[student] for student in dict.fromkeys(pair.student for pair in dev)}
+def style_choices(answers: Iterable[Answer], questions: Mapping[str, Question]) -> dict[str, StyleChoice]:
+    """Each student's best style, by its greedy dev answers (`students.best_style`)."""
+    asked = {question.id for question in dev_sample(questions.values())}
+    rows: dict[Pair, list[Answer]] = {}
+    for row in answers:
+        if row.question_id in asked and row.sample == 0 and row.style != FREE:
+            rows.setdefault(Pair(row.student, row.style), []).append(row)
+    trials: dict[str, dict[str, StyleTrial]] = {}
+    for pair, own in rows.items():
+        found = trial((row.correct is True, row.logprob, row.text) for row in own)
+        trials.setdefault(pair.student, {})[pair.style] = found
+    return {student: choose_style(student, own) for student, own in trials.items()}
 
 
 def voting_pairs(dev: Mapping[Pair, Score], *, above: float, most: int) -> list[Pair]:

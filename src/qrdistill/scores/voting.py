@@ -21,7 +21,7 @@ from qrdistill.scores.ensemble import (
 from qrdistill.scores.paired import difference
 from qrdistill.scores.scores_file import Ensemble, Method
 from qrdistill.scores.statistics import wilson
-from qrdistill.scores.student_style import Pair, best_styles, is_base, log_odds, ranked, voting_pairs
+from qrdistill.scores.student_style import Pair, is_base, log_odds, ranked, voting_pairs
 
 _Decide = Callable[[str, Sequence[Ballot]], Vote]  # question id, ballots in voting order
 
@@ -48,6 +48,7 @@ def all_ensembles(
     dev: Mapping[Pair, Score],
     config: EvaluateConfig,
     questions: Mapping[str, Question],
+    best: Mapping[str, str],
     *,
     check: Check | None = None,
 ) -> list[Ensemble]:
@@ -60,8 +61,11 @@ def all_ensembles(
     trained = [pair for pair in ranked(dev) if not is_base(pair.student) and (*pair, 0) in table]
     if not trained:
         return []
-    best = best_styles({pair: dev[pair] for pair in trained})
-    tops = [pair for pair in trained if best[pair.student] == pair.style]
+    first: dict[str, Pair] = {}
+    for pair in trained:  # the chosen style, or where that was not asked, the best of those that were
+        if pair.student not in first or best[pair.student] == pair.style:
+            first[pair.student] = pair
+    tops = [pair for pair in trained if first[pair.student] == pair]
     good = voting_pairs(dev, above=config.vote_above, most=config.vote_styles)
     groups = {
         "students": tops,

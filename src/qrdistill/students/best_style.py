@@ -1,34 +1,106 @@
-"""Dev accuracy per student and style: what rules measure before training, and training watches."""
+"""The one choice of a student's best style: training, own paths and scores all choose by it.
+
+Asked are the dev questions of `dev_sample`, greedily, with the token limit of `evaluate.max_tokens`. The style with
+most right answers wins. Equals are told apart by the student's own completions: the lower mean NLL per character
+wins, what it writes with more confidence; then the style named first. No teacher writes for dev questions, so there
+is no path whose loss could be compared there.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from qrdistill.answers.check import check
+from qrdistill.base.draws import uniform
 from qrdistill.base.records import Question
 from qrdistill.paths.styles import Style, student_prompt
 from qrdistill.students.decode.decode import decode
 from qrdistill.students.student import Student
 
+_QUESTIONS = 100  # at most so many choose a style
 
-def dev_accuracy(
-    students: Sequence[Student],
-    questions: Sequence[Question],
-    styles: Iterable[str],
-    known: Mapping[str, Style],
-    *,
-    max_tokens: int = 160,
-) -> dict[str, dict[str, float]]:
-    """Share of `questions` answered right, greedy, per student and style; undecided is not right."""
-    accuracy: dict[str, dict[str, float]] = {}
-    for student in students:
-        accuracy[student.name] = {}
-        for style in styles:
-            prompts = [student_prompt(question.question, known.get(style)) for question in questions]
-            answers = decode(student, prompts, max_tokens=max_tokens)
-            right = [
-                check(question, completions[0].text).outcome == "correct"
-                for question, completions in zip(questions, answers, strict=True)
-            ]
-            accuracy[student.name][style] = sum(right) / len(right)
-    return accuracy
+
+@dataclass(frozen=True)
+class StyleTrial:
+    """One student's dev answers in one style. nll: nats per character of its completions; undecided is not right."""
+
+    right: int
+    n: int
+    nll: float
+
+    @property
+    def accuracy(self) -> float:
+        return self.right / max(1, self.n)
+
+
+@dataclass(frozen=True)
+class StyleChoice:
+    """What was chosen, by what. tied: the styles with as many right answers as the chosen one, itself included."""
+
+    student: str
+    style: str
+    trials: Mapping[str, StyleTrial]
+    tied: tuple[str, ...]
+
+    def warning(self) -> str | None:
+        """A sentence where the number of right answers alone did not decide."""
+        if len(self.tied) < 2:
+            return None
+        best = self.trials[self.style]
+        what = "no style gives a right answer" if not best.right else f"{', '.join(self.tied)} are equally good"
+        return (
+            f"{self.student}: {what} on {best.n} dev questions ({best.right} right), so {self.style} is chosen by the "
+            f"lower loss of its own answers ({best.nll:.3f} nats per character); raise questions.dev for a choice that "
+            "says more"
+        )
+
+
+def choose_style(student: str, trials: Mapping[str, StyleTrial]) -> StyleChoice:
+    """The style with most right answers; among equals that of the lower loss, then the one named first.
+
+    >>> choice = choose_style("ada", {"x": StyleTrial(3, 9, 0.2), "y": StyleTrial(3, 9, 0.1), "z": StyleTrial(1, 9, 0.0)})
+    >>> choice.style, choice.tied
+    ('y', ('x', 'y'))
+    """
+    most = max(trial.right for trial in trials.values())
+    tied = tuple(style for style, trial in trials.items() if trial.right == most)
+    return StyleChoice(student, min(tied, key=lambda style: trials[style].nll), trials, tied)
+
+
+def dev_sample(questions: Iterable[Question]) -> list[Question]:
+    """The dev questions that choose styles: at most 100, by lot, the same everywhere; in their order."""
+    dev = [question for question in questions if question.split == "dev"]
+    lots = sorted((uniform(0, "best style", question.id), index) for index, question in enumerate(dev))
+    return [dev[index] for index in sorted(index for _, index in lots[:_QUESTIONS])]
+
+
+def trial(checked: Iterable[tuple[bool, float, str]]) -> StyleTrial:
+    """Of (right, summed log-probability in nats, text) of each greedy answer."""
+    rows = list(checked)
+    characters = sum(len(text) for _, _, text in rows)
+    return StyleTrial(
+        sum(right for right, _, _ in rows), len(rows), -sum(logprob for _, logprob, _ in rows) / max(1, characters)
+    )
+
+
+def try_styles(
+    student: Student, questions: Sequence[Question], styles: Mapping[str, Style | None], *, max_tokens: int
+) -> dict[str, StyleTrial]:
+    """Greedy answers to `questions` in every style, in the order of `styles`."""
+    trials: dict[str, StyleTrial] = {}
+    for name, style in styles.items():
+        prompts = [student_prompt(question.question, style) for question in questions]
+        completions = [row[0] for row in decode(student, prompts, max_tokens=max_tokens)]
+        trials[name] = trial(
+            (check(question, one.text).outcome == "correct", one.logprob, one.text)
+            for question, one in zip(questions, completions, strict=True)
+        )
+    return trials
+
+
+def try_all(
+    students: Sequence[Student], questions: Sequence[Question], styles: Mapping[str, Style | None], *, max_tokens: int
+) -> dict[str, dict[str, StyleTrial]]:
+    """`try_styles` of several students, by name."""
+    return {student.name: try_styles(student, questions, styles, max_tokens=max_tokens) for student in students}

@@ -37,7 +37,9 @@ def load_students(plan: TrainPlan, base_dir: Path, seed: int, progress: Progress
     ]
 
 
-def assemble(material: Material, data: TrainData, plan: TrainPlan, methods: Sequence[MethodFactory], seed: int) -> Team:
+def assemble(
+    material: Material, data: TrainData, plan: TrainPlan, methods: Sequence[MethodFactory], dev: DevQuestions, seed: int
+) -> Team:
     """Every trainable parameter is in exactly one of the team's groups. Raises InputError: nothing to train on."""
     students = material.students
     if not material.paths:
@@ -45,14 +47,13 @@ def assemble(material: Material, data: TrainData, plan: TrainPlan, methods: Sequ
         raise InputError(
             f"no path to train on ({kept_out}); loosen the filter, raise max_context, or generate more paths"
         )
-    dev = DevQuestions(data, plan, seed)
     setting = Setting(
         material,
         Ledger(len(material.paths), tuple(student.name for student in students)),
         plan,
         0 if data.embeddings is None else data.embeddings.shape[1],
         seed,
-        lambda styles: dev.accuracy(students, styles),
+        dev,
     )
     built = [method(setting) for method in methods]
     groups = [

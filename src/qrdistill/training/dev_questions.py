@@ -2,31 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from qrdistill.base.draws import uniform
 from qrdistill.base.errors import InputError
+from qrdistill.base.records import Question
 from qrdistill.routing.gates import DevAccuracy
-from qrdistill.students.best_style import dev_accuracy
+from qrdistill.students.best_style import StyleChoice, StyleTrial, choose_style, dev_sample, try_all
 from qrdistill.students.student import Student
 from qrdistill.training.plan import TrainData, TrainPlan
 
 
 class DevQuestions:
-    """A sample of the dev questions, at most `train.eval_questions`, the same throughout a training."""
+    """Asks the students as they are now; `choices` are the styles that were chosen before the first step."""
 
     def __init__(self, data: TrainData, plan: TrainPlan, seed: int) -> None:
+        self._data, self._plan = data, plan
         lots = sorted((uniform(seed, "dev", question.id), index) for index, question in enumerate(data.dev))
         chosen = sorted(index for _, index in lots[: plan.train.eval_questions])
-        self._questions = [data.dev[index] for index in chosen]
-        self._styles, self._router, self._every = data.styles, plan.router.kind, plan.train.eval_every
+        self._watched = [data.dev[index] for index in chosen]  # while training: train.eval_questions of them
+        self._base: dict[str, dict[str, StyleTrial]] = {}
+        self.choices: list[StyleChoice] = []
 
     def due(self, step: int) -> bool:
         """Whether the students are evaluated after so many steps."""
-        return bool(self._every and self._questions and step % self._every == 0)
+        every = self._plan.train.eval_every
+        return bool(every and self._watched and step % every == 0)
 
-    def accuracy(self, students: Sequence[Student], styles: Sequence[str] | None = None) -> DevAccuracy:
-        """Per student and style (None: all), as the students are now. Raises InputError without dev questions."""
-        if not self._questions:
-            raise InputError(f"router.kind {self._router} needs dev questions; set questions.dev, or router.styles")
-        return dev_accuracy(students, self._questions, styles or list(self._styles), self._styles)
+    def accuracy(self, students: Sequence[Student]) -> DevAccuracy:
+        """Per student and style of the config, as the students are now."""
+        return _shares(self._try(students, self._watched, list(self._data.styles)))
+
+    def base_accuracy(self, students: Sequence[Student], styles: Sequence[str]) -> DevAccuracy:
+        """Per student and each of these styles, before training, on the questions that choose styles."""
+        return _shares(self._before(students, styles))
+
+    def best_styles(self, students: Sequence[Student], styles: Sequence[str]) -> Mapping[str, str]:
+        """Student -> its best of these styles before training."""
+        found = self._before(students, styles)
+        named = self._plan.router.styles  # by the config: nothing is to be chosen
+        self.choices = [choose_style(name, trials) for name, trials in found.items() if name not in named]
+        return {choice.student: choice.style for choice in self.choices}
+
+    def _before(self, students: Sequence[Student], styles: Sequence[str]) -> dict[str, dict[str, StyleTrial]]:
+        self._base = self._base or self._try(students, dev_sample(self._data.dev), styles)
+        return self._base
+
+    def _try(
+        self, students: Sequence[Student], questions: Sequence[Question], styles: Sequence[str]
+    ) -> dict[str, dict[str, StyleTrial]]:
+        if not questions:
+            raise InputError(
+                f"router.kind {self._plan.router.kind} needs dev questions; set questions.dev, or router.styles"
+            )
+        known = {style: self._data.styles.get(style) for style in styles}
+        return try_all(students, questions, known, max_tokens=self._plan.dev_tokens)
+
+
+def _shares(trials: Mapping[str, Mapping[str, StyleTrial]]) -> DevAccuracy:
+    return {name: {style: one.accuracy for style, one in own.items()} for name, own in trials.items()}

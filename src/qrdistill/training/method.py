@@ -24,6 +24,7 @@ from qrdistill.routing.loss_ledger import Ledger
 from qrdistill.students.student import View
 from qrdistill.students.tokens import Encoded
 from qrdistill.training.data import Material
+from qrdistill.training.dev_questions import DevQuestions
 from qrdistill.training.optimizers import Group
 from qrdistill.training.plan import TrainPlan
 
@@ -134,7 +135,7 @@ class Setting:
     plan: TrainPlan
     num_features: int
     seed: int
-    dev_accuracy: Callable[[Sequence[str]], DevAccuracy]  # of these styles, with the students as they are
+    dev: DevQuestions
 
     @property
     def names(self) -> tuple[str, ...]:

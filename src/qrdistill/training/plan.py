@@ -33,9 +33,10 @@ class TrainData:
 
 @dataclass(frozen=True)
 class TrainPlan:
-    """Who learns, and how: the config's sections."""
+    """Who learns, and how: the config's sections. dev_tokens: the limit of an answer to a dev question."""
 
     students: Sequence[StudentConfig]
     router: RouterConfig
     mutual: MutualConfig
     train: TrainConfig
+    dev_tokens: int = 160

@@ -11,6 +11,7 @@ from qrdistill.base.progress import Progress
 from qrdistill.base.store import content_hash
 from qrdistill.training import checkpoint
 from qrdistill.training.config import TrainConfig
+from qrdistill.training.dev_questions import DevQuestions
 from qrdistill.training.journal import Journal
 from qrdistill.training.plan import TrainData, TrainPlan
 from qrdistill.training.step import StepReport, Team
@@ -25,6 +26,7 @@ class LoopState:
     targets: list[int] = field(default_factory=list[int])
     chosen: list[int] = field(default_factory=list[int])
     warnings: list[str] = field(default_factory=list[str])
+    styles: dict[str, str] = field(default_factory=dict[str, str])  # student -> the style that dev chose for it
     best: int | None = None
     best_accuracy: float = -1.0
     worse: int = 0  # dev evaluations in a row without a better one
@@ -70,6 +72,7 @@ def fingerprint(data: TrainData, plan: TrainPlan, team: Team) -> str:
             [student.model_dump(mode="json") for student in plan.students],
             plan.router.model_dump(mode="json"),
             plan.mutual.model_dump(mode="json"),
+            plan.dev_tokens,
             [method.name for method in team.methods],
             list(data.styles),
             team.seed,
@@ -80,13 +83,16 @@ def fingerprint(data: TrainData, plan: TrainPlan, team: Team) -> str:
     )
 
 
-def resume(folder: Path, mark: str, team: Team, progress: Progress) -> LoopState:
+def resume(folder: Path, mark: str, team: Team, dev: DevQuestions, progress: Progress) -> LoopState:
     """The state of the newest intact checkpoint with this fingerprint, put back into the team; or a fresh start."""
     found = checkpoint.latest(folder, mark, progress.warn)
     if found is None:
         for method in team.methods:
             method.prepare()
-        return LoopState()
+        state = LoopState(styles={choice.student: choice.style for choice in dev.choices})
+        for choice in dev.choices:
+            state.warn(choice.warning(), progress)
+        return state
     checkpoint.restore(*found, team)
     return LoopState(**found[1]["loop"])
 

@@ -47,7 +47,8 @@ class TrainResult:
 
     paths: in the pool. kept_out: paths that some student cannot read, by reason. tokens: per student,
     tokens computed, measurements included. targets: per student, target tokens learnt from. shares: per
-    student, its share of the (path, student) pairs that were trained on. best: the step whose weights
+    student, its share of the (path, student) pairs that were trained on. styles: the style that dev questions
+    chose for each student, where the router asked for one. best: the step whose weights
     were exported, where dev evaluation chose; None: the last.
     """
 
@@ -58,6 +59,7 @@ class TrainResult:
     tokens: dict[str, int] = field(default_factory=dict[str, int])
     targets: dict[str, int] = field(default_factory=dict[str, int])
     shares: dict[str, float] = field(default_factory=dict[str, float])
+    styles: dict[str, str] = field(default_factory=dict[str, str])
     best: int | None = None
     warnings: list[str] = field(default_factory=list[str])
     seconds: float = 0.0
@@ -94,9 +96,9 @@ def train(
         return TrainResult(0, _export(students, folder))
 
     material, dev = Material(data.questions, data.paths, students, data.styles), DevQuestions(data, plan, seed)
-    team = assemble(material, data, plan, chosen_methods(plan, methods), seed)
+    team = assemble(material, data, plan, chosen_methods(plan, methods), dev, seed)
     checkpoints, mark = folder / "checkpoints", fingerprint(data, plan, team)
-    state = resume(checkpoints, mark, team, progress)
+    state = resume(checkpoints, mark, team, dev, progress)
     batches = step_batches(material, data, plan, team, seed)
     if state.step:
         progress.log(f"going on from step {state.step} of {config.steps}")
@@ -192,6 +194,7 @@ def _result(state: LoopState, material: Material, exported: dict[str, str]) -> T
         tokens=dict(zip(names, state.tokens, strict=True)),
         targets=dict(zip(names, state.targets, strict=True)),
         shares={name: count / total for name, count in zip(names, state.chosen, strict=True)},
+        styles=state.styles,
         best=state.best,
         warnings=state.warnings,
         seconds=state.seconds,

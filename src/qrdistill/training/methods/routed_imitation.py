@@ -47,13 +47,15 @@ class RoutedImitation(Method):
         if router.reads_embeddings and not setting.num_features:
             raise InputError(f"router.kind {router.kind} needs the paths' embeddings; run the embed stage first")
         styles = [path.style for path in material.paths]
+        present, students = sorted(set(styles)), material.students
         pool = Pool(
             [path.id for path in material.paths],
             styles,
             setting.names,
             setting.seed,
             lambda: material.measure(max_tokens=train.max_tokens_per_batch, shared_prefix=train.shared_prefix),
-            lambda: setting.dev_accuracy(sorted(set(styles))),
+            lambda: setting.dev.base_accuracy(students, present),
+            lambda: setting.dev.best_styles(students, present),
         )
         assigner = make_assigner(pool, router, setting.num_features)
         return cls(assigner, setting.ledger, router, window=min(20, train.steps))
