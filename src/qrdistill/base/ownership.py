@@ -8,7 +8,6 @@ Symbolic links are never written through: a link inside one of our folders is re
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
-from qrdistill.base.errors import BoundaryError, InputError
+from qrdistill.base.errors import BoundaryError, DataError, InputError
+from qrdistill.base.guarded_json import read_json
 from qrdistill.base.store import is_temporary
 
 MARK = ".qrdistill"
@@ -124,8 +124,8 @@ def _has_our_manifest(folder: Path) -> bool:
     if file.is_symlink() or not file.is_file():
         return False
     try:
-        content: Any = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content: Any = read_json(file, nan=True)
+    except (OSError, DataError):
         return False
     fields = cast("dict[str, Any]", content) if isinstance(content, dict) else {}
     return isinstance(fields.get("qrdistill"), str) and isinstance(fields.get("stages"), dict)
