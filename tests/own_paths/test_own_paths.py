@@ -11,7 +11,8 @@ from qrdistill.own_paths.config import OwnPathsConfig
 from qrdistill.own_paths.sample import agreed_gold, eligibility, steps_of_round
 from qrdistill.paths.styles import resolve_styles, student_prompt
 from qrdistill.runs.pipeline import run
-from qrdistill.students import loading
+from qrdistill.students import best_style, loading
+from qrdistill.students.best_style import StyleTrial
 from qrdistill.students.config import StudentConfig
 from qrdistill.students.decode import decode as decoding
 from qrdistill.students.decode.decode import Completion
@@ -101,7 +102,11 @@ def test_a_student_samples_in_the_style_that_it_is_best_at(tmp_path, monkeypatch
         prompted.setdefault(student, set()).update(prompts)
         return [[Completion("The answer is 4.", -1.0, 3, "stop")] * samples for _ in prompts]
 
-    monkeypatch.setattr(sample, "style_accuracies", lambda student, *_: accuracy[student])
+    def tried(student, asked, styles, *, max_tokens):
+        assert max_tokens == 6
+        return {style: StyleTrial(int(10 * share), 10, 1.0) for style, share in accuracy[student].items()}
+
+    monkeypatch.setattr(best_style, "try_styles", tried)
     monkeypatch.setattr(loading, "load_student", lambda settings, **_: settings.name)
     monkeypatch.setattr(decoding, "decode", decode)
     styles = resolve_styles(["vanilla", "facts", "program"])
@@ -115,6 +120,7 @@ def test_a_student_samples_in_the_style_that_it_is_best_at(tmp_path, monkeypatch
             out=out,
             base_dir=tmp_path,
             seed=0,
+            dev_tokens=6,
             progress=Silent(),
         )
     assert sampled.styles == {"a": "facts", "b": "vanilla"}
