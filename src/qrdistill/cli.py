@@ -14,6 +14,7 @@ import typer
 
 from qrdistill import __version__
 from qrdistill.base.errors import QRDistillError
+from qrdistill.base.stop_signals import interruptible
 
 if TYPE_CHECKING:
     from qrdistill.base.progress import Progress
@@ -48,11 +49,14 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 def main() -> None:
     """Entry point: every expected failure becomes one message and its exit code."""
     try:
-        app()
+        with interruptible():
+            app()
     except QRDistillError as error:
         _complain(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _complain("interrupted; the same command goes on from here", 130)
+    except SystemExit as end:
+        if end.code != 130:
+            raise
+        _complain("interrupted; the same command goes on from here", 130)  # typer has caught the KeyboardInterrupt
     except BrokenPipeError:
         sys.exit(1)
     except OSError as error:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import resource
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +31,24 @@ kernel = pytest.mark.usefixtures("seccomp")
 )
 def test_where_the_code_is(text: str, code: str | None) -> None:
     assert find_code(text) == code
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```" + "a" * 100_000,
+        "```" + " " * 100_000,
+        "```" + "a" * 20_000 + "\n" + "x\n" * 20_000,
+        "\n".join("{a:" * 300 + "print(" for _ in range(1000)),
+    ],
+)
+def test_no_text_makes_the_search_slow(text: str) -> None:
+    """In seconds of processor time, so that a busy machine changes nothing; they took minutes to hours."""
+    child = os.fork()
+    if child == 0:
+        resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
+        os._exit(0 if find_code(text) is None else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @given(st.lists(st.sampled_from(["print(1)", "x = (", "```", "```python", "So:", "\x00", ")", "  y = 2"]), max_size=12))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from qrdistill.verdicts.checks import confine
-from qrdistill.verdicts.checks.sandbox import Execution, run_program
+from qrdistill.verdicts.checks import confine, sandbox
+from qrdistill.verdicts.checks.sandbox import Execution, run_program, run_programs
 
 pytestmark = pytest.mark.usefixtures("seccomp")
 
@@ -20,6 +24,10 @@ OS = (
     "wrap = [c for c in ().__class__.__base__.__subclasses__() if c.__name__ == '_wrap_close'][0]\n"
     "os = wrap.__init__.__globals__\n"
 )
+
+
+# waits for ever, and no call says so
+WAIT = OS + "lock = os['sys'].modules['_thread'].allocate_lock()\nlock.acquire()\nlock.acquire()\n"
 
 
 def test_ordinary_programs_run() -> None:
@@ -73,7 +81,10 @@ def test_doors_are_closed(code: str) -> None:
     ("code", "ending"),
     [
         ("while True: pass", "time"),
-        ("import time; time.sleep(60)", "time"),
+        ("import time; time.sleep(60)", "refused"),
+        ("import time\nwhile True: time.sleep(0.3)", "refused"),
+        ("import time; time.sleep(0.1)", "finished"),
+        (WAIT, "time"),
         ("print(10 ** 10 ** 8)", "time"),
         ("x = [0] * 10 ** 10", "memory"),
         ("x = []\nwhile True: x.append('a' * 10 ** 6)", "memory"),
@@ -86,7 +97,7 @@ def test_doors_are_closed(code: str) -> None:
 )
 def test_limits(code: str, ending: str) -> None:
     started = time.monotonic()
-    wall_seconds = 1.5 if "sleep" in code else 60  # a busy machine must not turn a failure into a time-out
+    wall_seconds = 1.5 if code == WAIT else 60  # a busy machine must not turn a failure into a time-out
     assert run_program(code, cpu_seconds=1, wall_seconds=wall_seconds).ending == ending
     assert time.monotonic() - started < 60  # without a limit it would take forever
 
@@ -137,3 +148,50 @@ def test_the_kernel_filter_holds_alone(tmp_path: Path) -> None:
     assert len(lines) == 9, done
     assert all(line.endswith("refused") for line in lines), lines
     assert [file.name for file in tmp_path.iterdir()] == ["keep"]
+
+
+def test_programs_that_wait_do_so_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They cost a place each, and there are several places per core."""
+    together = threading.Barrier(4 * (os.cpu_count() or 1))
+
+    def wait(code: str, **_: object) -> Execution:
+        together.wait(timeout=60)
+        return Execution("time", code)
+
+    monkeypatch.setattr(sandbox, "run_program", wait)
+    codes = [str(number) for number in range(together.parties)]
+    assert [execution.output for execution in run_programs(codes)] == codes
+
+
+def test_ctrl_c_ends_the_programs_that_run_and_starts_no_other() -> None:
+    begun: list[int] = []
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def interrupt() -> None:
+        while not (found := children()):
+            time.sleep(0.01)
+        begun.extend(found)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    watcher = threading.Thread(target=interrupt)
+    watcher.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_programs([WAIT] * 200)  # hours, if each were waited for
+    finally:
+        signal.signal(signal.SIGINT, inherited)
+    watcher.join()
+    assert begun
+    assert not children()
+
+
+def children() -> list[int]:
+    """Processes that run a confined program for this one."""
+    found: list[int] = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (folder / "cmdline").read_bytes()
+            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            if b"confine.py" in command and int(parent) == os.getpid():
+                found.append(int(folder.name))
+    return found

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from qrdistill.base.chat_template import render
 from qrdistill.base.errors import ModelError
 from qrdistill.llm.config import TransformersTeacher
 from qrdistill.llm.reply_cache import ChatRequest, Reply
@@ -90,10 +91,23 @@ class TransformersChat:
         return self._model
 
     def prompt(self, request: ChatRequest) -> str:
-        """The chat template's rendering, or the contents one below the other where there is none."""
+        """The chat template's rendering, or the contents one below the other where there is none.
+
+        Raises ModelError where the template cannot render them.
+        """
         if self._tokenizer.chat_template:
             messages = [{"role": role, "content": content} for role, content in request.messages]
-            return self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            who = f"teacher {self._config.name!r}"
+            try:
+                return render(self._tokenizer, messages, who=who, add_generation_prompt=True)
+            except ModelError:
+                raise
+            except Exception as error:  # templates are anyone's jinja: anything may be raised
+                cause = (str(error).splitlines() or [type(error).__name__])[0]
+                raise ModelError(
+                    f"{who}: its chat template refuses the messages ({cause}); mend or remove chat_template "
+                    "in the model folder"
+                ) from error
         return "\n\n".join(content for _, content in request.messages) + "\n"
 
     def _generate(self, requests: Sequence[ChatRequest]) -> list[Reply]:

@@ -5,6 +5,7 @@ What is said may quote servers, files and models: every text goes through `clean
 
 from __future__ import annotations
 
+import atexit
 import json
 import sys
 import time
@@ -97,6 +98,7 @@ class Live:
             console=console,
             transient=True,
         )
+        atexit.register(self._bars.stop)  # an error or a signal may end the process: the cursor comes back
         self._task: TaskID | None = None
         self._label, self._begun = "", 0.0
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qrdistill.base.chat_template import render
 from qrdistill.base.errors import InputError
 from qrdistill.base.guarded_json import loads, read_json
 from qrdistill.base.ownership import claim
@@ -89,7 +90,7 @@ def write_task(run_dir: Path, student: str, folder: Path, *, style: str | None =
     for question in read_table(run_dir / "questions.parquet", Question):
         if question.split == evaluate.split:
             prompt = student_prompt(question.question, styles.get(chosen))
-            text = _rendered(tokenizer, prompt) if codec.has_template else prompt
+            text = _rendered(tokenizer, prompt, student) if codec.has_template else prompt
             ids = tokenizer(text, add_special_tokens=not codec.has_template)["input_ids"]
             if tuple(ids) != codec.prompt_ids(prompt):
                 raise InputError(
@@ -125,10 +126,9 @@ def _text(file: Path) -> str:
         raise InputError(f"{file} is needed and cannot be read ({error.strerror}); run the stages first") from error
 
 
-def _rendered(tokenizer: Any, prompt: str) -> str:
-    return tokenizer.apply_chat_template(
-        [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-    )
+def _rendered(tokenizer: Any, prompt: str, student: str) -> str:
+    message = {"role": "user", "content": prompt}
+    return render(tokenizer, [message], who=f"student {student}", add_generation_prompt=True)
 
 
 def _is_integer(gold: str) -> bool:

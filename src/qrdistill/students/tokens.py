@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from qrdistill.base.chat_template import render
 from qrdistill.base.errors import DataError, ModelError
 
 _MARK = "qrdistillqrdistill"  # stands for an answer when a chat template is asked how it closes one
@@ -89,7 +90,9 @@ class Codec:
         """The special token that the chat template writes right after an assistant's message."""
         messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": _MARK}]
         try:
-            text: str = self.tokenizer.apply_chat_template(messages, tokenize=False)
+            text = render(self.tokenizer, messages, who=f"student {self.name}")
+        except ModelError:
+            raise
         except Exception:  # templates are the user's jinja: anything may be raised; eos is the safe end
             return None
         tail = text.partition(_MARK)[2].lstrip()
@@ -100,9 +103,10 @@ class Codec:
         if not self.has_template:
             return prompt
         try:
-            return self.tokenizer.apply_chat_template(
-                [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-            )
+            message = {"role": "user", "content": prompt}
+            return render(self.tokenizer, [message], who=f"student {self.name}", add_generation_prompt=True)
+        except ModelError:
+            raise
         except Exception as error:
             cause = (str(error).splitlines() or [type(error).__name__])[0]
             raise ModelError(

@@ -43,6 +43,19 @@ class _Grid:
         with self.lock:
             return None if self.stopped else next(self.left, None)
 
+    def started(self, worker: subprocess.Popen[str]) -> None:
+        with self.lock:
+            self.processes.append(worker)
+            if self.stopped:
+                worker.terminate()
+
+    def stop(self) -> None:
+        """Ends all workers, those too that are being started at this moment."""
+        with self.lock:
+            self.stopped = True
+            for process in self.processes:
+                process.terminate()
+
     def event(self, arm: str, event: Mapping[str, Any]) -> None:
         with self.lock:
             if event["event"] == "start":
@@ -88,9 +101,7 @@ def run_grid(
         for feeder in feeders:
             feeder.join()
     except KeyboardInterrupt:
-        grid.stopped = True
-        for process in grid.processes:
-            process.terminate()
+        grid.stop()
         for feeder in feeders:
             feeder.join()
         raise Interrupted("interrupted; the same command goes on from here") from None
@@ -129,7 +140,7 @@ def _start(grid: _Grid) -> subprocess.Popen[str]:
         text=True,
         env=environment,
     )
-    grid.processes.append(worker)
+    grid.started(worker)
     return worker
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from qrdistill.base.errors import QRDistillError
 from qrdistill.base.redact import redact
+from qrdistill.base.stop_signals import interruptible
 from qrdistill.runs.pipeline import run
 from qrdistill.runs.terminal import JsonLines
 
@@ -25,6 +26,14 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     lines: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_listen, args=(lines,), daemon=True).start()
+    try:
+        with interruptible():
+            return _work(lines)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _work(lines: queue.Queue[str]) -> int:
     while (line := lines.get()) != "quit":
         folder, until = json.loads(line)
         code, message = 0, ""

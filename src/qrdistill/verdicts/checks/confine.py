@@ -16,6 +16,7 @@ import platform
 import resource
 import struct
 import sys
+import time
 
 MODULES = (
     "abc",
@@ -98,6 +99,7 @@ HARMLESS_EVENTS = {
     "sys.unraisablehook",
     "time.sleep",
 }
+SLEEP_SECONDS = 1  # in all
 REFUSED_STATUS = 77  # the program asked for something that the sandbox does not give
 
 
@@ -177,6 +179,20 @@ def restricted_import() -> None:
     builtins.__import__ = load  # type: ignore[assignment]
 
 
+def limit_sleep() -> None:
+    """A program that only waits is refused at once rather than ended when its wall time is over."""
+    whole, slept = time.sleep, 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal slept
+        slept += max(0.0, seconds)
+        if slept > SLEEP_SECONDS:
+            raise Refused(f"time.sleep for more than {SLEEP_SECONDS} s")
+        whole(seconds)
+
+    time.sleep = sleep
+
+
 def main() -> None:
     orders = json.loads(sys.stdin.buffer.readline())
     code = sys.stdin.buffer.read().decode()
@@ -187,6 +203,7 @@ def main() -> None:
     output.reconfigure(encoding="utf-8", errors="replace")
     errors.reconfigure(encoding="utf-8", errors="replace")
     restricted_import()
+    limit_sleep()
     limit_resources(orders["cpu_seconds"], orders["memory_bytes"])
     if not filter_system_calls():
         errors.write("Refused: no seccomp filter on this machine")

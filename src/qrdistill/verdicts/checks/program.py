@@ -10,8 +10,10 @@ from qrdistill.base.errors import ConfigError
 from qrdistill.verdicts.checks import sandbox
 from qrdistill.verdicts.open_case import Case, Finding
 
-_FENCE = re.compile(r"^[ \t]*```[ \t]*(\w*)[^\n]*\n(.*?)^[ \t]*```", re.MULTILINE | re.DOTALL)
-_LONGEST = 60  # lines of unfenced text that are searched for a program: the search is quadratic
+_FENCE = "```"
+# unfenced text that is searched for a program: the search is quadratic
+_MOST_LINES = 60
+_MOST_CHARACTERS = 6000
 
 
 def find_code(text: str) -> str | None:
@@ -22,17 +24,35 @@ def find_code(text: str) -> str | None:
     >>> find_code("x = 3 + 4\\nprint(x)\\nThe answer is 7.")
     'x = 3 + 4\\nprint(x)'
     """
-    blocks = [(language.lower(), code) for language, code in _FENCE.findall(text)]
+    blocks = _fenced(text)
     named = [code for language, code in blocks if language in ("python", "py", "python3")]
     if named or blocks:
         return "".join(named or [code for language, code in blocks if not language]) or None
-    lines = text.splitlines()[:_LONGEST]
+    lines = text[:_MOST_CHARACTERS].splitlines()[:_MOST_LINES]
     for length in range(len(lines), 0, -1):
         for start in range(len(lines) - length + 1):
             code = "\n".join(lines[start : start + length])
             if "print(" in code and _parses(code):
                 return code.strip("\n")
     return None
+
+
+def _fenced(text: str) -> list[tuple[str, str]]:
+    """Language and content of each fenced block that is closed, in time linear in the text."""
+    blocks: list[tuple[str, str]] = []
+    language: str | None = None
+    inside: list[str] = []
+    for line in text.split("\n"):
+        stripped = line.strip(" \t")
+        if not stripped.startswith(_FENCE):
+            inside.append(line)
+        elif language is None:
+            word = re.match(r"\w*", stripped.removeprefix(_FENCE).lstrip(" \t"))
+            language, inside = (word[0] if word else "").lower(), []
+        else:
+            blocks.append((language, "".join(f"{each}\n" for each in inside)))
+            language = None
+    return blocks
 
 
 def _parses(code: str) -> bool:
