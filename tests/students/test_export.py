@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,3 +110,15 @@ def test_weights_that_are_not_finite_are_not_exported(tiny_student_folder: Calla
     with pytest.raises(TrainingError, match="not finite"):
         export_student(student, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_others_may_read_an_exported_student(tiny_student_folder: Callable[..., Path], tmp_path: Path) -> None:
+    student = load_student(StudentConfig(name="ada", model=str(tiny_student_folder("llama"))), base_dir=tmp_path)
+    before = os.umask(0o022)
+    try:
+        folder = export_student(student, tmp_path / "out")
+    finally:
+        os.umask(before)
+    modes = {file.name: oct(file.stat().st_mode & 0o777) for file in folder.rglob("*") if file.is_file()}
+    assert modes == dict.fromkeys(modes, "0o644")
+    assert "model.safetensors" in modes

@@ -44,12 +44,14 @@ def start(folder, *words):
 def interrupt(process, line, number):
     """Sends the signal when the command says a line that begins so; what it says afterwards, and its exit code."""
     with process:
+        heard = []
         for said in process.stderr:
+            heard.append(said)
             if said.startswith(line):
                 os.kill(process.pid, number)
                 break
         else:
-            pytest.fail(f"it never said {line!r}")
+            pytest.fail(f"it never said {line!r}: {''.join(heard)}")
         return process.stderr.read(), process.wait(timeout=120)
 
 

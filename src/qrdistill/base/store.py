@@ -222,6 +222,10 @@ def read_table(path: Path, record: type[R]) -> Iterator[R]:
         raise DataError(f"{error}; delete it and run again: the stage that made it makes it anew") from error
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"not a readable Parquet table ({error}); delete it and run again", file=path) from error
+    lacking = [n for n, i in record.model_fields.items() if i.is_required() and n not in file.schema_arrow.names]
+    if lacking:
+        file.close()
+        raise DataError(f"no table of ours: it has no column {', '.join(lacking)}; move it away", file=path)
     with file:
         found = (file.metadata.metadata or {}).get(_FORMAT_KEY.encode(), _FORMAT.encode()).decode(errors="replace")
         if found != _FORMAT:

@@ -15,7 +15,7 @@ from qrdistill.llm.reply_cache import ReplyCache
 
 
 def _open(file: Path) -> ReplyCache:
-    if not file.exists():
+    if not file.is_file():
         raise InputError(f"no reply cache at {file}; it lies beside the run directories, as replies.sqlite")
     return ReplyCache(file)
 

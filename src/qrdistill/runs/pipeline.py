@@ -180,7 +180,10 @@ def export_from_run(run_dir: Path, student: str, to: Path, *, merge: bool = Fals
     source = finished.student(student)
     if to.is_symlink() or (to.exists() and (not to.is_dir() or any(to.iterdir()))):
         raise InputError(f"{to} exists and is not empty; choose another folder")
-    settings = next(entry for entry in finished.config.students if entry.name == student)
+    settings = next((entry for entry in finished.config.students if entry.name == student), None)
+    if settings is None:
+        named = ", ".join(entry.name for entry in finished.config.students)
+        raise InputError(f"{run_dir / 'config.yaml'} no longer names the student {student!r}; it names: {named}")
     loaded = load_student(settings.model_copy(update={"model": str(source.resolve())}), base_dir=run_dir)
     export_student(loaded, to, merge=merge)
     if push:

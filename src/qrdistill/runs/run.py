@@ -61,8 +61,12 @@ class Run:
     def student(self, name: str) -> Path:
         """The Hugging Face folder of a trained student. Raises DataError where a file of it is damaged."""
         folder = self.folder / "students" / name
+        if not (self.folder / "manifest.json").is_file():
+            raise InputError(f"{self.folder} is no run directory (no manifest.json in it); runs live in runs/<name>")
         known = sorted(path.name for path in (self.folder / "students").glob("*"))
         if name not in known or not folder.is_dir():
-            raise InputError(f"no student {name!r} in {self.folder}; there are: {', '.join(known) or 'none yet'}")
+            planned = name in [student.name for student in self.config.students]
+            why = f"{name!r} has not been trained yet in" if planned else f"no student {name!r} in"
+            raise InputError(f"{why} {self.folder}; there are: {', '.join(known) or 'none yet'}")
         Manifest(self.folder).check("students")
         return folder

@@ -51,6 +51,9 @@ def export_student(student: Student, folder: Path, *, merge: bool = False, card:
         text = model_card(student, merged=merge or not adapted, more=card)
         (temporary / "README.md").write_text(text, encoding="utf-8")
         list_files(temporary)
+        for file in temporary.rglob("*"):
+            if file.is_file():  # safetensors writes files that nobody else may read: like the folder, as umask has it
+                file.chmod(temporary.stat().st_mode & 0o666)
     return folder
 
 
