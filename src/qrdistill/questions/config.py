@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from qrdistill.base.presets import embedded_default
@@ -26,4 +28,7 @@ class QuestionsConfig(Settings):
     )
     fields: dict[str, str] = {}  # our field -> theirs, where names differ
     options: dict[str, object] = {}  # passed to the task (reasoning_gym: the data set's own configuration)
+    # how the gold answer of a `choice` names its option: by its place from 0 (MMLU), by label, or by text; unset: by
+    # label or text, and a number that could be a place as well is refused
+    gold: Literal["index", "label", "text"] | None = None
     require_gold: bool = True

@@ -14,7 +14,7 @@ from typing import Any
 from qrdistill.base.errors import ConfigError
 from qrdistill.base.records import Question
 from qrdistill.questions.config import QuestionsConfig
-from qrdistill.questions.from_rows import Draft, Options, assemble, options_of, with_options
+from qrdistill.questions.from_rows import Draft, Options, assemble, labels_of, option_of, options_of, with_options
 from qrdistill.questions.read_rows import Row
 
 FIELDS = ("id", "split", "question", "gold", "kind", "family", "context", "options", "aliases", "tolerance")
@@ -62,6 +62,8 @@ def draft(row: Row, config: QuestionsConfig) -> Draft:
     if (given := row.value.get(names["tolerance"])) not in (None, ""):
         metadata["tolerance"] = _tolerance(row, given)
     gold = row.get(names["gold"]) if config.require_gold else row.value.get(names["gold"])
+    if kind == "choice" and options is not None and gold is not None and not isinstance(gold, list | dict):
+        gold = option_of(row, options, labels_of(row.value[names["options"]]), gold, config.gold)
     given = row.value.get(names["id"])
     return Draft(
         question=text,

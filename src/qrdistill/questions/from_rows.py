@@ -154,7 +154,7 @@ def _questions(
         _check_kind(row, draft.kind, config)
         if draft.split is not None and str(draft.split).lower() not in _SPLIT_NAMES:
             raise row.error(f"unknown split {draft.split!r}; known: {', '.join(_SPLIT_NAMES)}")
-        gold = None if draft.gold is None else str(draft.gold).strip()
+        gold, aliases = gold_texts(row, draft.gold, draft.kind)
         if not gold and config.require_gold:
             raise row.error("the question has no gold answer; add one, or set questions.require_gold: false")
         question = Question(
@@ -165,7 +165,7 @@ def _questions(
             kind=draft.kind,
             question=draft.question,
             gold=gold or None,
-            metadata=dict(draft.metadata),
+            metadata=_with_aliases(draft.metadata, aliases),
         )
         if question.gold is not None:
             read = answers.read_gold(question)
@@ -184,3 +184,90 @@ def _check_kind(row: Row, kind: str, config: QuestionsConfig) -> None:
         if kind == config.kind:
             raise
         raise row.error(error.message) from None
+
+
+def gold_texts(row: Row, value: Any, kind: str) -> tuple[str | None, list[str]]:
+    """A gold answer as a text, and others that are accepted as well (kind `text` only).
+
+    Lists and the objects of SQuAD (`text`) and TriviaQA (`value`, `aliases`) hold several answers. Raises
+    DataError for any other object, and for several answers where a kind compares with one.
+    """
+    if isinstance(value, dict):
+        parts = value.get("text", value.get("value"))
+        if parts is None or not set(value) <= _GOLD_FIELDS:
+            raise row.error(
+                f"the gold answer is an object with the fields {', '.join(map(str, value)) or 'none'}; name the one "
+                "that holds the answer in a column of its own, as a text"
+            )
+        value = [*_as_list(parts), *_as_list(value.get("aliases"))]
+    texts = list(dict.fromkeys(filter(None, (_scalar(row, part) for part in _as_list(value)))))
+    if len(texts) > 1 and kind != "text":
+        raise row.error(f"{len(texts)} gold answers ({', '.join(texts[:3])}), but kind {kind} compares with one")
+    return (texts[0] if texts else None), texts[1:]
+
+
+_GOLD_FIELDS = {"text", "answer_start", "value", "aliases", "normalized_value", "normalized_aliases", "type"} | {
+    "matched_wiki_entity_name",
+    "normalized_matched_wiki_entity_name",
+}
+
+
+def _as_list(value: Any) -> list[Any]:
+    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _scalar(row: Row, value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value != value:  # how tables write a missing one
+        return ""
+    if value is None or isinstance(value, dict | list | tuple | set | bytes):
+        raise row.error(f"a gold answer has to be a text or a number, not {value!r:.60}")
+    return str(value).strip()
+
+
+def _with_aliases(metadata: Mapping[str, Any], more: list[str]) -> dict[str, Any]:
+    aliases = [*_as_list(metadata.get("aliases")), *more]
+    return {**metadata, "aliases": aliases} if aliases else dict(metadata)
+
+
+def option_of(row: Row, options: Options, labels: Sequence[Any], gold: Any, how: str | None) -> Any:
+    """The letter of the option that a gold answer names, or the gold answer itself where its text says so.
+
+    `how` is `questions.gold`. A number that is an option's text and could be a place from 0 as well is
+    refused: it would be read one way in one row and the other way in the next.
+    """
+    letters, text = list(options), str(gold).strip()
+    place = int(text) if text.isdecimal() and int(text) < len(letters) else None
+    if how == "index":
+        if isinstance(gold, bool) or place is None:
+            raise row.error(f"questions.gold is index, but {gold!r:.60} is no place from 0 to {len(letters) - 1}")
+        return letters[place]
+    own = [str(label).strip() for label in labels]
+    by_label = letters[own.index(text)] if text in own else text.strip("()").upper() if how == "label" else None
+    if how == "label":
+        if by_label not in letters:
+            raise row.error(f"questions.gold is label, but {gold!r:.60} is none of {', '.join(own or letters)}")
+        return by_label
+    named = [letter for letter, option in options.items() if option == text]
+    if how == "text":
+        if len(named) != 1:
+            raise row.error(f"questions.gold is text, but {gold!r:.60} is the text of {len(named)} options")
+        return named[0]
+    readings = {by_label, *named} - {None}
+    if place is not None and by_label is None:
+        readings.add(letters[place])
+    numeric = place is not None and (named or by_label is None or len(readings) > 1)
+    if numeric:
+        raise row.error(
+            f"the gold answer {text!r} may be an option's place (from 0), its label or its text; say which with "
+            "questions.gold: index, label or text"
+        )
+    return by_label or gold
+
+
+def labels_of(value: Any) -> list[Any]:
+    """The labels that options come with; none for a plain list of texts."""
+    if isinstance(value, dict):
+        return list(value["label"]) if isinstance(value.get("label"), list) and "text" in value else list(value)
+    return [part["label"] for part in value if isinstance(part, dict) and "label" in part]
