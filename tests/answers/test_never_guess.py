@@ -123,3 +123,52 @@ def test_tiny_exact_numbers_stay_apart(gold: str, answer: str, outcome: str) -> 
 )
 def test_dates(gold: str, text: str, outcome: str) -> None:
     assert check(ask("date", gold), text).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("gold", "text", "outcome"),
+    [
+        ("1", "He wants to see 1", "undecided"),
+        ("1", "The answer is 1", "undecided"),
+        ("18", "The answer is 18.", "undecided"),  # of 18.5, perhaps
+        ("18", "The answer is 18. Wait, the answer is", "undecided"),
+        ("1", '{"answer": 1', "undecided"),
+        ("18", "The answer is 18. So", "correct"),
+        ("18", "\\boxed{18}", "correct"),
+        ("18", "The answer is 18\nQuestion: How many are", "correct"),
+    ],
+)
+def test_a_cut_answer_counts_only_where_it_is_whole(gold: str, text: str, outcome: str) -> None:
+    assert check(ask("number", gold), text, cut=True).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("gold", "text", "outcome"),
+    [
+        ("1", "Let us go on.\n1.", "undecided"),
+        ("1", "1.", "undecided"),
+        ("2", "1. Add.\n2.", "undecided"),
+        ("1", "The answer is:\n1. 5 apples\n2. 6 pears", "undecided"),
+        ("1", "Answer: 1. Add 3 and 4. 2. Take 6 away.", "undecided"),
+        ("5", "The answer is:\n1. 5 apples", "correct"),
+        ("18", "18.", "correct"),
+        ("1", "The answer is 1.", "correct"),
+    ],
+)
+def test_a_lists_number_is_no_answer(gold: str, text: str, outcome: str) -> None:
+    assert check(ask("number", gold), text).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    "opening",
+    ["Question:", "Q:", "### Question:", "**Question:**", "<|user|>", "[INST]", "<start_of_turn>user", "User:"],
+)
+def test_another_question_is_no_part_of_the_answer(opening: str) -> None:
+    text = f"3 + 2 = 5. The answer is 5.\n\n{opening} What is 3 + 3?\nThe answer is 6."
+    assert check(ask("number", "5"), text).outcome == "correct"
+    assert check(ask("number", "6"), text).outcome == "wrong"
+
+
+def test_a_text_that_asks_itself_goes_on() -> None:
+    text = "Q: How many are left?\nA: 5.\nQ: And with 3 more?\nA: 8. The answer is 8."
+    assert check(ask("number", "8"), text).outcome == "correct"

@@ -178,3 +178,8 @@ def test_weak_students_still_vote(answers, questions):
     assert "majority, pairs" not in found  # nobody is above vote_above
     one = found["weighted by dev, students"]
     assert one.weights[0] == one.weights[1] > 0
+
+
+def test_answers_that_ask_on_are_counted(questions, make_answer) -> None:
+    rows = [make_answer("a", f"q{i}", FREE, text="It is 5." + "\nQuestion: And 6?" * (i < 3)) for i in range(4)]
+    assert score(rows, questions, EvaluateConfig())["rambled"] == {"a": 0.75}

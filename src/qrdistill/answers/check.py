@@ -16,12 +16,13 @@ from typing import NamedTuple
 from qrdistill.answers import latex
 from qrdistill.answers.comparer import Checked, Comparer, Extracted, Ticket
 from qrdistill.answers.kinds import function as by_function
-from qrdistill.answers.statements import Statement, closing, own_turn, statements
+from qrdistill.answers.statements import Statement, closing, cut_short, own_turn, statements
 from qrdistill.base import registry
 from qrdistill.base.records import Question
 
 # characters that no reader sees
 _INVISIBLE = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u206f\ufeff\ufe00-\ufe0f]")
+_LIST_NUMBER = re.compile(r"(?:^|\n)[ \t]*(?:1|(?<=\n)\d{1,2})[.)]\s*$")
 _WINDOW = 256  # results that may wait for an earlier one
 
 
@@ -47,8 +48,10 @@ def render(kind: str, answer: str) -> str:
     return comparer(kind).closing_line.format(answer)
 
 
-def extract(question: Question, completion: str) -> Extracted:
+def extract(question: Question, completion: str, *, cut: bool = False) -> Extracted:
     """The answer that a completion states; None with a reason where it states none, or two.
+
+    cut: its token limit cut it, so that only a marked answer with more text after it counts.
 
     >>> question = Question(id="1", split="test", task="t", family="f", kind="number", question="?", gold="18")
     >>> extract(question, "First I thought the answer is 5. No: the answer is $18.00 a day.").answer
@@ -57,7 +60,12 @@ def extract(question: Question, completion: str) -> Extracted:
     kind = comparer(question.kind)
     if not completion.strip():
         return Extracted(None, "the completion is empty")
-    completion = _INVISIBLE.sub("", own_turn(completion))
+    own = own_turn(completion)
+    if cut and own == completion and cut_short(own):
+        return Extracted(None, "cut by the token limit before an answer was complete")
+    completion = _INVISIBLE.sub("", own)
+    if _LIST_NUMBER.search(completion):
+        return Extracted(None, "the completion ends in a list's number")
     stated = statements(completion)
     for statement in reversed(stated):
         reading = kind.read(question, statement)
@@ -75,20 +83,24 @@ def read_gold(question: Question) -> Extracted:
     return Extracted(reading.answer, reading.reason or f"no {question.kind} answer can be read from it")
 
 
-def check(question: Question, completion: str) -> Checked:
-    """Whether a completion answers its question: correct, wrong, or undecided with the reason."""
-    return _finish(_begin(question, completion))
+def check(question: Question, completion: str, *, cut: bool = False) -> Checked:
+    """Whether a completion answers its question: correct, wrong, or undecided with the reason.
+
+    cut: whether its token limit cut it, see `extract`.
+    """
+    return _finish(_begin(question, completion, cut))
 
 
-def check_many(pairs: Iterable[tuple[Question, str]]) -> Iterator[Checked]:
-    """`check` for a stream: results in order, in constant memory.
+def check_many(pairs: Iterable[tuple[Question, str] | tuple[Question, str, bool]]) -> Iterator[Checked]:
+    """`check` for a stream of (question, completion) or (question, completion, cut): results in order, in
+    constant memory.
 
     Comparisons that need a worker process run beside the reading of later pairs; at most `_WINDOW`
     results wait for an earlier one.
     """
     waiting: deque[Checked | _Unfinished] = deque()
-    for question, completion in pairs:
-        waiting.append(_begin(question, completion))
+    for pair in pairs:
+        waiting.append(_begin(pair[0], pair[1], any(pair[2:])))
         while waiting and (len(waiting) > _WINDOW or _is_done(waiting[0])):
             yield _finish(waiting.popleft())
     while waiting:
@@ -100,9 +112,9 @@ class _Unfinished(NamedTuple):
     ticket: Ticket
 
 
-def _begin(question: Question, completion: str) -> Checked | _Unfinished:
+def _begin(question: Question, completion: str, cut: bool = False) -> Checked | _Unfinished:
     kind = comparer(question.kind)
-    answer, reason = extract(question, completion)
+    answer, reason = extract(question, completion, cut=cut)
     if kind.judge is not None:
         return kind.judge(question, completion, answer)
     if answer is None:

@@ -51,6 +51,7 @@ _ABBREVIATION = re.compile(
 _SHORT_MONTH = re.compile(r"\b(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.$")
 _FACE = re.compile(r":[()](?=[\s.]|$)")
 _NUMBER_FOLLOWS = re.compile(r"(?<=\d)\.[^\w\n]+(?=\d)")  # "7. 5": a sentence's end, a list's number or 7.5
+_LIST = re.compile(r"1[.)]\s+(?=\S)")  # a list's first number is no answer
 _BREAK = re.compile(r"[.!?](?=[\s\"'*)\]$]|\\[)\]]|$)|\n")
 _CLAUSE_AT_MOST = 600  # characters of a stated clause
 _END_AT_MOST = 4000  # characters at either end of a completion that states nothing
@@ -152,6 +153,10 @@ def _clause(text: str, start: int) -> tuple[str, int]:
         start += 1
     if "\n" in text[opened:start] and text[start : start + 2] in ("- ", "• "):
         start += 2
+    if (item := _LIST.match(text, start)) is not None and re.search(r"(?:^|\s)2[.)]\s", text[item.end() :]):
+        return text[start : start + _CLAUSE_AT_MOST].strip(_DECORATION), min(len(text), start + _CLAUSE_AT_MOST)
+    if item is not None and "\n" in text[opened:start]:
+        start = item.end()
     for opening, closing in (("\\[", "\\]"), ("$$", "$$"), ("\\(", "\\)")):
         if text.startswith(opening, start):
             end = text.find(closing, start + 2)
@@ -234,13 +239,46 @@ _TURN_END = re.compile(
 )
 
 
+_NEXT_QUESTION = re.compile(
+    r"^[ \t]*(?:#{1,4}[ \t]*|\*\*)?(?:Question|Q|User|Human|Instruction)(?:\*\*)?[ \t]*:|<start_of_turn>|\[INST\]|<\|user\|>"
+    r"|<\|start_header_id\|>",
+    re.MULTILINE,
+)
+
+
 def own_turn(completion: str) -> str:
-    """The completion up to where its turn ends: what follows a chat marker is no longer the answer.
+    """The completion up to where its turn ends: what follows a chat marker, or another question that the model
+    asks itself, is no longer the answer.
 
     >>> own_turn("The answer is 5.<|im_end|> The answer is 6.")
     'The answer is 5.'
+    >>> own_turn("The answer is 5.\\nQuestion: And 3 + 3? The answer is 6.")
+    'The answer is 5.'
     """
-    return _TURN_END.sub("", completion, count=1)
+    text = _TURN_END.sub("", completion, count=1)
+    for found in _NEXT_QUESTION.finditer(text):
+        before = text[: found.start()].rstrip()
+        # a text that asks itself from the start (self-ask) goes on until it has stated an answer
+        if before and (not _NEXT_QUESTION.search(before) or statements(before)):
+            return before
+    return text
+
+
+def cut_short(completion: str) -> bool:
+    """Whether a completion that its token limit cut states an answer that may have been cut too: only a
+    marked answer with more text after it is whole.
+
+    >>> [cut_short(text) for text in ("He wants to see 1", "The answer is 1", "The answer is 18. So", r"\\boxed{18}")]
+    [True, True, False, False]
+    """
+    stated = statements(completion)
+    if not stated:
+        return True
+    last = stated[-1]
+    closed = last.how in ("boxed", "tag") and completion[last.end - 1 : last.end] in ("}", ">")
+    more = completion[last.end :].strip(_DECORATION + ".,!")
+    marker = [match.end() for match in _MARKER.finditer(completion)][-1:]
+    return bool(marker and not completion[marker[0] :].strip(_DECORATION + ":$\\[({")) or not (closed or more)
 
 
 def closing(completion: str) -> Closing:

@@ -75,6 +75,7 @@ def sample_paths(
     of such a path is the student's name, its `round` says which students wrote it.
     """
     from qrdistill.answers.check import extract
+    from qrdistill.answers.statements import own_turn
     from qrdistill.students.best_style import choose_style, dev_sample, try_styles
     from qrdistill.students.decode.decode import decode
     from qrdistill.students.loading import load_student
@@ -126,8 +127,8 @@ def sample_paths(
                         style=style,
                         sample=sample,
                         prompt_hash=content_hash([question.question, style, settings.name, round]),
-                        text=completion.text,
-                        answer=extract(question, completion.text).answer,
+                        text=own_turn(completion.text),
+                        answer=extract(question, completion.text, cut=completion.finish_reason == "length").answer,
                         finish_reason=completion.finish_reason,
                         completion_tokens=completion.tokens,
                     )

@@ -208,7 +208,7 @@ class _Asker:
             for question, several in zip(questions, completions, strict=True)
             for number, completion in enumerate(several, start=int(sampled))
         ]
-        checks = check_many((question, completion.text) for question, _, completion in rows)
+        checks = check_many((question, done.text, done.finish_reason == "length") for question, _, done in rows)
         for (question, number, completion), checked in zip(rows, checks, strict=True):
             yield Answer(
                 student=self.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from qrdistill.answers.statements import own_turn
 from qrdistill.base.records import FREE, Answer, Question, Score, Split
 from qrdistill.scores.confidence import calibrations
 from qrdistill.scores.config import EvaluateConfig
@@ -78,6 +79,7 @@ def score(
         pass_at_k=_pass_at_k(table),
         calibration=calibrations(table, dev_table),
         free_use=_free_use(rows, split),
+        rambled=_rambled(rows, split),
         warnings=_warnings(counted, best, split),
     ).model_dump(mode="json")
 
@@ -133,6 +135,14 @@ def _pass_at_k(table: Table) -> list[PassAtK]:
                 )
             )
     return figures
+
+
+def _rambled(answers: Sequence[Answer], split: Split) -> dict[str, float]:
+    texts: dict[str, list[bool]] = {}
+    for row in answers:
+        if row.split == split:
+            texts.setdefault(row.student, []).append(own_turn(row.text) != row.text)
+    return {student: sum(cut) / len(cut) for student, cut in texts.items() if any(cut)}
 
 
 def _free_use(answers: Sequence[Answer], split: Split) -> dict[str, dict[str, int]]:

@@ -118,4 +118,6 @@ class Scores(Record):
     pass_at_k: list[PassAtK] = Field(default_factory=list[PassAtK])
     calibration: list[LogprobCalibration] = Field(default_factory=list[LogprobCalibration])
     free_use: dict[str, dict[str, int]] = Field(default_factory=dict)  # student -> style -> free answers
+    # student -> share of its answers that were cut where it began another question; only those that did
+    rambled: dict[str, float] = Field(default_factory=dict)
     warnings: list[str] = Field(default_factory=list)

@@ -93,7 +93,7 @@ def try_styles(
         prompts = [student_prompt(question.question, style) for question in questions]
         completions = [row[0] for row in decode(student, prompts, max_tokens=max_tokens)]
         trials[name] = trial(
-            (check(question, one.text).outcome == "correct", one.logprob, one.text)
+            (check(question, one.text, cut=one.finish_reason == "length").outcome == "correct", one.logprob, one.text)
             for question, one in zip(questions, completions, strict=True)
         )
     return trials

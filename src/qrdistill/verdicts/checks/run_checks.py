@@ -41,7 +41,7 @@ def answer(cases: Sequence[Case]) -> list[Finding]:
     from qrdistill.answers.check import check_many
 
     outcomes = {"correct": "keep", "wrong": "drop", "undecided": "undecided"}
-    checked = check_many((case.question, case.path.text) for case in cases)
+    checked = check_many((case.question, case.path.text, case.path.finish_reason == "length") for case in cases)
     return [Finding(outcomes[one.outcome], one.reason) for one in checked]  # pyright: ignore[reportArgumentType]
 
 
