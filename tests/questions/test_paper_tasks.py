@@ -48,6 +48,7 @@ def test_a_hub_task_maps_fields_and_names_what_it_cannot_open(tmp_path: Path) ->
     questions = load(
         "hub",
         hub=str(hub),
+        subset="default",
         kind="text",
         fields=fields,
         train=3,

@@ -59,7 +59,8 @@ class Kinds:
         known: list[JsonSchemaValue] = []
         for settings, names in kinds.items():
             shape = handler(settings.__pydantic_core_schema__)
-            shape["properties"]["kind"] = {"title": "Kind", "type": "string", "enum": names}
+            about = settings.model_fields["kind"].description
+            shape["properties"]["kind"] = {"title": "Kind", "type": "string", "enum": names, "description": about}
             if self._default not in names:
                 shape["required"] = sorted({"kind", *shape.get("required", ())})
             known.append(shape)

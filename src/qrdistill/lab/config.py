@@ -13,7 +13,9 @@ class LabTeacher(TeacherBase):
     """The scripted teacher of the embedded default; it knows the steps and plants errors."""
 
     kind: str = "lab"
+    """`lab`."""
     name: Name = "scripted"
+    """What its paths carry as `teacher`."""
     coverage: float = Field(default=1.0, ge=0, le=1)
     """Share of the training questions that it is asked about."""
     strength: dict[str, float] = {}
@@ -24,5 +26,8 @@ class LabJudge(JudgeBase):
     """The rule judge; `error_rate` flips that share of its verdicts, seeded per path and vote."""
 
     kind: str = "lab"
+    """`lab`."""
     name: Name = "rules"
+    """What its verdicts carry."""
     error_rate: float = Field(default=0.0, ge=0, le=1)
+    """Share of its verdicts that are turned round."""

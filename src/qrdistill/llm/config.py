@@ -16,7 +16,9 @@ class Price(Settings):
     """US dollars per million tokens."""
 
     input: float = Field(default=0.0, ge=0)
+    """Dollars per million prompt tokens; with `output`, what the budget and the report count by."""
     output: float = Field(default=0.0, ge=0)
+    """Dollars per million completion tokens."""
 
     @property
     def known(self) -> bool:
@@ -24,33 +26,56 @@ class Price(Settings):
 
 
 class TeacherBase(Settings):
+    """What every teacher has."""
+
     name: Name
-    styles: list[str] | None = None  # None: every style of `paths.styles`
+    """What its paths carry as `teacher`; unique among the teachers."""
+    styles: list[str] | None = None
+    """Only these styles are asked of it; null: every style of `paths.styles`."""
 
 
 class Sampling(TeacherBase):
+    """What every teacher has that writes when it is asked."""
+
     model: str
+    """The model's name at the endpoint, or a folder or hub id for `transformers`."""
     temperature: float = Field(default=0.8, ge=0)
+    """Of sampling; 0 is greedy."""
     top_p: float = Field(default=1.0, gt=0, le=1)
+    """Share of the probability that is sampled from; 1: all of it."""
     max_tokens: int = Field(default=1000, gt=0)
+    """Tokens of one reply, at most."""
     seed: int | None = None
+    """Sent with every request, for endpoints that sample by a seed; null: none is sent."""
     system: str | None = None
+    """A system message before every prompt; null: none."""
 
 
 class OpenAITeacher(Sampling):
     """Any OpenAI-compatible endpoint."""
 
     kind: Literal["openai"]
+    """`openai`: any server that speaks OpenAI's chat completions."""
     base_url: str | None = None
-    api_key_env: ShapesNothing[str | None] = None  # the variable's NAME; keys never stand in a config
+    """The endpoint's address, such as http://localhost:8000/v1; null: OpenAI's own."""
+    api_key_env: ShapesNothing[str | None] = None
+    """The NAME of the environment variable that holds the key; keys never stand in a config."""
     extra_body: dict[str, object] = {}
-    timeout: ShapesNothing[float] = Field(default=120.0, gt=0)  # seconds per request
+    """Further fields of every request, as the endpoint defines them."""
+    timeout: ShapesNothing[float] = Field(default=120.0, gt=0)
+    """Seconds that one request may take."""
     requests_per_minute: ShapesNothing[float | None] = Field(default=None, gt=0)
+    """Requests are spread so that no more start in a minute; null: no such limit."""
     tokens_per_minute: ShapesNothing[float | None] = Field(default=None, gt=0)
+    """Prompt and completion tokens together; null: no such limit."""
     concurrency: ShapesNothing[int] = Field(default=32, gt=0)
+    """Requests under way at once."""
     max_attempts: ShapesNothing[int] = Field(default=6, gt=0)
-    retry_truncated: int | None = None  # ask once more with this max_tokens where a reply was cut
+    """Tries of one request before it is recorded as a failure."""
+    retry_truncated: int | None = Field(default=None, gt=0)
+    """Tokens; a reply that `max_tokens` cut is asked for once more with this limit; null: it stays cut."""
     price: ShapesNothing[Price] = Field(default_factory=lambda: Price(input=0.0, output=0.0))
+    """Dollars per million tokens; without a price, costs count as 0."""
 
     @model_validator(mode="after")
     def _no_key_in_the_address(self) -> OpenAITeacher:
@@ -84,6 +109,10 @@ class TransformersTeacher(Sampling):
     """A local Hugging Face causal model."""
 
     kind: Literal["transformers"]
+    """`transformers`: a model on this machine, without a server."""
     batch_size: ShapesNothing[int] = Field(default=8, gt=0)
+    """Prompts that are answered at once."""
     device: ShapesNothing[str] = "auto"
+    """`cpu`, `cuda`, `cuda:1`, or `auto`: a GPU where there is one."""
     trust_remote_code: bool = False
+    """Run code that comes with the model's files; only for models whose code you have read."""

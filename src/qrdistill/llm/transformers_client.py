@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from qrdistill.base.chat_template import render
+from qrdistill.base.device import resolve_device
 from qrdistill.base.errors import ModelError
 from qrdistill.llm.config import TransformersTeacher
 from qrdistill.llm.reply_cache import ChatRequest, Reply
@@ -67,15 +68,12 @@ class TransformersChat:
                     answer.set_result(reply)
 
     def _load(self) -> Any:
-        import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         folder = self._base_dir / self._config.model
         name = str(folder) if folder.is_dir() else self._config.model
         trust = self._config.trust_remote_code
-        device = self._config.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = resolve_device(self._config.device, key=f"teachers.{self._config.name}.device")
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust)
             model: Any = AutoModelForCausalLM.from_pretrained(name, trust_remote_code=trust, dtype="auto")

@@ -10,14 +10,26 @@ from qrdistill.base.settings import Settings
 class OwnPathsConfig(Settings):
     """How the students' own paths join the pool."""
 
-    rounds: int = Field(default=0, ge=0)  # of sampling, filtering and training on; 0: none
-    warm_share: float = Field(default=0.2, gt=0, lt=1)  # of train.steps, spent on the teachers' paths first
-    ask: Literal["all", "gaps"] = "gaps"  # gaps: only where the student's style has no kept path yet
-    samples: int = Field(default=8, gt=0)  # paths per question that is asked, and student
+    rounds: int = Field(default=0, ge=0)
+    """Of sampling the students, filtering and training on; 0: none, the paper's method."""
+    warm_share: float = Field(default=0.2, gt=0, lt=1)
+    """Share of `train.steps` that is spent on the teachers' paths before the first round."""
+    ask: Literal["all", "gaps"] = "gaps"
+    """Which questions are sampled: all, or `gaps`, where the student's style has no kept path yet."""
+    samples: int = Field(default=8, gt=0)
+    """Paths per question that is asked, and student."""
     temperature: float = Field(default=0.8, gt=0)
+    """Of sampling."""
     max_tokens: int = Field(default=160, gt=0)
-    peers: Literal["own", "peer", "fill"] = "fill"  # fill: a peer's path only where the student has none
-    gold: bool = True  # False: where no teacher path was kept, the students' agreement stands in for gold
-    min_agreement: float = Field(default=0.6, gt=0, le=1)  # share of the sampled paths that state one answer
-    restart: bool = False  # train each round from the base weights instead of going on
-    ask_teachers: bool = False  # each round also asks the teachers again, for the questions without a kept path
+    """Tokens of one sampled path, at most."""
+    peers: Literal["own", "peer", "fill"] = "fill"
+    """Whose paths a student reads: its `own`, its `peer`s', or `fill`: a peer's only where it has none itself."""
+    gold: bool = True
+    """Sampled paths are checked against gold; false: where no teacher path was kept, the students' agreement stands
+    in."""
+    min_agreement: float = Field(default=0.6, gt=0, le=1)
+    """With `gold: false`: the share of the sampled paths that have to state one answer."""
+    restart: bool = False
+    """Train each round from the base weights instead of going on."""
+    ask_teachers: bool = False
+    """Each round also asks the teachers again, for the questions without a kept path."""

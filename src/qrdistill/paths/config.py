@@ -14,13 +14,16 @@ class ReplayTeacher(TeacherBase):
     """Ready paths from a file: question_id, style and text per line, a teacher's name optionally."""
 
     kind: Literal["replay"]
-    file: str  # .jsonl or .parquet, relative to the config file
+    """`replay`: ready paths."""
+    file: str
+    """.jsonl, .json, .csv or .parquet, relative to the config file."""
 
 
 class PlainTeacher(TeacherBase):
     """A registered teacher that brings no keys of its own."""
 
     kind: str
+    """A registered name, or `module:function`."""
 
 
 TeacherConfig = Annotated[
@@ -38,9 +41,13 @@ class StyleConfig(Settings):
     """A style of the user's own; see `paths.styles.Style`."""
 
     name: Annotated[Name, Field(pattern=r"^[a-z0-9_]+$")]
+    """What paths and prompts of this style carry: small letters, digits and underscores."""
     instruction: str
+    """What a teacher is asked for."""
     hint: str
+    """The short sentence after the question that tells a student to use this style."""
     description: str = ""
+    """For people: what is special about it."""
 
     @field_validator("name")
     @classmethod
@@ -51,6 +58,8 @@ class StyleConfig(Settings):
 
 
 class PathsConfig(Settings):
+    """What the teachers are asked for."""
+
     styles: list[str | StyleConfig] = [
         "vanilla",
         "chain_of_thought",
@@ -59,6 +68,10 @@ class PathsConfig(Settings):
         "backward",
         "facts",
     ]
+    """Reasoning styles that every teacher is asked for: registered names, or styles of your own."""
     per_style: int = Field(default=1, gt=0)
+    """Paths per question, teacher and style."""
     budget_usd: ShapesNothing[float | None] = Field(default=None, ge=0)
+    """Dollars for teachers' replies, those of earlier runs in this folder included; null: no limit."""
     budget_tokens: ShapesNothing[int | None] = Field(default=None, ge=0)
+    """Prompt and completion tokens for teachers' replies; null: no limit."""

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
 from qrdistill.base import registry
 from qrdistill.base.kinds import Kinds
@@ -17,23 +17,41 @@ class EncoderConfig(Settings):
     """The frozen encoder of [question; path]."""
 
     kind: str = "hashing"
-    model: str | None = None  # huggingface: folder or hub id, e.g. FacebookAI/roberta-base
-    dimension: int = Field(default=128, gt=0)  # hashing: after the random projection
+    """`hashing` (no weights), `huggingface` (a frozen model), a registered name or `module:function`."""
+    model: str | None = None
+    """For huggingface: a folder or hub id, such as FacebookAI/roberta-base."""
+    dimension: int = Field(default=128, gt=0)
+    """For hashing: length of the vectors after the random projection."""
     max_tokens: int = Field(default=512, gt=0)
+    """For huggingface: tokens of question and path that are read."""
     batch_size: ShapesNothing[int] = Field(default=32, gt=0)
+    """For huggingface: pairs that are embedded at once."""
     trust_remote_code: bool = False
+    """For huggingface: run code that comes with the model's files."""
 
 
 class RouterConfig(Settings):
+    """Who gets which path; `learned` is the paper's."""
+
     kind: str = "learned"
+    """Who decides which student reads which path: learned, random, style, fixed_loss, all, best_style, bandit,
+    balanced."""
     hidden: int = Field(default=64, gt=0)
+    """For learned: width of the gate's hidden layer."""
     learning_rate: float = Field(default=5e-3, gt=0)
-    temperature: tuple[float, float] = (1.5, 0.5)  # Gumbel-Softmax, first and last step
-    balance: float = Field(default=1.0, ge=0)  # weight of the load-balance term
-    entropy: float = Field(default=0.0, ge=0)  # weight of the paper's per-path entropy term
+    """For learned: of the gate."""
+    temperature: tuple[PositiveFloat, PositiveFloat] = (1.5, 0.5)
+    """For learned: of the Gumbel-Softmax at the first and the last step."""
+    balance: float = Field(default=1.0, ge=0)
+    """For learned: weight of the load-balance term."""
+    entropy: float = Field(default=0.0, ge=0)
+    """For learned: weight of the paper's per-path entropy term."""
     peer_loss: Literal["ledger", "fresh", "dense"] = "ledger"
-    learning_state: bool = True  # the ledger's losses as router features
-    styles: dict[str, str] = {}  # style rule: style -> student; best_style: student -> style
+    """Losses of pairs not trained this step: last seen (`ledger`), a forward pass (`fresh`), or trained (`dense`)."""
+    learning_state: bool = True
+    """For learned: the ledger's losses are features of the gate."""
+    styles: dict[str, str] = {}
+    """For style: style -> student; for best_style: student -> style."""
 
     @property
     def reads_embeddings(self) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qrdistill.base import registry
+from qrdistill.base.device import resolve_device
 from qrdistill.base.errors import ConfigError, InputError, ModelError
 from qrdistill.base.progress import Progress, Silent
 from qrdistill.base.records import Question, ReasoningPath
@@ -104,7 +105,8 @@ def huggingface(
             f"encoder.model: cannot load {config.model!r} ({_first_line(error)}); "
             "give a Hugging Face folder or hub id, or use encoder.kind hashing, which needs no weights"
         ) from error
-    model = model.to(device).eval().requires_grad_(False)
+    place = resolve_device(device)
+    model = model.to(place).eval().requires_grad_(False)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     limit = min(config.max_tokens, _context(model.config))
@@ -120,7 +122,7 @@ def huggingface(
                 truncation=True,
                 max_length=limit,
                 return_tensors="pt",
-            ).to(device)
+            ).to(place)
             hidden_BTH = model(**batch).last_hidden_state.float()
             mask_BT1 = batch["attention_mask"].unsqueeze(-1).to(hidden_BTH)
             pooled_BH = (hidden_BTH * mask_BT1).sum(1) / mask_BT1.sum(1)

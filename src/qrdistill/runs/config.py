@@ -27,18 +27,31 @@ class Config(Settings):
     """A whole run. `Config()` is the embedded default: it needs no key, no weights and no GPU."""
 
     name: Name = embedded_default().sections["name"]
+    """Of the run and its folder, `runs/NAME`."""
     seed: int = Field(default=0, ge=0)
+    """Of everything that is drawn by lot; the same seed gives the same tables."""
     questions: QuestionsConfig = QuestionsConfig()
+    """What is asked, and what counts as right."""
     teachers: Sequence[TeacherConfig] = ()
+    """Who writes the reasoning paths."""
     paths: PathsConfig = PathsConfig()
+    """Which styles are asked for, how often, for how much."""
     filter: FilterConfig = FilterConfig()
+    """Which paths train."""
     encoder: AnyEncoder = EncoderConfig()
+    """What a learned router sees of a path."""
     router: AnyRouter = RouterConfig()
+    """Who reads which path."""
     mutual: MutualConfig = MutualConfig()
+    """What students learn from each other."""
     students: list[StudentConfig] = []
+    """The models that are trained."""
     train: TrainConfig = TrainConfig()
+    """The joint training."""
     own_paths: OwnPathsConfig = OwnPathsConfig()
+    """Rounds in which the students write paths themselves."""
     evaluate: EvaluateConfig = EvaluateConfig()
+    """How the trained students are measured."""
 
     @model_validator(mode="before")
     @classmethod

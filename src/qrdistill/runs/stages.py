@@ -22,7 +22,7 @@ _OWN = ("own_paths.parquet", "own_verdicts.parquet")
 _AGAIN = ("own_paths.ask_teachers",)
 
 # what loading a student that was trained before asks of its config
-_LOADED = ("name", "lora", "quantize", "double_quantize", "frozen", "dtype", "trust_remote_code", "max_context")
+_LOADED = ("name", "lora", "quantize", "frozen", "dtype", "trust_remote_code", "max_context")
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,29 @@ from qrdistill.base.settings import Settings, ShapesNothing
 
 
 class EvaluateConfig(Settings):
+    """How the trained students are measured."""
+
     split: Literal["dev", "test"] = "test"
+    """The questions that the scores are of."""
     styles: Literal["best_on_dev", "all"] | list[str] = "best_on_dev"
-    free: bool = True  # also decode without a style hint
-    samples: int = Field(default=1, gt=0)  # 1: greedy; more: that many sampled answers beside the greedy one
+    """Styles that each student answers in: its best on dev, all, or a list."""
+    free: bool = True
+    """Also answer without a style's hint."""
+    samples: int = Field(default=1, gt=0)
+    """1: one greedy answer; more: that many sampled answers beside the greedy one."""
     temperature: float = Field(default=0.8, gt=0)
+    """Of the sampled answers."""
     max_tokens: int = Field(default=160, gt=0)
+    """Tokens of one answer, at most."""
     batch_size: ShapesNothing[int] = Field(default=64, gt=0)
+    """Prompts that are answered at once."""
     vote: bool = True
-    vote_above: float = Field(default=0.5, ge=0, lt=1)  # a (student, style) pair votes if dev shows it better
-    vote_styles: int = Field(default=3, gt=0)  # at most so many styles of each student vote, its best on dev
-    fallback: bool = False  # the filter's judges read each answer; where one does not pass, the next pair is asked
-    engine: Annotated[str, KnownName("engines")] = "torch"  # vllm: faster on a GPU, not bit for bit
+    """Also score the students' vote."""
+    vote_above: float = Field(default=0.5, ge=0, lt=1)
+    """A student's style votes only if its share of right answers on dev is above this."""
+    vote_styles: int = Field(default=3, gt=0)
+    """At most so many styles of each student vote, its best on dev."""
+    fallback: bool = False
+    """The filter's judges read each answer; where one does not pass, the next pair is asked."""
+    engine: Annotated[str, KnownName("engines")] = "torch"
+    """`torch`, or `vllm`: faster on a GPU, not bit for bit."""

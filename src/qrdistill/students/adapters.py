@@ -34,7 +34,7 @@ def quantization(config: StudentConfig, device: torch.device) -> dict[str, Any]:
     settings = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=config.double_quantize,
+        bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16 if device.type == "cuda" else torch.float32,
     )
     return {"quantization_config": settings, "device_map": {"": device}}

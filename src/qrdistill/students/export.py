@@ -40,10 +40,7 @@ def export_student(student: Student, folder: Path, *, merge: bool = False, card:
         if adapted and not merge:
             model.save_pretrained(temporary)
             if student.config.quantize:
-                facts = {
-                    "quantize": student.config.quantize,
-                    "double_quantize": student.config.double_quantize,
-                }
+                facts = {"quantize": student.config.quantize}
                 (temporary / QUANTIZATION_FILE).write_text(json.dumps(facts) + "\n", encoding="utf-8")
         else:
             _save_full(student, model, temporary)

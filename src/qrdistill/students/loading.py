@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 
+from qrdistill.base.device import resolve_device
 from qrdistill.base.errors import InputError, ModelError, TrainingError
 from qrdistill.base.progress import Progress, Silent
 from qrdistill.students import attention
@@ -87,7 +88,7 @@ def load_student(
     Raises ModelError naming the folder and the cause, InputError where an extra is not installed.
     """
     progress = progress or Silent()
-    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    place = resolve_device(device)
     source = find_model(config.model, base_dir)
     adapted = Path(source, "adapter_config.json").is_file()
     if adapted:

@@ -12,32 +12,59 @@ class MutualConfig(Settings):
     """Mutual-student distillation; weight 0 switches it off."""
 
     weight: float = Field(default=0.0, ge=0)
-    dimension: int = Field(default=64, gt=0)  # of the shared space
-    share: float = Field(default=0.25, gt=0, le=1)  # of each step's paths that every student reads
-    span: Literal["step", "word"] = "step"  # what is pooled and compared: lines, or words
-    gate: Literal["ensemble", "better_peer"] = "ensemble"  # better_peer: only towards a better student
-    learning_rate: float = Field(default=1e-3, gt=0)  # of projectors and competence net
+    """Of the agreement term in the loss; 0 switches it off."""
+    dimension: int = Field(default=64, gt=0)
+    """Of the shared space that hidden states are projected into."""
+    share: float = Field(default=0.25, gt=0, le=1)
+    """Share of each step's paths that every student reads."""
+    span: Literal["step", "word"] = "step"
+    """What is pooled and compared: lines (`step`) or words."""
+    gate: Literal["ensemble", "better_peer"] = "ensemble"
+    """Towards whom a student moves: the `ensemble`, or a `better_peer` only."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Of the projectors and the competence net."""
 
 
 class TrainConfig(Settings):
+    """The joint training of all students."""
+
     steps: int = Field(default=200, ge=0)
-    seed: int | None = Field(default=None, ge=0)  # of order, router and dropout; None: the run's
-    paths_per_step: int = Field(default=32, gt=0)  # drawn from the pool; routing shares them out
-    order: Literal["paths", "questions"] = "paths"  # questions: one question's paths meet in one step
-    max_tokens_per_batch: ShapesNothing[int] = Field(default=4096, gt=0)  # per forward, per student
-    warmup: int = Field(default=20, ge=0)  # steps
+    """Optimizer steps; 0: the students stay as they are."""
+    seed: int | None = Field(default=None, ge=0)
+    """Of order, router and dropout; null: the run's."""
+    paths_per_step: int = Field(default=32, gt=0)
+    """Paths drawn from the pool for one step; routing shares them out among the students."""
+    order: Literal["paths", "questions"] = "paths"
+    """`questions`: one question's paths meet in one step; `paths`: any order."""
+    max_tokens_per_batch: ShapesNothing[int] = Field(default=4096, gt=0)
+    """Tokens of one forward pass per student; a step takes as many passes as it needs."""
+    warmup: int = Field(default=20, ge=0)
+    """Steps in which the learning rate rises from 0."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    clip: float = Field(default=1.0, gt=0)  # gradient norm, per student
-    style_dropout: float = Field(default=0.1, ge=0, le=1)  # share of training prompts without their style's hint
+    """How the learning rate falls after the warm-up."""
+    clip: float = Field(default=1.0, gt=0)
+    """Largest norm of a student's gradient."""
+    style_dropout: float = Field(default=0.1, ge=0, le=1)
+    """Share of training prompts without their style's hint."""
     shared_prefix: bool = True
-    checkpoint_every: ShapesNothing[int] = Field(default=50, gt=0)  # steps
-    checkpoint_minutes: ShapesNothing[float | None] = Field(default=None, gt=0)  # and at least this often
+    """Compute a question once for all of its paths in a batch."""
+    checkpoint_every: ShapesNothing[int] = Field(default=50, gt=0)
+    """Steps between checkpoints."""
     keep_last: ShapesNothing[int] = Field(default=2, gt=0)
-    eval_every: int | None = None  # steps between dev evaluations; None: none while training
+    """Checkpoints that are kept."""
+    eval_every: int | None = Field(default=None, gt=0)
+    """Steps between dev evaluations; null: none while training."""
     eval_questions: int = Field(default=50, gt=0)
-    patience: int | None = None  # dev evaluations without a better mean accuracy before stopping
+    """Dev questions of such an evaluation."""
+    patience: int | None = Field(default=None, gt=0)
+    """Dev evaluations in a row without a better mean accuracy before training stops; null: never."""
     device: ShapesNothing[str] = "auto"
+    """`cpu`, `cuda`, `cuda:1`, or `auto`: a GPU where there is one; for training, embedding and evaluation."""
     autocast: Literal["none", "bfloat16", "float16"] = "none"
+    """Run forward passes in this type; float16 losses are scaled."""
     gradient_checkpointing: ShapesNothing[bool] = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
     compile: bool = False
+    """Pass the students through torch.compile."""
     track: ShapesNothing[list[Annotated[str, KnownName("trackers")]]] = []
+    """Also send the metrics to tensorboard, wandb, trackio or a registered tracker."""

@@ -107,7 +107,6 @@ def train(
 
     progress.start("train", config.steps)
     progress.advance(state.step)
-    saved = time.monotonic()
     with Journal(folder, step=state.step) as journal, tracking(config.track, folder) as track, stopping() as stop:
         while not state.finished(config):
             began, step, factor = time.monotonic(), state.step, schedule(config, state.step)
@@ -129,10 +128,8 @@ def train(
             last = state.finished(config)
             for method in team.methods if last else ():
                 state.warn(method.close(), progress)
-            due = (time.monotonic() - saved) / 60 >= (config.checkpoint_minutes or float("inf"))
-            if last or due or stop.requested or state.step % config.checkpoint_every == 0:
+            if last or stop.requested or state.step % config.checkpoint_every == 0:
                 save(checkpoints, mark, team, state, journal)
-                saved = time.monotonic()
             if stop.requested and not last:
                 raise Interrupted(
                     f"{stop.requested}: training stopped after step {state.step} of {config.steps} and saved; "

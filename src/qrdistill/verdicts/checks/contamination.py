@@ -1,6 +1,6 @@
 """Decontamination: what students train on must not contain what they are tested on.
 
-A text contains an evaluation question when it holds at least `share` of the question's word
+A text contains an evaluation question when it holds at least 80 % of the question's word
 n-grams and all of its numbers: a template filled with other numbers is another question. N-grams that
 three or more evaluation questions share are the data set's phrases ("give the result as your final
 answer ...") and give nothing away. A question with hardly any n-grams of its own, because it is short
@@ -21,6 +21,7 @@ from qrdistill.verdicts.open_case import Case, Finding
 _UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"  # scripts whose words have no spaces between
 _WORD = re.compile(rf"[{_UNSPACED}]|\d+(?:[.,]\d+)*|[^\W\d{_UNSPACED}]+|[-+*/=<>^%$]")
 _SHOWN = 5  # offenders that a message names
+_SHARE = 0.8  # of a question's n-grams gives it away
 _PHRASE = 3  # evaluation questions with different words that share an n-gram make it a phrase
 _FEW = 5  # n-grams of its own; with fewer a question cannot be told from others by a part of it
 
@@ -40,8 +41,8 @@ def _numbers(tokens: Iterable[str]) -> frozenset[str]:
 class Evaluation:
     """An index of the dev and test questions' n-grams."""
 
-    def __init__(self, questions: Iterable[Question], n: int, share: float) -> None:
-        self._n, self._share = n, share
+    def __init__(self, questions: Iterable[Question], n: int) -> None:
+        self._n = n
         self._questions: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
         self._sizes: dict[str, int] = {}
         self._numbers: dict[str, frozenset[str]] = {}
@@ -71,7 +72,7 @@ class Evaluation:
             hits.update(self._questions.get(gram, ()))
         found = {id: count / self._sizes[id] for id, count in hits.items()}
         numbers = _numbers(tokens)
-        offenders = [id for id, share in found.items() if share >= self._share and self._numbers[id] <= numbers]
+        offenders = [id for id, share in found.items() if share >= _SHARE and self._numbers[id] <= numbers]
         best = min(offenders, key=lambda id: (-found[id], id), default=None)
         return None if best is None else (best, found[best])
 
@@ -81,7 +82,7 @@ def contaminated(questions: Iterable[Question], config: FilterConfig) -> dict[st
     if config.contamination is None:
         return {}
     everything = list(questions)
-    index = Evaluation(everything, config.contamination, config.contamination_share)
+    index = Evaluation(everything, config.contamination)
     found = {one.id: index.contained_in(one.question) for one in everything if one.split == "train"}
     return {id: hit for id, hit in found.items() if hit is not None}
 
@@ -110,7 +111,7 @@ class Contamination:
 
     def __init__(self, questions: Mapping[str, Question], config: FilterConfig) -> None:
         assert config.contamination is not None
-        self._index = Evaluation(questions.values(), config.contamination, config.contamination_share)
+        self._index = Evaluation(questions.values(), config.contamination)
         self._questions = contaminated(questions.values(), config)
 
     def run(self, cases: Sequence[Case]) -> list[Finding]:
