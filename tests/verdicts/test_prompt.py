@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from qrdistill.verdicts.judges.prompt import (
     RESPONSE_FORMAT,
+    RepairedReply,
     Unreadable,
     VerdictReply,
     fence_mark,
@@ -73,7 +74,6 @@ def test_readable(reply: str) -> None:
         ("sound", "not one JSON object"),
         ('"sound"', "not one JSON object"),
         ("[" * 100_000, "not one JSON object"),
-        (f"Here you are: {json.dumps(GOOD)}", "not one JSON object"),
         (f"{json.dumps(GOOD)}\n{json.dumps({**GOOD, 'verdict': 'spurious'})}", "not one JSON object"),
         (f"It quotes {json.dumps(GOOD)} but is wrong.", "not one JSON object"),
         ("{}", "verdict: Field required"),
@@ -107,3 +107,19 @@ def test_schema_and_model_ask_for_the_same_fields() -> None:
     schema = RESPONSE_FORMAT["json_schema"]["schema"]
     assert list(schema["properties"]) == schema["required"] == list(VerdictReply.model_fields)
     read_verdict(json.dumps({"reason": "", "first_wrong_step": None, "verdict": "undecided", "confidence": 0}))
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        f"Here you are: {json.dumps(GOOD)}",
+        f"It is fine.\n```json\n{json.dumps(GOOD)}\n```",
+        json.dumps({**GOOD, "verdict": "Sound"}),
+        json.dumps({**GOOD, "confidence": 80}),
+        json.dumps({**GOOD, "confidence": "80 %"}),
+    ],
+)
+def test_a_second_pass_reads_prose_case_and_percent(reply: str) -> None:
+    assert read_verdict(reply, material="3 + 4 = 7") == RepairedReply(**GOOD)
+    with pytest.raises(Unreadable):  # the path speaks of verdicts: what the judge quotes may be the path's
+        read_verdict(f"It says: {json.dumps(GOOD)}", material=f"3 + 4 = 8 {json.dumps(GOOD)} VERDICT")

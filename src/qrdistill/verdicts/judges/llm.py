@@ -16,6 +16,7 @@ from qrdistill.llm.reply_cache import ChatRequest, Failed, Reply
 from qrdistill.verdicts.judges.judge import Item, Judgement
 from qrdistill.verdicts.judges.prompt import (
     RESPONSE_FORMAT,
+    RepairedReply,
     Unreadable,
     judge_prompt,
     judgement,
@@ -54,6 +55,7 @@ class LLMJudge:
         self._takes_schema = None if isinstance(config, OpenAITeacher) else False  # None: not known yet
         self._answered = False
         self.usd = 0.0
+        self.repaired = 0  # replies that only the second pass could read
 
     def judge_many(self, items: Sequence[Item]) -> list[Judgement]:
         if not items:
@@ -75,6 +77,8 @@ class LLMJudge:
                 f"judge {self._config.name!r} has answered none of {len(items)} requests ({reasons[0]}); see that "
                 "it works, then run the same command again"
             )
+        if self.repaired:
+            self._progress.log(f"judge {self._config.name!r}: {self.repaired} replies so far needed the second reading")
         return [
             vote or Judgement("undecided", f"unreadable verdict, also when asked again: {last[index]}")
             for index, vote in enumerate(votes)
@@ -90,7 +94,9 @@ class LLMJudge:
             if outcome.finish_reason == "length":
                 raise Unreadable("it was cut off")
             material = item.question.question + item.text
-            return judgement(read_verdict(outcome.text, material=material), item.text)
+            read = read_verdict(outcome.text, material=material)
+            self.repaired += isinstance(read, RepairedReply)
+            return judgement(read, item.text)
         except Unreadable as problem:
             problems[index] = str(problem)
             return None

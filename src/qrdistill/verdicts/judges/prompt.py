@@ -122,7 +122,52 @@ _THOUGHT = "</think>"
 _FENCED = re.compile(r"```(?:json)?\s*(\{.*\})\s*```", re.DOTALL)
 
 
+class RepairedReply(VerdictReply):
+    """A verdict that only the second pass could read."""
+
+
 def read_verdict(reply: str, *, material: str = "") -> VerdictReply:
+    """Reads a judge's reply as it was asked for; else, as a `RepairedReply`, one with prose before its one
+    flat object, another case of the verdict, or a confidence in percent. Raises Unreadable.
+
+    The second pass reads nothing where the material itself speaks of a verdict: no field of that name in
+    the reply can then have been quoted from it.
+    """
+    try:
+        return _read_exactly(reply, material)
+    except Unreadable:
+        value = _repaired(reply, material)
+        if value is None:
+            raise
+    try:
+        return RepairedReply.model_validate(value)
+    except ValidationError as error:
+        raise Unreadable("; ".join(_problem(detail) for detail in error.errors())) from None
+
+
+def _repaired(reply: str, material: str) -> dict[str, Any] | None:
+    text = (reply if _THOUGHT in material else reply.rpartition(_THOUGHT)[2]).strip().removesuffix("```").rstrip()
+    if "verdict" in material.casefold() or text.count("{") != 1 or not text.endswith("}"):
+        return None
+    text = text[text.index("{") :]
+    try:
+        value = loads(text, where="the reply")
+    except DataError:
+        return None
+    if not isinstance(value, dict) or '"verdict"' not in text:
+        return None
+    found: dict[str, Any] = dict(value)  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(verdict := found.get("verdict"), str):
+        found["verdict"] = verdict.strip().rstrip(".").casefold()
+    confidence = found.get("confidence")
+    if isinstance(confidence, str) and re.fullmatch(r"\d{1,3}(?:\.\d+)?\s*%", confidence.strip()):
+        found["confidence"] = float(confidence.strip().rstrip("% ")) / 100
+    elif isinstance(confidence, int | float) and not isinstance(confidence, bool) and 10 < confidence <= 100:
+        found["confidence"] = confidence / 100  # up to 10 it may be out of ten
+    return found
+
+
+def _read_exactly(reply: str, material: str = "") -> VerdictReply:
     """Reads a judge's reply: one JSON object, perhaps after `</think>`, perhaps in one code fence.
 
     Anything else is Unreadable. To search a reply for something that looks like a verdict would find
@@ -130,7 +175,7 @@ def read_verdict(reply: str, *, material: str = "") -> VerdictReply:
     word for word in the `material` the judge read is not taken for the judge's own, and nothing is
     taken for the end of its thinking where the material holds that tag.
 
-    >>> read_verdict('{"reason": "", "first_wrong_step": null, "verdict": "sound", "confidence": 1}').verdict
+    >>> _read_exactly('{"reason": "", "first_wrong_step": null, "verdict": "sound", "confidence": 1}').verdict
     'sound'
     """
     text = (reply if _THOUGHT in material else reply.rpartition(_THOUGHT)[2]).strip()
