@@ -103,7 +103,7 @@ def measure(rounds: int, work: Path) -> dict[str, tuple[float, str, str]]:
     questions, paths, embeddings = tiny.pool(24)
     num_steps = 4 * rounds
 
-    def arm(kind: str, num_students: int, share: float = 0.0, peer: str = "ledger") -> Callable[[Turns], None]:
+    def arm(kind: str, num_students: int, share: float = 0.0, peer: str = "predicted") -> Callable[[Turns], None]:
         students = students_of(num_students, work)
 
         def run(turns: Turns) -> None:
@@ -135,7 +135,7 @@ def measure(rounds: int, work: Path) -> dict[str, tuple[float, str, str]]:
     arms = {
         "one": arm("all", 1),
         "plain": arm("random", 2),
-        "ledger": arm("learned", 2),
+        "learned": arm("learned", 2),
         "mutual": arm("learned", 2, share=0.25),
         "fresh": arm("learned", 2, peer="fresh"),
         "four": arm("learned", 4),
@@ -180,7 +180,7 @@ def measure(rounds: int, work: Path) -> dict[str, tuple[float, str, str]]:
 
     outside = "a whole step over forward, head, backward, clipping and update"
     return {
-        "router and ledger over plain routed training, S = 2": (ratio("ledger", "plain"), "<= 1.15", ""),
+        "router and predictor over plain routed training, S = 2": (ratio("learned", "plain"), "<= 1.15", ""),
         "the same with mutual on a quarter of the paths": (
             ratio("mutual", "plain"),
             "<= 1.25",
@@ -188,9 +188,9 @@ def measure(rounds: int, work: Path) -> dict[str, tuple[float, str, str]]:
         ),
         "the same with fresh peer losses": (ratio("fresh", "plain"), "", computed("fresh", "plain")),
         "S = 4 over S = 1 on one pool": (ratio("four", "one"), "<= 1.15", ""),
-        "S = 2 over S = 1 on one pool": (ratio("ledger", "one"), "", ""),
+        "S = 2 over S = 1 on one pool": (ratio("learned", "one"), "", ""),
         "step overhead outside the models, S = 1": (overhead("one"), "<= 1.03", outside),
-        "step overhead outside the models, S = 2 with router and ledger": (overhead("ledger"), "<= 1.03", ""),
+        "step overhead outside the models, S = 2 with router and predictor": (overhead("learned"), "<= 1.03", ""),
         "step overhead outside the models, S = 4": (overhead("four"), "<= 1.03", ""),
     }
 

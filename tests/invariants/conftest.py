@@ -124,7 +124,7 @@ def stage(pool: Any, student_configs: list[StudentConfig]) -> Callable[..., Stag
         loaded = [
             load_student(student, base_dir=Path("."), device="cpu", autocast=settings.autocast) for student in own
         ]
-        material = Material(questions, paths, loaded, STYLES)
+        material = Material(questions, paths, loaded, STYLES, embeddings)
         data = TrainData(questions, paths, STYLES, embeddings, allowed or {})
         plan = TrainPlan(own, RouterConfig(**(router or {})), MutualConfig(**(mutual or {})), settings)
         team = assemble(material, data, plan, chosen_methods(plan, methods), DevQuestions(data, plan, seed), seed)

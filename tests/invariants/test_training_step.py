@@ -31,7 +31,7 @@ def gradients(stage: Any, batches: list[Any]) -> dict[str, torch.Tensor]:
     return found
 
 
-@pytest.mark.parametrize("peer_loss", ["ledger", "fresh", "dense"])
+@pytest.mark.parametrize("peer_loss", ["predicted", "fresh", "dense"])
 def test_the_task_loss_gives_every_router_parameter_a_gradient(stage: Callable[..., Any], peer_loss: str) -> None:
     built = stage(router={"peer_loss": peer_loss, "balance": 0.0, "entropy": 0.0})
     for step in range(3):  # from the second epoch on, the ledger gives the learning state something to say
@@ -90,7 +90,7 @@ def test_micro_batches_add_up_to_the_whole_step(stage: Callable[..., Any], max_t
 
 
 def test_the_report_adds_up_and_the_ledger_counts_characters(stage: Callable[..., Any]) -> None:
-    built = stage(mutual={"weight": 0.5, "share": 0.5}, config={"clip": 0.125})
+    built = stage(router={"warm": "none"}, mutual={"weight": 0.5, "share": 0.5}, config={"clip": 0.125})
     assert {group.name: group.clip for group in built.team.groups} == {
         "ada": 0.125,
         "bob": 0.125,
@@ -128,24 +128,24 @@ def test_the_mutual_gradient_is_in_proportion_to_its_weight(stage: Callable[...,
 
 def test_peer_losses_are_measured_without_gradient_only_where_asked(stage: Callable[..., Any]) -> None:
     reports = {}
-    for mode in ("ledger", "fresh", "dense"):
+    for mode in ("predicted", "fresh", "dense"):
         built = stage(router={"peer_loss": mode})
         reports[mode] = training_step(built.batch(), built.team, 1.0)
     known = {mode: ~report.nll_BS.isnan() for mode, report in reports.items()}
-    chosen = reports["ledger"].gates.chosen_BS
-    assert torch.equal(known["ledger"], chosen)
+    chosen = reports["predicted"].gates.chosen_BS
+    assert torch.equal(known["predicted"], chosen)
     assert known["fresh"].all()
     assert known["dense"].all()
     assert torch.equal(reports["fresh"].num_targets_BS > 0, chosen)  # learnt from: the routed ones only
     assert (reports["dense"].num_targets_BS > 0).all()
     # measuring peers must not change what the students learn
-    assert reports["fresh"].losses["imitate"] == pytest.approx(reports["ledger"].losses["imitate"], rel=1e-5)
+    assert reports["fresh"].losses["imitate"] == pytest.approx(reports["predicted"].losses["imitate"], rel=1e-5)
 
 
 def test_dense_gates_weigh_every_students_gradient_by_its_probability(stage: Callable[..., Any]) -> None:
     built = stage(router={"peer_loss": "dense"}, config={"clip": 1e9})
     batch = built.batch()
-    soft_B = built.assigner.gates(batch.request).soft_BS.detach()[:, 0]
+    soft_B = built.method("routed_imitation").read(batch).gates.soft_BS.detach()[:, 0]
     found = gradients(built, [batch])
     student = built.student("ada")
     student.model.zero_grad()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from qrdistill.routing.config import RouterConfig
 from qrdistill.routing.gates import Gates, Pool, Request, pin
+from qrdistill.routing.learning_state import LearningState, State
 from qrdistill.routing.loss_ledger import Ledger
 from qrdistill.routing.router import Router, straight_through
 
@@ -24,7 +26,8 @@ def request(students: tuple[str, ...], paths: int = 20, step: int = 0) -> Reques
         generator = np.random.default_rng(ord(name))
         losses[::2, column] = torch.from_numpy(generator.random(len(losses[::2])).astype(np.float32))
     ledger.record(np.arange(paths), losses, step=0)
-    return Request(np.arange(paths), features, ledger, step, 10)
+    asked = Request(np.arange(paths), features, ledger, step, 10)
+    return replace(asked, state=LearningState(ledger, features, ["s"] * paths).look(asked))
 
 
 def test_permuting_the_students_permutes_the_gates() -> None:
@@ -39,7 +42,9 @@ def test_gates_of_a_path_do_not_depend_on_the_batch() -> None:
     router = Router(pool(("a", "b")), RouterConfig(), 4)
     together = router.gates(whole)
     for row in range(20):
-        alone = Request(np.array([row]), whole.features_BF[[row]], whole.ledger, 0, 10)
+        assert whole.state is not None
+        state = State(*(part_BS[[row]] for part_BS in whole.state))
+        alone = Request(np.array([row]), whole.features_BF[[row]], whole.ledger, 0, 10, state)
         assert torch.equal(router.gates(alone).hard_BS[0], together.hard_BS[row])
 
 
@@ -88,9 +93,13 @@ def test_an_unknown_loss_is_not_an_average_one() -> None:
     """A z-score of 0 that was measured and one that was not must give different logits."""
     router = Router(pool(("a", "b")), RouterConfig(), 4)
     features = torch.zeros(1, 4)
-    known = router.network(features, torch.zeros(1, 2), 0.0)
-    unknown = router.network(features, torch.full((1, 2), torch.nan), 0.0)
-    assert not torch.equal(known, unknown)
+    zero, nothing = torch.zeros(1, 2), torch.full((1, 2), torch.nan)
+    measured = router.network(features, State(zero, zero, nothing), 0.0)
+    predicted = router.network(features, State(zero, zero + 0.5, zero), 0.0)
+    unknown = router.network(features, State(nothing, nothing, nothing), 0.0)
+    assert not torch.equal(measured, predicted)
+    assert not torch.equal(measured, unknown)
+    assert torch.equal(unknown, router.network(features, None, 0.0))
 
 
 def test_pinned_paths_carry_no_gradient() -> None:

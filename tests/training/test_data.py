@@ -8,11 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qrdistill.training.config import TrainConfig
-from qrdistill.training.data import Order, hinted
+from qrdistill.training.data import Order, hinted, standardised
 from qrdistill.training.methods.hidden_agreement import shared_paths
 from qrdistill.training.methods.router_watch import RouterWatch
 from qrdistill.training.optimizers import schedule
-from qrdistill.training.step_batches import standardised
 
 
 @settings(max_examples=50, deadline=None)

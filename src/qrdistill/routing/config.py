@@ -46,10 +46,14 @@ class RouterConfig(Settings):
     """For learned: weight of the load-balance term."""
     entropy: float = Field(default=0.0, ge=0)
     """For learned: weight of the paper's per-path entropy term."""
-    peer_loss: Literal["ledger", "fresh", "dense"] = "ledger"
-    """Losses of pairs not trained this step: last seen (`ledger`), a forward pass (`fresh`), or trained (`dense`)."""
+    peer_loss: Literal["predicted", "fresh", "dense"] = "predicted"
+    """Losses of pairs that are not trained in a step: `predicted` from all that was measured, measured by a forward
+    pass (`fresh`), or trained too (`dense`)."""
     learning_state: bool = True
-    """For learned: the ledger's losses are features of the gate."""
+    """For learned: the students' current losses on the path, measured or predicted, are features of the gate."""
+    warm: Literal["sample", "pool", "none"] = "sample"
+    """For learned: what is measured before the first step, so that every student's state is known from then on: a
+    sample of each style (2 % of the pool, at least 64 paths), the whole pool, or nothing."""
     styles: dict[str, str] = {}
     """For style: style -> student; for best_style: student -> style."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from torch import Tensor
 
 from qrdistill.routing.config import RouterConfig
 from qrdistill.routing.loss_ledger import Ledger
+
+if TYPE_CHECKING:
+    from qrdistill.routing.learning_state import State
 
 DevAccuracy = Mapping[str, Mapping[str, float]]  # student -> style -> share of dev questions answered right
 
@@ -79,6 +82,7 @@ class Request:
     ledger: Ledger
     step: int
     num_steps: int
+    state: State | None = None  # the students' learning state, for a router that reads it
 
     @property
     def rows(self) -> list[int]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _DECAY = 0.8  # per step, of the sums behind a student's usual loss: a window of about five steps
-_LIMIT = 3.0  # z-scores are cut here: one absurd path must not steer the router
+LIMIT = 3.0  # z-scores are cut here: one absurd path must not steer the router
 
 
 class Ledger:
@@ -59,10 +59,15 @@ class Ledger:
 
     def standardise(self, nll_BS: Tensor) -> Tensor:
         """z-scores against each student's recent losses, cut to [-3, 3]; NaN stays NaN."""
+        mean_S = self._sums_3S[1] / self._sums_3S[0].clamp_min(1e-9)
+        return ((nll_BS - mean_S) / self.spread_S).clamp(-LIMIT, LIMIT)
+
+    @property
+    def spread_S(self) -> Tensor:
+        """Standard deviation of each student's recent losses, nats per character."""
         count_S, total_S, square_S = self._sums_3S
         mean_S = total_S / count_S.clamp_min(1e-9)
-        variance_S = (square_S / count_S.clamp_min(1e-9) - mean_S.square()).clamp_min(1e-8)
-        return ((nll_BS - mean_S) / variance_S.sqrt()).clamp(-_LIMIT, _LIMIT)
+        return (square_S / count_S.clamp_min(1e-9) - mean_S.square()).clamp_min(1e-8).sqrt()
 
     def staleness(self, rows_B: NDArray[np.int64], step: int) -> float | None:
         """Mean age, in steps, of the known values of these paths; None where nothing is known."""

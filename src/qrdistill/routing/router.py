@@ -16,17 +16,18 @@ from torch import Tensor, nn
 from qrdistill.base.draws import gumbel, seed_of
 from qrdistill.routing.config import RouterConfig
 from qrdistill.routing.gates import DevAccuracy, Gates, Pool, Request
-from qrdistill.routing.loss_ledger import Ledger
+from qrdistill.routing.learning_state import State
+from qrdistill.routing.loss_ledger import LIMIT, Ledger
 
 
 class Network(nn.Module):
     """Logits over students from [embedding; learning state].
 
-        u   = GELU(W e + c + sum_s W_s [z_s; known_s] + w progress)
+        u   = GELU(W e + c + sum_s W_s [z_s; sd_s] + w progress)
         l_s = v_s . u + b_s
 
-    z_s is the ledger's z-scored loss of student s on the path; where it was never measured, 0
-    stands beside known_s = 0. Each student's weights are seeded by its name, so neither the order
+    z_s is the z-scored current loss of student s on the path, measured or predicted, and sd_s its uncertainty
+    (`learning_state.State`); where nothing is known, 0 stands beside the largest. Each student's weights are seeded by its name, so neither the order
     of students nor the presence of another changes them.
     """
 
@@ -46,12 +47,14 @@ class Network(nn.Module):
             )
             self.progress_K = nn.Parameter(_normal((hidden,), fan_in, seed, "progress"))
 
-    def forward(self, features_BF: Tensor, relative_BS: Tensor, progress: float) -> Tensor:
-        """Logits [B, S]; `relative_BS` is NaN where nothing was measured."""
+    def forward(self, features_BF: Tensor, state: State | None, progress: float) -> Tensor:
+        """Logits [B, S]; without `state` nothing is known."""
         hidden_BK = features_BF @ self.trunk_KF.T + self.trunk_bias_K
         if self.learning_state:
-            known_BS = ~relative_BS.isnan()
-            state_BS2 = torch.stack([relative_BS.nan_to_num(0.0), known_BS], dim=-1).to(features_BF)
+            unknown_BS = torch.full((len(features_BF), len(self.head_SK)), torch.nan)
+            z_BS, sd_BS = (state.relative_BS, state.uncertainty_BS) if state else (unknown_BS, unknown_BS)
+            z_BS, sd_BS = z_BS.nan_to_num(0.0), sd_BS.nan_to_num(LIMIT)
+            state_BS2 = torch.stack([z_BS, sd_BS], dim=-1).to(features_BF)
             hidden_BK = hidden_BK + torch.einsum("bsi,ski->bk", state_BS2, self.state_SK2)
             hidden_BK = hidden_BK + progress * self.progress_K
         return nn.functional.gelu(hidden_BK) @ self.head_SK.T + self.head_bias_S
@@ -67,8 +70,12 @@ class Router:
 
     >>> pool = Pool(["p", "q"], ["vanilla"] * 2, ("a", "b"), 0, lambda: torch.zeros(2, 2), dict, dict)
     >>> router = Router(pool, RouterConfig(), 4)
-    >>> request = Request(np.arange(2), torch.randn(2, 4), Ledger(2, ("a", "b")), 0, 10)
-    >>> router.gates(request).hard_BS.sum(1).tolist()
+    >>> from dataclasses import replace
+    >>> from qrdistill.routing.learning_state import LearningState
+    >>> features, ledger = torch.randn(2, 4), Ledger(2, ("a", "b"))
+    >>> request = Request(np.arange(2), features, ledger, 0, 10)
+    >>> state = LearningState(ledger, features, ["vanilla"] * 2).look(request)
+    >>> router.gates(replace(request, state=state)).hard_BS.sum(1).tolist()
     [1.0, 1.0]
     """
 
@@ -79,8 +86,7 @@ class Router:
         )
 
     def gates(self, request: Request) -> Gates:
-        relative_BS = request.ledger.relative_NS[torch.from_numpy(request.rows_B)]
-        logits_BS = self.network(request.features_BF, relative_BS, request.progress)
+        logits_BS = self.network(request.features_BF, request.state, request.progress)
         noise_BS = torch.tensor(
             [
                 [gumbel(self._pool.seed, "gumbel", student, path, request.step) for student in self._pool.students]

@@ -17,7 +17,7 @@ from qrdistill.training.method import MethodFactory, Setting
 from qrdistill.training.optimizers import Group, student_optimizer
 from qrdistill.training.plan import TrainData, TrainPlan
 from qrdistill.training.step import Team
-from qrdistill.training.step_batches import StepBatches, pinned, standardised
+from qrdistill.training.step_batches import StepBatches, pinned
 
 
 def load_students(plan: TrainPlan, base_dir: Path, seed: int, progress: Progress) -> list[Student]:
@@ -85,7 +85,6 @@ def step_batches(material: Material, data: TrainData, plan: TrainPlan, team: Tea
     return StepBatches(
         material,
         order,
-        standardised(data.embeddings, material.rows),
         pinned(material, data.allowed),
         team.ledger,
         config=plan.train,

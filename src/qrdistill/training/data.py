@@ -1,6 +1,6 @@
 """What training reads: the pool of paths, each student's tokens of it, and the order of the steps.
 
-Tensor suffixes: N paths of the pool, B paths of one step, S students.
+Tensor suffixes: N paths of the pool, B paths of one step, S students, F embedding features.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Material:
         paths: Sequence[ReasoningPath],
         students: Sequence[Student],
         styles: Mapping[str, Style],
+        embeddings: NDArray[np.float32] | None = None,
     ) -> None:
         self.students, self._questions, self._styles = students, questions, styles
         self.kept_out: Counter[str] = Counter()
@@ -44,6 +45,7 @@ class Material:
         self.rows = [row for row in range(len(paths)) if self._readable(row)]  # pool row -> row as given
         self.paths = [paths[row] for row in self.rows]
         self.characters_N = torch.tensor([max(1, len(path.text)) for path in self.paths], dtype=torch.float64)
+        self.features_NF = standardised(embeddings, self.rows)
 
     def _readable(self, row: int) -> bool:
         if not self._all[row].text.strip():
@@ -68,20 +70,36 @@ class Material:
         return self._encode(s, self.rows[row], hinted)
 
     @torch.no_grad()
-    def measure(self, *, max_tokens: int, shared_prefix: bool) -> Tensor:
-        """Every path's NLL with every student as it is: nats per character, float64 [N, S]."""
-        nll_NS = torch.full((len(self.paths), len(self.students)), torch.nan, dtype=torch.float64)
+    def measure(self, measured: Sequence[int] | None = None, *, max_tokens: int, shared_prefix: bool) -> Tensor:
+        """These paths' NLL (None: every one's) with every student as it is: nats per character, float64 [N, S]."""
+        measured = range(len(self.paths)) if measured is None else measured
+        nll_NS = torch.full((len(measured), len(self.students)), torch.nan, dtype=torch.float64)
         for s, student in enumerate(self.students):
             student.model.eval()
-            for start in range(0, len(self.paths), 256):
-                rows = list(range(start, min(start + 256, len(self.paths))))
+            for start in range(0, len(measured), 256):
+                rows = measured[start : start + 256]
                 view = student.forward(
                     [self.encoded(s, row, True) for row in rows],
                     max_tokens=max_tokens,
                     shared_prefix=shared_prefix,
                 )
-                nll_NS[rows, s] = view.nll_B.cpu().double()
-        return nll_NS / self.characters_N[:, None]
+                nll_NS[start : start + 256, s] = view.nll_B.cpu().double()
+        return nll_NS / self.characters_N[list(measured), None]
+
+
+def standardised(embeddings_NF: NDArray[np.float32] | None, rows: Sequence[int]) -> Tensor:
+    """The pool's embeddings, each feature with mean 0 and spread 1 over the pool; [N, 0] without any.
+
+    Sentence embeddings crowd into a narrow cone; the router should see what differs.
+    """
+    if embeddings_NF is None:
+        return torch.zeros(len(rows), 0)
+    features_NF = torch.from_numpy(embeddings_NF[np.array(rows, dtype=np.int64)]).double()
+    known_NF = features_NF[features_NF.any(1)]  # a row of zeros was never embedded
+    if not len(known_NF):
+        return features_NF.float()
+    spread_F = known_NF.std(0, unbiased=False).clamp_min(1e-8)
+    return ((features_NF - known_NF.mean(0)) / spread_F).float()
 
 
 class Order:

@@ -45,7 +45,7 @@ def routed_advantage(gates_BS: Tensor, relative_BS: Tensor) -> Tensor:
         L = 1/B sum_b sum_s alpha_bs z_bs,     z_bs = (NLL_bs / characters_b - mean_s) / sd_s
 
     z is detached and compares a student with itself, so neither tokenizer nor overall strength
-    decides. NaN (never measured) is left out: it neither draws a path nor repels it. The gradient
+    decides. NaN (nothing is known) is left out: it neither draws a path nor repels it. The gradient
     reaches the router through the straight-through gates.
 
     >>> routed_advantage(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[-1.0, 2.0], [float("nan"), 0.5]]))

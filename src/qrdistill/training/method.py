@@ -99,6 +99,10 @@ class Method(Protocol):
         """Its own loss, when every path was read and the ledger knows what each cost."""
         return ()
 
+    def facts(self, batch: StepBatch, reading: Reading) -> Mapping[str, object]:
+        """What its part of the step's line in metrics.jsonl says, beside its terms."""
+        return {}
+
     def finish(self, batch: StepBatch, reading: Reading) -> str | None:
         """Called after the updates; a warning where something goes wrong."""
 

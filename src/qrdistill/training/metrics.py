@@ -18,7 +18,7 @@ from qrdistill.training.step import StepReport, Team
 def metrics(report: StepReport, team: Team, *, step: int, round: int, factor: float) -> dict[str, Any]:
     """One line of metrics.jsonl.
 
-    loss: what the students descend, the terms between them included. Then each method's terms by name. nll: per
+    loss: what the students descend, the terms between them included. Then each method's terms by name, and at the end what it records. nll: per
     student, nats per target token on the paths it learnt from; None where it got none. share: each student's share
     of the step's chosen pairs. probability: the router's mean. staleness: steps.
     """
@@ -49,6 +49,7 @@ def metrics(report: StepReport, team: Team, *, step: int, round: int, factor: fl
             group.name: group.learning_rate * (factor if group.scheduled else 1.0) for group in team.groups
         },
         "staleness": report.staleness,
+        **report.facts,
     }
 
 

@@ -7,7 +7,7 @@ a size of one.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +58,7 @@ class StepReport:
     tokens_S: list[int]  # tokens that each student computed, measurements included
     staleness: float | None  # mean age of the losses that the router saw, in steps
     warnings: Sequence[str]
+    facts: Mapping[str, object]  # what the methods record
 
 
 def training_step(batch: StepBatch, team: Team, factor: float) -> StepReport:
@@ -104,10 +105,11 @@ def training_step(batch: StepBatch, team: Team, factor: float) -> StepReport:
 
     norms = _update(batch, team, factor)
     warnings = [warning for method, own in asked if (warning := method.finish(batch, own))]
+    facts = {name: fact for method, own in asked for name, fact in method.facts(batch, own).items()}
     losses, total = _summed(terms, settled)
     gates = whole.gates or Gates((targets_BS > 0).float(), (targets_BS > 0).float())
     staleness = team.ledger.staleness(batch.request.rows_B, batch.request.step)
-    return StepReport(gates, nll_BS, targets_BS, total, losses, norms, tokens_S, staleness, warnings)
+    return StepReport(gates, nll_BS, targets_BS, total, losses, norms, tokens_S, staleness, warnings, facts)
 
 
 def _weighted(terms: Sequence[Term]) -> Tensor:

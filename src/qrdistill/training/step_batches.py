@@ -6,11 +6,9 @@ paths of one step, S students, F embedding features.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from qrdistill.routing.gates import Request
@@ -19,21 +17,6 @@ from qrdistill.students.tokens import Encoded
 from qrdistill.training.config import TrainConfig
 from qrdistill.training.data import Material, Order, hinted
 from qrdistill.training.method import StepBatch
-
-
-def standardised(embeddings_NF: NDArray[np.float32] | None, rows: Sequence[int]) -> Tensor:
-    """The pool's embeddings, each feature with mean 0 and spread 1 over the pool; [N, 0] without any.
-
-    Sentence embeddings crowd into a narrow cone; the router should see what differs.
-    """
-    if embeddings_NF is None:
-        return torch.zeros(len(rows), 0)
-    features_NF = torch.from_numpy(embeddings_NF[np.array(rows, dtype=np.int64)]).double()
-    known_NF = features_NF[features_NF.any(1)]  # a row of zeros was never embedded
-    if not len(known_NF):
-        return features_NF.float()
-    spread_F = known_NF.std(0, unbiased=False).clamp_min(1e-8)
-    return ((features_NF - known_NF.mean(0)) / spread_F).float()
 
 
 def pinned(material: Material, allowed: Mapping[str, frozenset[str]]) -> Tensor:
@@ -50,7 +33,6 @@ class StepBatches:
         self,
         material: Material,
         order: Order,
-        features_NF: Tensor,
         pinned_NS: Tensor,
         ledger: Ledger,
         *,
@@ -58,7 +40,7 @@ class StepBatches:
         seed: int,
     ) -> None:
         self._material, self._order, self._ledger = material, order, ledger
-        self._features_NF, self._pinned_NS = features_NF, pinned_NS
+        self._pinned_NS = pinned_NS
         self._config, self._seed = config, seed
 
     def batch(self, step: int) -> StepBatch:
@@ -73,7 +55,7 @@ class StepBatches:
             return material.encoded(s, rows[b], hints[b])
 
         return StepBatch(
-            Request(rows_B, self._features_NF[index_B], self._ledger, step, config.steps),
+            Request(rows_B, material.features_NF[index_B], self._ledger, step, config.steps),
             path_ids,
             material.characters_N[index_B],
             self._pinned_NS[index_B],

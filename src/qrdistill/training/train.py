@@ -95,7 +95,8 @@ def train(
         write_table(folder / "assignments.parquet", Assignment, [])
         return TrainResult(0, _export(students, folder))
 
-    material, dev = Material(data.questions, data.paths, students, data.styles), DevQuestions(data, plan, seed)
+    material = Material(data.questions, data.paths, students, data.styles, data.embeddings)
+    dev = DevQuestions(data, plan, seed)
     team = assemble(material, data, plan, chosen_methods(plan, methods), dev, seed)
     checkpoints, mark = folder / "checkpoints", fingerprint(data, plan, team)
     state = resume(checkpoints, mark, team, dev, progress)

@@ -5,7 +5,9 @@ Tensor suffixes: N paths of the pool, B paths of one step, S students.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,12 +17,15 @@ from torch import Tensor
 from qrdistill.base.errors import InputError
 from qrdistill.routing.config import RouterConfig
 from qrdistill.routing.gates import Assigner, DevAccuracy, Pool, pin
+from qrdistill.routing.learning_state import LearningState, State, correlation, stratified
 from qrdistill.routing.loss_ledger import Ledger
 from qrdistill.routing.rules import make_assigner
 from qrdistill.training.losses import gate_entropy, load_balance, routed_advantage
 from qrdistill.training.method import Method, Reading, Setting, StepBatch, Term
 from qrdistill.training.methods.router_watch import RouterWatch
 from qrdistill.training.optimizers import Group, companion
+
+_SAMPLE, _SHARE = 64, 0.02  # paths measured before the first step: at least so many, and this share of the pool
 
 
 class RoutedImitation(Method):
@@ -33,13 +38,25 @@ class RoutedImitation(Method):
 
     name = "routed_imitation"
 
-    def __init__(self, assigner: Assigner, ledger: Ledger, config: RouterConfig, *, window: int = 20) -> None:
-        """window: steps over which the router is watched for collapse."""
+    def __init__(
+        self,
+        assigner: Assigner,
+        ledger: Ledger,
+        config: RouterConfig,
+        *,
+        window: int = 20,
+        state: LearningState | None = None,
+        measure: Callable[[], None] = lambda: None,
+    ) -> None:
+        """window: steps over which the router is watched for collapse. state: for a learned router, the students'
+        learning state, which `measure` enters before the first step."""
         self.assigner, self.ledger, self.config = assigner, ledger, config
         self.learned = bool(assigner.parameters())
         self._dense = self.learned and config.peer_loss == "dense"
         self._fresh = self.learned and config.peer_loss == "fresh"
         self._watch = RouterWatch(ledger.students, window)
+        self._state, self._measure = state, measure
+        self._seen: State | None = None  # at the current step, before it was measured
 
     @classmethod
     def of(cls, setting: Setting) -> RoutedImitation:
@@ -58,10 +75,24 @@ class RoutedImitation(Method):
             lambda: setting.dev.best_styles(students, present),
         )
         assigner = make_assigner(pool, router, setting.num_features)
-        return cls(assigner, setting.ledger, router, window=min(20, train.steps))
+        if not assigner.parameters():
+            return cls(assigner, setting.ledger, router)
+        state = LearningState(setting.ledger, material.features_NF, styles)
+
+        def measure() -> None:
+            size = {"sample": max(_SAMPLE, math.ceil(_SHARE * len(styles))), "pool": len(styles), "none": 0}[
+                router.warm
+            ]
+            if size:
+                rows = stratified(pool.path_ids, styles, size, setting.seed)
+                limits = {"max_tokens": train.max_tokens_per_batch, "shared_prefix": train.shared_prefix}
+                state.start(rows, material.measure(rows, **limits))
+
+        return cls(assigner, setting.ledger, router, window=min(20, train.steps), state=state, measure=measure)
 
     def read(self, batch: StepBatch) -> Reading:
-        gates = pin(self.assigner.gates(batch.request), batch.pinned_BS)
+        self._seen = self._state.look(batch.request) if self._state else None
+        gates = pin(self.assigner.gates(replace(batch.request, state=self._seen)), batch.pinned_BS)
         weights_BS = (gates.soft_BS if self._dense else gates.hard_BS).detach()
         measured_BS = weights_BS == 0 if self._fresh else None
         return Reading(weights_BS, measured_BS=measured_BS, gates=gates)
@@ -69,12 +100,30 @@ class RoutedImitation(Method):
     def settle(self, batch: StepBatch, reading: Reading) -> Sequence[Term]:
         gates = reading.gates
         assert gates is not None
-        relative_BS = self.ledger.relative_NS[torch.from_numpy(batch.request.rows_B)]
+        if self._state is None:
+            relative_BS = self.ledger.relative_NS[torch.from_numpy(batch.request.rows_B)]
+        else:  # measured in this step where it was, predicted from all that was measured elsewhere
+            self._state.learn(batch.request, ~batch.pinned_BS.any(1))
+            relative_BS = self._state.look(batch.request, fresh=0).relative_BS
         return (
             Term("route", routed_advantage(gates.soft_BS if self._dense else gates.hard_BS, relative_BS)),
             Term("balance", load_balance(gates.soft_BS), self.config.balance),
             Term("entropy", gate_entropy(gates.soft_BS), -self.config.entropy),  # kept high: subtracted
         )
+
+    def facts(self, batch: StepBatch, reading: Reading) -> Mapping[str, object]:
+        """state_known: share of the gatings with every student's state known. prediction: per student, correlation
+        of what was predicted of this step's paths with what was then measured."""
+        if self._seen is None:
+            return {}
+        rows = torch.from_numpy(batch.request.rows_B)
+        now_BS = self.ledger.step_NS[rows] == batch.request.step
+        measured_BS = torch.where(now_BS, self.ledger.nll_NS[rows], torch.nan)
+        pairs = zip(self.ledger.students, self._seen.predicted_BS.T, measured_BS.T, strict=True)
+        return {
+            "state_known": float(self._seen.known_B.double().mean()),
+            "prediction": {name: correlation(predicted_B, measured_B) for name, predicted_B, measured_B in pairs},
+        }
 
     def finish(self, batch: StepBatch, reading: Reading) -> str | None:
         if not self.learned or reading.gates is None:
@@ -86,6 +135,7 @@ class RoutedImitation(Method):
 
     def prepare(self) -> None:
         self.assigner.prepare(self.ledger)
+        self._measure()
 
     def eligible_N(self, num_paths: int) -> NDArray[np.bool_]:
         return self.assigner.eligible_N()
@@ -98,6 +148,8 @@ class RoutedImitation(Method):
 
     def state_dict(self) -> dict[str, Tensor]:
         watched = {f"watch.{name}": value for name, value in self._watch.state_dict().items()}
+        if self._state:
+            watched |= {f"state.{name}": value for name, value in self._state.state_dict().items()}
         return watched | {f"assigner.{name}": value for name, value in self.assigner.state_dict().items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -106,3 +158,5 @@ class RoutedImitation(Method):
 
         self._watch.load_state_dict(part("watch."))
         self.assigner.load_state_dict(part("assigner."))
+        if self._state:
+            self._state.load_state_dict(part("state."))

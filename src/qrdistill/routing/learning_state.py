@@ -1,0 +1,104 @@
+"""The students' learning state: what every student would pay for a path now, for paths it has not read lately too.
+
+Tensor suffixes: N paths of the pool, B paths of one step, S students.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from qrdistill.base.draws import uniform
+from qrdistill.routing.gates import Request
+from qrdistill.routing.loss_ledger import LIMIT, Ledger
+from qrdistill.routing.loss_predictor import LossPredictor
+
+_FRESH = 20  # steps for which a measurement beats the prediction: what was learnt since then shifts it
+
+
+class State(NamedTuple):
+    """Of the paths of one step and every student: z-scored current loss, its standard deviation in the same unit
+    (0 where it was measured), and the predicted loss in nats per character. NaN where nothing is known yet."""
+
+    relative_BS: Tensor
+    uncertainty_BS: Tensor
+    predicted_BS: Tensor
+
+    @property
+    def known_B(self) -> Tensor:
+        """bool [B]: the paths for which every student's state is known."""
+        return ~self.relative_BS.isnan().any(1)
+
+
+class LearningState:
+    """Measured losses where they are fresh, predicted ones everywhere else.
+
+    A loss that is known only after a path was drawn is no state: where the pool is larger than the training, it
+    never exists when the router decides.
+    """
+
+    def __init__(self, ledger: Ledger, features_NF: Tensor, styles: Sequence[str]) -> None:
+        """styles: each path's."""
+        names = sorted(set(styles))
+        self.ledger = ledger
+        self._features_NF = features_NF
+        self._style_N = torch.tensor([names.index(style) for style in styles], dtype=torch.long)
+        self.predictor = LossPredictor(ledger.students, features_NF.shape[1], names)
+
+    def look(self, request: Request, fresh: int = _FRESH) -> State:
+        """The state at a step; measurements up to `fresh` steps old stand for themselves."""
+        rows = torch.from_numpy(request.rows_B)
+        mean_BS, std_BS = self.predictor.predict(request.features_BF, self._style_N[rows])
+        measured_BS = self.ledger.step_NS[rows] >= max(0, request.step - fresh)
+        relative_BS = torch.where(measured_BS, self.ledger.relative_NS[rows], self.ledger.standardise(mean_BS))
+        uncertainty_BS = torch.where(measured_BS, 0.0, (std_BS / self.ledger.spread_S).clamp_max(LIMIT))
+        return State(relative_BS, uncertainty_BS, mean_BS)
+
+    def learn(self, request: Request, counts_B: Tensor) -> None:
+        """Enters what this step measured; paths with `counts_B` False are nobody's choice and teach nothing."""
+        rows = torch.from_numpy(request.rows_B)
+        now_BS = (self.ledger.step_NS[rows] == request.step) & counts_B[:, None]
+        nll_BS = torch.where(now_BS, self.ledger.nll_NS[rows], torch.nan)
+        self.predictor.update(request.features_BF, self._style_N[rows], nll_BS)
+
+    def start(self, rows: Sequence[int], nll_BS: Tensor) -> None:
+        """Enters what was measured before the first step: nats per character of these paths."""
+        index = torch.tensor(rows, dtype=torch.long)
+        self.ledger.record(index.numpy(), nll_BS, step=0)
+        self.predictor.update(self._features_NF[index], self._style_N[index], nll_BS)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return self.predictor.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.predictor.load_state_dict(state)
+
+
+def stratified(path_ids: Sequence[str], styles: Sequence[str], size: int, seed: int) -> list[int]:
+    """Rows of a sample in which every style has its share of the pool, at least one path; by lot, in pool order.
+
+    >>> stratified(["a", "b", "c", "d"], ["x", "x", "x", "y"], 2, 0)[-1]
+    3
+    """
+    if size >= len(path_ids):
+        return list(range(len(path_ids)))
+    by_style: dict[str, list[int]] = {}
+    for row, style in enumerate(styles):
+        by_style.setdefault(style, []).append(row)
+    chosen: list[int] = []
+    for rows in by_style.values():
+        lots = sorted((uniform(seed, "warm", path_ids[row]), row) for row in rows)
+        chosen += [row for _, row in lots[: max(1, round(size * len(rows) / len(path_ids)))]]
+    return sorted(chosen)
+
+
+def correlation(predicted_B: Tensor, measured_B: Tensor) -> float | None:
+    """Pearson's r over the pairs that have both; None for fewer than three, or where one side is constant."""
+    both_B = ~(predicted_B.isnan() | measured_B.isnan())
+    if int(both_B.sum()) < 3:
+        return None
+    r = float(torch.corrcoef(torch.stack([predicted_B[both_B].double(), measured_B[both_B].double()]))[0, 1])
+    return None if r != r else r
