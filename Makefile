@@ -4,7 +4,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 demo: .venv/.installed
 	$(BIN)/qrdistill demo
 
@@ -13,6 +13,9 @@ test: .venv/.installed-dev
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright && $(BIN)/lint-imports
+
+docs: .venv/.installed-docs
+	$(BIN)/mkdocs build --strict
 
 # torch first and pinned: an unpinned torch brings gigabytes of CUDA along
 .venv/.installed: pyproject.toml constraints.txt
@@ -24,6 +27,10 @@ lint: .venv/.installed-dev
 
 .venv/.installed-dev: .venv/.installed
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+.venv/.installed-docs: .venv/.installed
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	touch $@
 
 clean:

@@ -67,8 +67,8 @@ def main() -> None:
 
 
 def _complain(message: str, code: int) -> None:
-    from qrdistill.base.clean_text import clean_text
-    from qrdistill.base.redact import redact
+    from qrdistill.base.untrusted.clean_text import clean_text
+    from qrdistill.base.untrusted.redact import redact
 
     print(f"qrdistill: {clean_text(redact(message))}", file=sys.stderr)
     sys.exit(code)

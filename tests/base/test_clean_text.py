@@ -7,7 +7,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qrdistill.base.clean_text import clean_text, one_line
+from qrdistill.base.untrusted.clean_text import clean_text, one_line
 
 
 @given(st.text())

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qrdistill.base.errors import DataError
-from qrdistill.base.guarded_json import MAX_DEPTH, MAX_DIGITS, loads, read_json
+from qrdistill.base.untrusted.guarded_json import MAX_DEPTH, MAX_DIGITS, loads, read_json
 
 VALUES: Any = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

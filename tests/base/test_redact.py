@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qrdistill.base.redact import redact
+from qrdistill.base.untrusted.redact import redact
 
 KEY = "sk-never/to+be=seen-0123456789"
 SPELLINGS = {

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from qrdistill.base import registry
 from qrdistill.base.errors import ConfigError
+from qrdistill.base.plugins import registry
 
 DECLARED = [(group, name) for group in registry.GROUPS for name in registry.bundled(group)]
 

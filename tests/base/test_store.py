@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from qrdistill.base import records
 from qrdistill.base.errors import BoundaryError, DataError
-from qrdistill.base.redact import redact
 from qrdistill.base.store import (
     TableWriter,
     atomic,
@@ -19,6 +18,7 @@ from qrdistill.base.store import (
     write_table,
     write_text,
 )
+from qrdistill.base.untrusted.redact import redact
 
 RECORDS = [kind for kind in vars(records).values() if isinstance(kind, type) and issubclass(kind, records.Record)]
 

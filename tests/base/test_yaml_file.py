@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qrdistill.base.errors import ConfigError
-from qrdistill.base.yaml_file import MAX_BYTES, dump_yaml, parse_yaml, read_yaml
+from qrdistill.base.untrusted.yaml_file import MAX_BYTES, dump_yaml, parse_yaml, read_yaml
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 30)

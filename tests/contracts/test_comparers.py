@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qrdistill.answers.check import canonical, check, comparer, extract, render
-from qrdistill.base import registry
+from qrdistill.base.plugins import registry
 from qrdistill.base.records import Question
 
 OPTIONS = {"A": "red", "B": "dark red", "C": "blue", "D": "18"}

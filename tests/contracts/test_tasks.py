@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from qrdistill.answers.check import canonical, check, extract, render
 from qrdistill.answers.numerals import parse_number
-from qrdistill.base import registry
+from qrdistill.base.plugins import registry
 from qrdistill.base.records import Question
 from qrdistill.questions import paper_tasks
 from qrdistill.questions.config import QuestionsConfig

@@ -24,7 +24,7 @@ from qrdistill.runs.load_config import load_config
 from qrdistill.runs.pipeline import run
 from qrdistill.studies import run_study
 from qrdistill.studies.demo import demo
-from qrdistill.training import checkpoint
+from qrdistill.training.saved import checkpoint
 
 TINY = {"name": "tiny", "questions": {"train": 2, "dev": 1, "test": 1}, "filter": {"judges": []}}
 TINY |= {"paths": {"styles": ["vanilla"]}, "train": {"steps": 0}}

@@ -21,11 +21,11 @@ from qrdistill.base.records import Assignment
 from qrdistill.base.store import content_hash, read_table, sweep
 from qrdistill.students import export
 from qrdistill.students.config import StudentConfig
-from qrdistill.training import checkpoint
 from qrdistill.training import train as loop
 from qrdistill.training.assemble import assemble
 from qrdistill.training.dev_questions import DevQuestions
 from qrdistill.training.methods import chosen_methods
+from qrdistill.training.saved import checkpoint
 
 
 def fingerprints(folder: Path) -> dict[str, str]:

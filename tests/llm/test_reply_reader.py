@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from qrdistill.base.clean_text import clean_text
+from qrdistill.base.untrusted.clean_text import clean_text
 from qrdistill.llm.bounded_http import MAX_REPLY, BoundedClient, BrokenOff
 from qrdistill.llm.client import Refused, Transient
 from qrdistill.llm.config import OpenAITeacher, Price

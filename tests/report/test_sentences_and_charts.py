@@ -1,16 +1,8 @@
-import doctest
 import math
 
 import pytest
 
 from qrdistill.report import charts, sentences
-
-
-@pytest.mark.parametrize("module", [sentences, charts])
-def test_docstring_examples(module):
-    result = doctest.testmod(module)
-    assert result.attempted > 0
-    assert result.failed == 0
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from qrdistill.base import registry
 from qrdistill.base.errors import ConfigError
+from qrdistill.base.plugins import registry
 from qrdistill.routing.config import RouterConfig
 from qrdistill.routing.gates import DevAccuracy, Pool, Request
 from qrdistill.routing.loss_ledger import Ledger

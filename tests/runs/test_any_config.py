@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qrdistill.base.errors import ConfigError
-from qrdistill.base.yaml_file import dump_yaml, parse_yaml
+from qrdistill.base.untrusted.yaml_file import dump_yaml, parse_yaml
 from qrdistill.runs.config import Config
 from qrdistill.runs.load_config import dump_config, load_config
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from qrdistill.base import registry
-from qrdistill.base.kinds import Kinds
+from qrdistill.base.plugins import registry
+from qrdistill.base.plugins.kinds import Kinds
 from qrdistill.base.settings import Settings
 from qrdistill.runs.config import Config
 from qrdistill.runs.declared_keys import settings_of, view

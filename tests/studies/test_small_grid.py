@@ -130,7 +130,7 @@ def test_the_last_checkpoint_is_the_exported_student(
 ) -> None:
     from qrdistill.runs.run import Run
     from qrdistill.students.loading import load_student
-    from qrdistill.training.checkpoint import list_checkpoints, restore_students
+    from qrdistill.training.saved.checkpoint import list_checkpoints, restore_students
 
     folder = grid[0].folder / "even.learned.s0"
     config = Run(folder).config.students[0]

@@ -18,10 +18,10 @@ from qrdistill.students.config import StudentConfig
 from qrdistill.students.tokens import Encoded
 from qrdistill.training.config import MutualConfig, TrainConfig
 from qrdistill.training.estimate import cost_plan
-from qrdistill.training.journal import Journal
 from qrdistill.training.micro_batches import share_out
 from qrdistill.training.optimizers import Group, student_optimizer
-from qrdistill.training.tracking import tracking
+from qrdistill.training.saved.journal import Journal
+from qrdistill.training.saved.tracking import tracking
 
 
 @pytest.mark.parametrize("kind", ["adamw", "adamw_8bit"])

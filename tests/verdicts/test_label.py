@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from qrdistill.base.clean_text import clean_text
 from qrdistill.base.errors import DataError, InputError
 from qrdistill.base.records import Question, ReasoningPath
 from qrdistill.base.store import write_table
+from qrdistill.base.untrusted.clean_text import clean_text
 from qrdistill.verdicts.audit.label import FILE, label_paths, read_labels
 
 

@@ -17,7 +17,7 @@ from qrdistill.answers import latex
 from qrdistill.answers.comparer import Checked, Comparer, Extracted, Ticket
 from qrdistill.answers.kinds import function as by_function
 from qrdistill.answers.statements import Statement, closing, cut_short, own_turn, statements
-from qrdistill.base import registry
+from qrdistill.base.plugins import registry
 from qrdistill.base.records import Question
 
 # characters that no reader sees

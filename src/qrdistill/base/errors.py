@@ -12,15 +12,15 @@
     `-- Interrupted                exit code 130: Ctrl-C or SIGTERM after a safe stop
 
 The text of an exception is meant for the user's eyes: one sentence that names the place and the
-value, then the mend. It never contains an API key (see `qrdistill.base.redact` and
-`qrdistill.base.secrets`), no character that a terminal obeys, and, for input, fewer than 500 characters.
+value, then the mend. It never contains an API key (see `qrdistill.base.untrusted.redact` and
+`qrdistill.base.untrusted.secrets`), no character that a terminal obeys, and, for input, fewer than 500 characters.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from qrdistill.base.secrets import hide_keys
+from qrdistill.base.untrusted.secrets import hide_keys
 
 
 class QRDistillError(Exception):

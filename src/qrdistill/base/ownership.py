@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from qrdistill.base.errors import BoundaryError, DataError, InputError
-from qrdistill.base.guarded_json import read_json
 from qrdistill.base.store import is_temporary
+from qrdistill.base.untrusted.guarded_json import read_json
 
 MARK = ".qrdistill"
 FILES = ".qrdistill-files"

@@ -25,7 +25,7 @@ class Question(Record):
     """What is asked, and what counts as right.
 
     `question` is the complete text a solver sees (answer options included). `kind` names the
-    comparer in `questions.answers`; whatever it needs beyond `gold` (options, tolerance) is in
+    comparer in `answers.check`; whatever it needs beyond `gold` (options, tolerance) is in
     `metadata`. `gold` is None only where `questions.require_gold` was switched off.
     """
 

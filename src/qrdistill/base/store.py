@@ -23,8 +23,8 @@ from pydantic import BaseModel
 
 from qrdistill.base.checksums import KEY, PLACEHOLDER, Damaged, check, seal
 from qrdistill.base.errors import BoundaryError, DataError
-from qrdistill.base.guarded_json import loads
 from qrdistill.base.records import Record
+from qrdistill.base.untrusted.guarded_json import loads
 
 R = TypeVar("R", bound=Record)
 _ROWS_PER_GROUP = 4096

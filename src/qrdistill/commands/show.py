@@ -16,10 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from qrdistill.base import records
-from qrdistill.base.clean_text import clean_text
 from qrdistill.base.errors import InputError
-from qrdistill.base.guarded_json import read_json
 from qrdistill.base.store import read_table
+from qrdistill.base.untrusted.clean_text import clean_text
+from qrdistill.base.untrusted.guarded_json import read_json
 from qrdistill.runs.manifest import Manifest
 
 _TABLES: dict[str, tuple[str, type[records.Record], tuple[str, ...]]] = {

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from qrdistill.base.errors import InputError
-from qrdistill.base.presets import embedded_default
+from qrdistill.base.plugins.presets import embedded_default
 from qrdistill.base.settings import checked_name
 from qrdistill.base.store import write_text
 

@@ -56,7 +56,7 @@ class _Claim:
 
 
 class LabJudgeImplementation:
-    """A judge (see `verdicts.judges`). With probability `error_rate` its vote is turned around.
+    """A judge (see `verdicts.judges.judge`). With probability `error_rate` its vote is turned around.
 
     The coin is tossed by seed, judge, question, path text and vote: the same path gets the same
     verdict in every run, and votes err independently.

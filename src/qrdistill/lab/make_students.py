@@ -5,6 +5,8 @@ follows from the seed, on one thread. The large ones want a GPU.
 
 The schedule counts tokens, not steps: the learning rate falls along a cosine over `--tokens`, and of the
 last tenths of the training the weights with the best dev accuracy are kept.
+
+Tensor suffixes: B documents of a batch, T tokens.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qrdistill.base.presets import Preset
+from qrdistill.base.plugins.presets import Preset
 
 PRESET = Preset(
     task="lab",

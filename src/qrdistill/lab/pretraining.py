@@ -111,7 +111,7 @@ Document = tuple[Piece, ...]
 
 
 def documents(recipe: Recipe, seed: int) -> Iterator[Document]:
-    """Endless pretraining documents; their questions belong to no split (see `questions.part_of`)."""
+    """Endless pretraining documents; their questions belong to no split (see `lab.questions.part_of`)."""
     rng = Random(f"qrdistill pretraining {recipe.family} {seed}")
     source = problems("pretraining", seed, size=recipe.size, hard=_HARD)
     highest = MIXES[recipe.size].highest

@@ -1,7 +1,7 @@
 """Chat teachers: how a request is made, who answers it, and what can go wrong.
 
 A chat client answers one request at a time (`await client.complete(request)`) and says of a failure
-whether asking again can help. Retrying, limits, budget and the cache are `paths.fill`'s.
+whether asking again can help. Retrying, limits, budget and the cache are `llm.ask`'s.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from qrdistill.base import registry
 from qrdistill.base.errors import ConfigError
+from qrdistill.base.plugins import registry
 from qrdistill.llm.config import OpenAITeacher, TransformersTeacher
 from qrdistill.llm.reply_cache import ChatRequest, Reply
 

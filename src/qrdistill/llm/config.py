@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from qrdistill.base.secrets import looks_like_key, secret_places
 from qrdistill.base.settings import Name, Settings, ShapesNothing
+from qrdistill.base.untrusted.secrets import looks_like_key, secret_places
 
 
 class Price(Settings):

@@ -19,10 +19,10 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-from qrdistill.base.clean_text import one_line
 from qrdistill.base.errors import ConfigError, DataError, InputError
-from qrdistill.base.guarded_json import loads
-from qrdistill.base.redact import Redactor, redact, secrets_in
+from qrdistill.base.untrusted.clean_text import one_line
+from qrdistill.base.untrusted.guarded_json import loads
+from qrdistill.base.untrusted.redact import Redactor, redact, secrets_in
 from qrdistill.llm.client import OPENAI_URL, Refused, Transient, estimate_tokens, prompt_estimate
 from qrdistill.llm.config import OpenAITeacher
 from qrdistill.llm.reply_cache import ChatRequest, Reply

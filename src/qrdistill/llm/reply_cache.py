@@ -25,9 +25,9 @@ from types import TracebackType
 from typing import Any
 
 from qrdistill.base.errors import DataError, QRDistillError
-from qrdistill.base.guarded_json import loads
 from qrdistill.base.progress import Progress
 from qrdistill.base.store import atomic
+from qrdistill.base.untrusted.guarded_json import loads
 from qrdistill.llm.cache_file import COLUMNS, CacheFile, checksum, pack, unpack
 
 _LEASE = 120.0  # seconds without a sign of life after which a claim is free

@@ -4,6 +4,8 @@ Requests that wait at the same time are answered in one batch, in a thread of th
 done by adding Gumbel noise to the scaled logits and taking the largest (which draws from the softmax),
 with a generator per request seeded from its cache key: what a request gets does not depend on which
 others happened to share its batch, but for rounding.
+
+Tensor suffixes: B requests of a batch, V vocabulary.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qrdistill.base.progress import Progress
 from qrdistill.base.records import Question, ReasoningPath, path_id
@@ -23,6 +23,9 @@ from qrdistill.own_paths.config import OwnPathsConfig
 from qrdistill.paths.styles import Style, student_prompt
 from qrdistill.students.config import StudentConfig
 from qrdistill.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from qrdistill.students.decode.decode import Completion
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +77,6 @@ def sample_paths(
     `dev_tokens`. Rows stand in canonical order: question, student, sample. The teacher
     of such a path is the student's name, its `round` says which students wrote it.
     """
-    from qrdistill.answers.check import extract
-    from qrdistill.answers.statements import own_turn
     from qrdistill.students.best_style import choose_style, dev_sample, try_styles
     from qrdistill.students.decode.decode import decode
     from qrdistill.students.loading import load_student
@@ -118,23 +119,30 @@ def sample_paths(
             style = best[settings.name]
             for sample, completion in enumerate(written[settings.name].get(question.id, ())):
                 tokens += completion.tokens
-                out.write(
-                    ReasoningPath(
-                        id=path_id(round, question.id, settings.name, style, sample),
-                        round=round,
-                        question_id=question.id,
-                        teacher=settings.name,
-                        style=style,
-                        sample=sample,
-                        prompt_hash=content_hash([question.question, style, settings.name, round]),
-                        text=own_turn(completion.text),
-                        answer=extract(question, completion.text, cut=completion.finish_reason == "length").answer,
-                        finish_reason=completion.finish_reason,
-                        completion_tokens=completion.tokens,
-                    )
-                )
+                out.write(_as_path(question, settings.name, style, sample, completion, round))
     progress.done(paths=out.count, **best)
     return Sampled(out.count, decodes, tokens, best, accuracy)
+
+
+def _as_path(
+    question: Question, student: str, style: str, sample: int, completion: Completion, round: int
+) -> ReasoningPath:
+    from qrdistill.answers.check import extract
+    from qrdistill.answers.statements import own_turn
+
+    return ReasoningPath(
+        id=path_id(round, question.id, student, style, sample),
+        round=round,
+        question_id=question.id,
+        teacher=student,
+        style=style,
+        sample=sample,
+        prompt_hash=content_hash([question.question, style, student, round]),
+        text=own_turn(completion.text),
+        answer=extract(question, completion.text, cut=completion.finish_reason == "length").answer,
+        finish_reason=completion.finish_reason,
+        completion_tokens=completion.tokens,
+    )
 
 
 def agreed_gold(

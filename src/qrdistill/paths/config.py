@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from qrdistill.base.kinds import Kinds
+from qrdistill.base.plugins.kinds import Kinds
 from qrdistill.base.records import FREE
 from qrdistill.base.settings import Name, Settings, ShapesNothing
 from qrdistill.llm.config import OpenAITeacher, TeacherBase, TransformersTeacher

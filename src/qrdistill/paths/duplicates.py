@@ -26,7 +26,7 @@ def near_duplicates(paths: Iterable[ReasoningPath], threshold: float) -> dict[st
     Jaccard similarity from 0 to 1; 1 finds texts with the same set of 3-grams only.
 
     >>> one, two = (
-    ...     Path(id=id, question_id="q", teacher="t", style="s", prompt_hash="", answer=None, text=text)
+    ...     ReasoningPath(id=id, question_id="q", teacher="t", style="s", prompt_hash="", answer=None, text=text)
     ...     for id, text in {"a": "2 + 2 is 4. The answer is 4.", "b": "2 + 2 is 4. The answer is 4!"}.items()
     ... )
     >>> near_duplicates([one, two], 0.7)

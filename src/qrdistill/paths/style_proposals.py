@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pydantic import ValidationError
 
 from qrdistill.base.errors import DataError
-from qrdistill.base.guarded_json import loads
 from qrdistill.base.records import FREE, Question, ReasoningPath
+from qrdistill.base.untrusted.guarded_json import loads
 from qrdistill.paths.config import StyleConfig
 from qrdistill.paths.styles import Style
 

@@ -24,7 +24,7 @@ from qrdistill.base.errors import InputError, TeacherError
 from qrdistill.base.progress import Progress, Silent
 from qrdistill.base.records import Question, ReasoningPath, Record, path_id
 from qrdistill.base.store import write_table, write_text
-from qrdistill.base.yaml_file import dump_yaml
+from qrdistill.base.untrusted.yaml_file import dump_yaml
 from qrdistill.llm.ask import Job, fill
 from qrdistill.llm.client import ChatConfig, Requests
 from qrdistill.llm.live_counts import Budget

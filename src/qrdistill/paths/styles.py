@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from qrdistill.base import registry
 from qrdistill.base.errors import ConfigError
+from qrdistill.base.plugins import registry
 from qrdistill.base.records import FREE
 from qrdistill.paths.config import StyleConfig
 

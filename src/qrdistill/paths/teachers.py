@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from qrdistill.base import registry
+from qrdistill.base.plugins import registry
 from qrdistill.base.progress import Progress
 from qrdistill.base.records import Question
 from qrdistill.llm.config import TeacherBase

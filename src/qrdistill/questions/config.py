@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from qrdistill.base.presets import embedded_default
+from qrdistill.base.plugins.presets import embedded_default
 from qrdistill.base.settings import Settings
 
 

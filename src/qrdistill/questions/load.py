@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from qrdistill.answers import check as answers
-from qrdistill.base import registry
 from qrdistill.base.errors import ConfigError, DataError
+from qrdistill.base.plugins import registry
 from qrdistill.base.records import Question, Split
 from qrdistill.questions.config import QuestionsConfig
 from qrdistill.questions.splits import not_enough

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from qrdistill.base.errors import BoundaryError, ConfigError, DataError, InputError
-from qrdistill.base.guarded_json import MAX_BYTES, loads
+from qrdistill.base.untrusted.guarded_json import MAX_BYTES, loads
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 from qrdistill.base.errors import InputError
 from qrdistill.base.records import FREE
-from qrdistill.base.redact import redact
 from qrdistill.base.store import write_text
+from qrdistill.base.untrusted.redact import redact
 from qrdistill.report import charts, sentences
 from qrdistill.report.charts import Dot, Figure
 from qrdistill.report.run_facts import Funnel, RunData, read_run

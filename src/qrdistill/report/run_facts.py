@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from qrdistill.base.errors import DataError
-from qrdistill.base.guarded_json import loads, read_json
 from qrdistill.base.records import Assignment, Question, ReasoningPath, Record, Truth, Verdict
 from qrdistill.base.store import read_table
-from qrdistill.base.yaml_file import parse_yaml
+from qrdistill.base.untrusted.guarded_json import loads, read_json
+from qrdistill.base.untrusted.yaml_file import parse_yaml
 
 R = TypeVar("R", bound=Record)
 

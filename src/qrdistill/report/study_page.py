@@ -11,8 +11,8 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-from qrdistill.base.redact import redact
 from qrdistill.base.store import write_text
+from qrdistill.base.untrusted.redact import redact
 from qrdistill.report import charts
 from qrdistill.report.charts import Dot, Figure
 from qrdistill.report.report import render

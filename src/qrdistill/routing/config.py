@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat
 
-from qrdistill.base import registry
-from qrdistill.base.kinds import Kinds
+from qrdistill.base.plugins import registry
+from qrdistill.base.plugins.kinds import Kinds
 from qrdistill.base.settings import Settings, ShapesNothing
 
 # When a router counts as failed, in training and in studies alike.

@@ -1,6 +1,6 @@
 """Frozen embeddings of [question; path]: computed once per path, stored, read by the router.
 
-Suffixes: N paths, F features, T tokens, H hidden units.
+Suffixes: N paths, B paths of a batch, F features, T tokens, H hidden units.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from qrdistill.base import registry
 from qrdistill.base.device import resolve_device
 from qrdistill.base.errors import ConfigError, InputError, ModelError
+from qrdistill.base.plugins import registry
 from qrdistill.base.progress import Progress, Silent
 from qrdistill.base.records import Question, ReasoningPath
 from qrdistill.routing.config import EncoderConfig

@@ -1,6 +1,6 @@
 """The students' learning state: what every student would pay for a path now, for paths it has not read lately too.
 
-Tensor suffixes: N paths of the pool, B paths of one step, S students.
+Tensor suffixes: N paths of the pool, B paths of one step, S students, F embedding features.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What each student would pay for a path that it has not read lately: a prediction from all that it has read.
 
-Tensor suffixes: B paths, S students, F embedding features, D features of the regression (F + styles + 1).
+Tensor suffixes: B paths, S students, T styles, F embedding features, D features of the regression (F + styles + 1).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The learned router: a small MLP, straight-through Gumbel-Softmax gates.
 
-Tensor suffixes: B paths, S students, F embedding features, K hidden units.
+Tensor suffixes: N paths of the pool, B paths of a step, S students, F embedding features, K hidden units.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Assignment rules: what a learned router has to beat, each behind the same protocol.
 
-Tensor suffixes: N paths of the pool, B paths of one step, S students.
+Tensor suffixes: N paths of the pool, B paths of one step, S students, T styles.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qrdistill.base import registry
 from qrdistill.base.draws import seed_of, uniform
 from qrdistill.base.errors import ConfigError
+from qrdistill.base.plugins import registry
 from qrdistill.routing.config import RouterConfig
 from qrdistill.routing.gates import Assigner, DevAccuracy, Factory, Gates, Pool, Request
 from qrdistill.routing.loss_ledger import Ledger

@@ -11,7 +11,7 @@ from typing import Any, cast
 from pydantic import Field, model_validator
 
 from qrdistill.base.errors import ConfigError
-from qrdistill.base.presets import embedded_default, preset_of
+from qrdistill.base.plugins.presets import embedded_default, preset_of
 from qrdistill.base.settings import Name, Settings
 from qrdistill.own_paths.config import OwnPathsConfig
 from qrdistill.paths.config import PathsConfig, TeacherConfig

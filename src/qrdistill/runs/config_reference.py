@@ -14,8 +14,8 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from qrdistill.base import registry
-from qrdistill.base.kinds import Kinds, KnownName
+from qrdistill.base.plugins import registry
+from qrdistill.base.plugins.kinds import Kinds, KnownName
 from qrdistill.base.settings import Settings
 from qrdistill.runs.config import Config
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from qrdistill.base.errors import ConfigError
 from qrdistill.base.settings import Settings
-from qrdistill.base.yaml_file import Lines, dump_yaml, line_of, parse_yaml, read_yaml
+from qrdistill.base.untrusted.yaml_file import Lines, dump_yaml, line_of, parse_yaml, read_yaml
 from qrdistill.runs.config import Config
 
 

@@ -19,8 +19,8 @@ from typing import IO, Any
 
 from qrdistill import __version__
 from qrdistill.base.errors import DataError, InputError, QRDistillError
-from qrdistill.base.guarded_json import read_json
 from qrdistill.base.store import atomic, content_hash, write_json
+from qrdistill.base.untrusted.guarded_json import read_json
 
 FORMAT = 2
 """Of the run directory. 1 (which its manifest did not say): keys of whole config sections. Its tables are read as they

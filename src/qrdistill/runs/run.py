@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from qrdistill.base.errors import InputError
-from qrdistill.base.guarded_json import read_json
 from qrdistill.base.records import Answer, Assignment, Question, ReasoningPath, Verdict
 from qrdistill.base.store import read_table
+from qrdistill.base.untrusted.guarded_json import read_json
 from qrdistill.runs.config import Config
 from qrdistill.runs.load_config import load_config
 from qrdistill.runs.manifest import Manifest

@@ -25,8 +25,8 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
-from qrdistill.base.clean_text import clean_text
 from qrdistill.base.progress import Progress
+from qrdistill.base.untrusted.clean_text import clean_text
 from qrdistill.llm.live_counts import Board
 
 LABELS = {

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from qrdistill.base.errors import InputError
-from qrdistill.base.guarded_json import read_json
 from qrdistill.base.records import FREE, Answer
 from qrdistill.base.store import read_table
+from qrdistill.base.untrusted.guarded_json import read_json
 from qrdistill.scores.paired import difference
 from qrdistill.scores.scores_file import Difference, Scores
 from qrdistill.scores.student_style import is_base

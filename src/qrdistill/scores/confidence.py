@@ -3,6 +3,8 @@
 The raw confidence is the mean token probability, exp(logprob / tokens). It ranks answers but is far
 too high for a chance of being right: nearly every token of a path is certain. So it is also mapped by
 a logistic curve that is fitted on the dev answers (Platt scaling), and that is what calibrates.
+
+Suffixes: N answers.
 """
 
 from __future__ import annotations

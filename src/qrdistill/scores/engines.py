@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from qrdistill.base import registry
 from qrdistill.base.errors import InputError
+from qrdistill.base.plugins import registry
 from qrdistill.base.progress import Progress
 from qrdistill.scores.config import EvaluateConfig
 from qrdistill.students.config import StudentConfig

@@ -1,7 +1,7 @@
 """Several answers to one question become one: votes across students, styles and samples.
 
 An answer that could not be read does not vote. Equal answers are counted together by
-`questions.answers.canonical`. Ties go to the answer that was voted for first; voters stand in the
+`answers.check.canonical`. Ties go to the answer that was voted for first; voters stand in the
 order of their dev accuracy, so that is the best voter's.
 """
 

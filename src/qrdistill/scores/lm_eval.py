@@ -4,7 +4,7 @@
 
 The task asks exactly what `evaluate` asked: the same questions, the prompt character by character
 (chat template applied, style hint included), greedy, the same token limit. Two tasks are written:
-one scores with `questions.answers`, the other (numbers only) with the harness's own regular
+one scores with `answers.check`, the other (numbers only) with the harness's own regular
 expression and exact match, so that not even the answer checker is shared.
 """
 
@@ -20,11 +20,11 @@ from typing import Any
 
 from qrdistill.base.chat_template import render
 from qrdistill.base.errors import InputError
-from qrdistill.base.guarded_json import loads, read_json
 from qrdistill.base.ownership import claim
 from qrdistill.base.records import FREE, Answer, Question
 from qrdistill.base.store import read_table, write_text
-from qrdistill.base.yaml_file import parse_yaml
+from qrdistill.base.untrusted.guarded_json import loads, read_json
+from qrdistill.base.untrusted.yaml_file import parse_yaml
 from qrdistill.paths.config import PathsConfig
 from qrdistill.paths.styles import resolve_styles, student_prompt
 from qrdistill.scores.config import EvaluateConfig

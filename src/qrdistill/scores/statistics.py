@@ -1,6 +1,7 @@
 """Intervals and tests for proportions and paired differences; pure functions of their arguments.
 
-Letters: N questions, S seeds (runs), R bootstrap resamples. Outcomes are 0 or 1 (or a mean of those
+Letters: N questions, S seeds (runs), R bootstrap resamples; of two lists of labels A and B values, L labels, P
+permutations. Outcomes are 0 or 1 (or a mean of those
 over samples), differences therefore lie in [-1, 1]. Every interval is two-sided.
 """
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from qrdistill.base.errors import InputError, ModelError
-from qrdistill.base.guarded_json import read_json
+from qrdistill.base.untrusted.guarded_json import read_json
 from qrdistill.students.config import StudentConfig
 
 QUANTIZATION_FILE = "quantization.json"  # beside exported adapters: how their base was quantized

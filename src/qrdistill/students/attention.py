@@ -12,7 +12,7 @@ everything else stay the model's own. How it is computed, first that applies:
 Soft-capped scores (Gemma 2), which none of these kernels has, are computed by hand inside 1 and 3.
 Without a plan the function is transformers' SDPA, masks included.
 
-Legend: T tokens of the batch, S queries and L keys of one segment, H query heads, G key heads, D head width.
+Legend: T tokens of the batch, R rows of a padded block, S queries and L keys of one segment, H query heads, G key heads, D head width.
 """
 
 from __future__ import annotations

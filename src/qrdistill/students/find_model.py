@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qrdistill.base import registry
 from qrdistill.base.errors import ConfigError, ModelError
+from qrdistill.base.plugins import registry
 
 
 def comes_with_the_package(model: str) -> bool:

@@ -1,4 +1,7 @@
-"""Students from folders, hub ids and `scheme:name` strings; everything that can be wrong with one."""
+"""Students from folders, hub ids and `scheme:name` strings; everything that can be wrong with one.
+
+Tensor suffix: B paths.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A student: one model, its tokenizer, and the one forward that training, routing and scoring use.
 
-Legend: B paths, T tokens of a batch, N labels, H hidden width, V vocabulary.
+Legend: B paths, T tokens of a batch, N labels, H hidden width, V vocabulary, L tokens of a padded row.
 """
 
 from __future__ import annotations

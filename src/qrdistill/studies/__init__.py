@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from qrdistill.base import registry
 from qrdistill.base.errors import InputError
-from qrdistill.base.guarded_json import MAX_BYTES, loads
+from qrdistill.base.plugins import registry
 from qrdistill.base.progress import Progress
+from qrdistill.base.untrusted.guarded_json import MAX_BYTES, loads
 
 if TYPE_CHECKING:
     from qrdistill.report.study_results import StudyResults

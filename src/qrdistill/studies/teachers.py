@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from qrdistill.base.registry import find
+from qrdistill.base.plugins.registry import find
 from qrdistill.report.study_results import Cell, Part, StudyRecord, StudyResults, Table
 from qrdistill.runs.config import Config
 from qrdistill.studies.grid.arms import Arm, by_name, choose

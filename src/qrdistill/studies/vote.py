@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field
 
-from qrdistill.base.guarded_json import read_json
+from qrdistill.base.untrusted.guarded_json import read_json
 from qrdistill.report.study_results import (
     Chart,
     Comparison,

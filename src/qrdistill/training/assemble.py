@@ -1,4 +1,7 @@
-"""Puts together who learns: the students, the methods with what trains beside them, the ledger."""
+"""Puts together who learns: the students, the methods with what trains beside them, the ledger.
+
+Tensor suffix: N paths of the pool.
+"""
 
 from __future__ import annotations
 

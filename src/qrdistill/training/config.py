@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from qrdistill.base.kinds import KnownName
+from qrdistill.base.plugins.kinds import KnownName
 from qrdistill.base.settings import Settings, ShapesNothing
 
 

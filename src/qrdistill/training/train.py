@@ -1,7 +1,7 @@
 """Joint training from a pool of paths to exported students.
 
 The step itself is `step.training_step`; who learns how is put together in `assemble`, what outlives a kill in
-`resume`.
+`saved.resume`. Tensor suffix: S students.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from qrdistill.routing.gates import DevAccuracy
 from qrdistill.students.export import export_student
 from qrdistill.students.out_of_memory import ran_out
 from qrdistill.students.student import Student
-from qrdistill.training import checkpoint
 from qrdistill.training.assemble import assemble, load_students, step_batches
 from qrdistill.training.data import Material
 from qrdistill.training.dev_questions import DevQuestions
-from qrdistill.training.journal import Journal
 from qrdistill.training.method import MethodFactory, StepBatch
 from qrdistill.training.methods import chosen_methods
-from qrdistill.training.metrics import assignment_rows, metrics
 from qrdistill.training.optimizers import schedule
 from qrdistill.training.plan import TrainData, TrainPlan
-from qrdistill.training.resume import LoopState, fingerprint, resume, save
+from qrdistill.training.saved import checkpoint
+from qrdistill.training.saved.journal import Journal
+from qrdistill.training.saved.metrics import assignment_rows, metrics
+from qrdistill.training.saved.resume import LoopState, fingerprint, resume, save
+from qrdistill.training.saved.tracking import tracking
 from qrdistill.training.step import StepReport, Team, training_step
-from qrdistill.training.tracking import tracking
 
 _KEPT_OUT = {
     "too_long": "question and path together exceed its context; raise the student's max_context if its model can",

@@ -2,7 +2,9 @@
 
 Prompts are read without padding, shared beginnings once; rows are decoded together with a key-value cache;
 a row that ends makes place for the next prompt at once. Families that cannot be packed go through
-transformers' own cache (`plain_decoding`).
+transformers' own cache (`students.decode.padded`).
+
+Legend: R rows that are being decoded, V vocabulary.
 """
 
 from __future__ import annotations

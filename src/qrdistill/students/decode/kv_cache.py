@@ -3,7 +3,7 @@
 transformers' own caches grow by copying and hold finished rows to the end. Here every row has its place
 for prompt and completion from the start; a finished row's place goes to the next prompt.
 
-Legend: R rows, G key heads, H query heads, C places of a row, L places in use, D head width.
+Legend: R rows, B paths of the batch that is admitted, G key heads, H query heads, C places of a row, L places in use, D head width.
 """
 
 from __future__ import annotations

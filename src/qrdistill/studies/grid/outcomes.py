@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from qrdistill.base.guarded_json import read_json
 from qrdistill.base.store import content_hash
+from qrdistill.base.untrusted.guarded_json import read_json
 from qrdistill.report.study_results import Comparison, Estimate, Mode, Outcome, estimated
 from qrdistill.runs.run import Run
 from qrdistill.scores.compare import outcomes_by_question

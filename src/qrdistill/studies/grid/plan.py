@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from qrdistill.base import registry
 from qrdistill.base.errors import InputError
+from qrdistill.base.plugins import registry
 from qrdistill.report.study_results import StudyResults
 from qrdistill.runs.config import Config
 from qrdistill.studies.grid.arms import Arm, choose

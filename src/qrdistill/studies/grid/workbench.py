@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from qrdistill.base import registry
+from qrdistill.base.plugins import registry
 from qrdistill.runs.config import Config
 
 

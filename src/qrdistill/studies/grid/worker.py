@@ -15,8 +15,8 @@ import threading
 from pathlib import Path
 
 from qrdistill.base.errors import QRDistillError
-from qrdistill.base.redact import redact
 from qrdistill.base.stop_signals import interruptible
+from qrdistill.base.untrusted.redact import redact
 from qrdistill.runs.pipeline import run
 from qrdistill.runs.terminal import JsonLines
 

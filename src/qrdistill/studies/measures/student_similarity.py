@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qrdistill.base.draws import uniform
-from qrdistill.base.guarded_json import read_json
 from qrdistill.base.records import FREE, Question, Record
 from qrdistill.base.store import content_hash, write_json
+from qrdistill.base.untrusted.guarded_json import read_json
 from qrdistill.runs.run import Run
 from qrdistill.studies.measures.representations import debiased_cka
 
@@ -84,7 +84,7 @@ def over_training(folder: Path, read: Sequence[Probe], prompted: Mapping[str, st
 
     `prompted`: student -> the style that it answers the dev questions in.
     """
-    from qrdistill.training.checkpoint import list_checkpoints
+    from qrdistill.training.saved.checkpoint import list_checkpoints
 
     places = list_checkpoints(folder / "checkpoints")
     run = Run(folder)
@@ -109,7 +109,7 @@ def over_training(folder: Path, read: Sequence[Probe], prompted: Mapping[str, st
 def _measure(run: Run, places: Sequence[Path], read: Sequence[Probe], prompted: Mapping[str, str]) -> list[Point]:
     from qrdistill.paths.styles import resolve_styles
     from qrdistill.students.loading import load_student
-    from qrdistill.training.checkpoint import restore_students
+    from qrdistill.training.saved.checkpoint import restore_students
 
     config = run.config
     students = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qrdistill.base import registry
+from qrdistill.base.plugins import registry
 from qrdistill.training.method import MethodFactory
 from qrdistill.training.plan import TrainPlan
 

@@ -1,6 +1,6 @@
 """Mutual-student distillation: students' hidden states compared span by span in one shared space.
 
-Tensor suffixes: S students, B paths, K spans, H hidden width, D shared dimensions; 1 is a size of one; 3 the
+Tensor suffixes: N paths of the pool, S students, B paths, K spans, H hidden width, D shared dimensions; 1 is a size of one; 3 the
 decayed sums n, x and x^2.
 """
 

@@ -1,6 +1,6 @@
 """Routed imitation: every path trains the students that the assignment gives it to, by their own NLL of it.
 
-Tensor suffixes: N paths of the pool, B paths of one step, S students.
+Tensor suffixes: N paths of the pool, B paths of one step, S students, F embedding features.
 """
 
 from __future__ import annotations
@@ -85,8 +85,10 @@ class RoutedImitation(Method):
             ]
             if size:
                 rows = stratified(pool.path_ids, styles, size, setting.seed)
-                limits = {"max_tokens": train.max_tokens_per_batch, "shared_prefix": train.shared_prefix}
-                state.start(rows, material.measure(rows, **limits))
+                nll_BS = material.measure(
+                    rows, max_tokens=train.max_tokens_per_batch, shared_prefix=train.shared_prefix
+                )
+                state.start(rows, nll_BS)
 
         return cls(assigner, setting.ledger, router, window=min(20, train.steps), state=state, measure=measure)
 

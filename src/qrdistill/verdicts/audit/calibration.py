@@ -1,7 +1,7 @@
 """How far each check can be trusted, measured against known truth.
 
 The truth is what a teacher planted (`truth.parquet`) or what a person said of a sample
-(`verdicts.label`). For a checker that keeps or does not keep paths, some of which are good:
+(`verdicts.audit.label`). For a checker that keeps or does not keep paths, some of which are good:
 
     precision = good and kept / kept            recall = good and kept / good
     kappa     = (p_o - p_e) / (1 - p_e)         agreement beyond chance (Cohen 1960)

@@ -15,10 +15,10 @@ from heapq import nsmallest
 from pathlib import Path
 from typing import Literal
 
-from qrdistill.base.clean_text import clean_text
 from qrdistill.base.errors import BoundaryError, DataError, InputError
 from qrdistill.base.records import Question, ReasoningPath, Record
 from qrdistill.base.store import read_table, write_text
+from qrdistill.base.untrusted.clean_text import clean_text
 from qrdistill.verdicts.audit.calibration import Label, rank
 
 FILE = "labels.jsonl"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic_core import PydanticCustomError
 
-from qrdistill.base import registry
 from qrdistill.base.errors import ConfigError
+from qrdistill.base.plugins import registry
 from qrdistill.base.records import Outcome, Question
 from qrdistill.llm.config import OpenAITeacher, TransformersTeacher
 from qrdistill.verdicts.config import JUDGES, FilterConfig, JudgeConfig

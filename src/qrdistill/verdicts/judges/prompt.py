@@ -16,8 +16,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qrdistill.base.errors import DataError
-from qrdistill.base.guarded_json import loads
 from qrdistill.base.records import Outcome
+from qrdistill.base.untrusted.guarded_json import loads
 from qrdistill.verdicts.judges.judge import Judgement
 
 OUTCOMES: dict[str, Outcome] = {"sound": "keep", "spurious": "drop", "undecided": "undecided"}

@@ -1,6 +1,6 @@
 """A step's report as a metrics line and as assignment records.
 
-Tensor suffixes: B paths of the step, S students.
+Tensor suffixes: N paths of the pool, B paths of the step, S students.
 """
 
 from __future__ import annotations

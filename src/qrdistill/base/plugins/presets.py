@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from qrdistill.base import registry
+from qrdistill.base.plugins import registry
 
 
 @dataclass(frozen=True)

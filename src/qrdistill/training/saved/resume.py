@@ -1,4 +1,7 @@
-"""What a training must remember across a kill, and how it knows its own checkpoints."""
+"""What a training must remember across a kill, and how it knows its own checkpoints.
+
+Tensor suffixes: B paths of a step, S students.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,11 @@ from typing import Any
 
 from qrdistill.base.progress import Progress
 from qrdistill.base.store import content_hash
-from qrdistill.training import checkpoint
 from qrdistill.training.config import TrainConfig
 from qrdistill.training.dev_questions import DevQuestions
-from qrdistill.training.journal import Journal
 from qrdistill.training.plan import TrainData, TrainPlan
+from qrdistill.training.saved import checkpoint
+from qrdistill.training.saved.journal import Journal
 from qrdistill.training.step import StepReport, Team
 
 

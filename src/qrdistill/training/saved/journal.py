@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import Any
 
 from qrdistill.base.checksums import Damaged, check
-from qrdistill.base.guarded_json import loads
 from qrdistill.base.records import Assignment
 from qrdistill.base.store import read_table, write_table, write_text
+from qrdistill.base.untrusted.guarded_json import loads
 
 
 class Journal:

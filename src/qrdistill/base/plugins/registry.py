@@ -94,7 +94,7 @@ def _point(group: str, name: str) -> EntryPoint | None:
 @cache
 def _bundled() -> dict[str, dict[str, EntryPoint]]:
     found: dict[str, dict[str, EntryPoint]] = {group: {} for group in GROUPS}
-    for file in sorted(Path(__file__).parents[1].glob("*/entry_points.txt")):
+    for file in sorted(Path(__file__).parents[2].glob("*/entry_points.txt")):
         parser = ConfigParser(delimiters=("=",), interpolation=None)
         parser.read(file, encoding="utf-8")
         for section in parser.sections():

@@ -21,11 +21,11 @@ from torch import Tensor
 
 from qrdistill.base.checksums import KEY, PLACEHOLDER, Damaged, check, seal
 from qrdistill.base.errors import DataError, TrainingError
-from qrdistill.base.guarded_json import read_json
 from qrdistill.base.ownership import remove_files
 from qrdistill.base.store import atomic
+from qrdistill.base.untrusted.guarded_json import read_json
 from qrdistill.students.student import Student
-from qrdistill.training import journal
+from qrdistill.training.saved import journal
 from qrdistill.training.step import Team
 
 _FORMAT = 3

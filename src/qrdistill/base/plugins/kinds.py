@@ -10,8 +10,8 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from qrdistill.base import registry
 from qrdistill.base.errors import ConfigError
+from qrdistill.base.plugins import registry
 from qrdistill.base.settings import Settings
 
 

@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from qrdistill.base import registry
 from qrdistill.base.errors import InputError
+from qrdistill.base.plugins import registry
 
 Log = Callable[[Mapping[str, float], int], None]
 

@@ -1,0 +1,217 @@
+"""Do the tests notice when a line of the core is wrong? `python benchmarks/mutations.py [--only TEXT] [--workers 2]`
+
+Each mutant changes one line of a copy of the source and runs the tests that should object. It is *caught* where they
+fail. The list is short on purpose: the lines that decide what students learn, what is paid, what is called right, and
+what survives a kill. A tool that changes every line would take days, and its report would not be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+LIMIT = 300  # seconds; a mutant that hangs its tests is caught
+
+
+@dataclass(frozen=True)
+class Mutant:
+    file: str  # below src/qrdistill
+    line: str  # stands there exactly once
+    wrong: str
+    tests: str  # what should object, below tests/
+
+
+LOSSES, STEP = "training/test_losses.py", "invariants/test_training_step.py"
+MUTANTS = [
+    # what students learn
+    Mutant("training/losses.py", "open_gates = gates > 0", "open_gates = gates >= 0", LOSSES),
+    Mutant("training/losses.py", "return (paid / (num_targets", "return (paid * (num_targets", LOSSES),
+    Mutant("training/losses.py", "0.0) * gates, 0.0)", "0.0), 0.0)", LOSSES),
+    Mutant("training/losses.py", "0.0).sum() / gates_BS.shape[0]", "0.0).sum()", LOSSES),
+    Mutant("training/losses.py", "gates_BS * signal_BS, 0.0)", "-gates_BS * signal_BS, 0.0)", LOSSES),
+    Mutant("training/losses.py", ".sum() + math.log(soft_BS.shape[1])", ".sum()", LOSSES),
+    Mutant("training/losses.py", "share_S = soft_BS.mean(0)", "share_S = soft_BS.mean(1)", LOSSES),
+    Mutant("training/losses.py", "return -(soft_BS * soft_BS.clamp_min", "return (soft_BS * soft_BS.clamp_min", LOSSES),
+    Mutant("training/losses.py", "(z_SKD - target_SKD.detach())", "(z_SKD - target_SKD)", "training"),
+    Mutant("training/losses.py", "/ (z_SKD.shape[0] * num_spans)", "/ num_spans", LOSSES),
+    Mutant("training/losses.py", "(-nll_BS.detach() / temperature)", "(nll_BS.detach() / temperature)", LOSSES),
+    Mutant("training/optimizers.py", "(step + 1) / config.warmup", "step / config.warmup", "training"),
+    Mutant("training/optimizers.py", "0.5 * (1 + math.cos", "0.5 * (1 - math.cos", "training"),
+    Mutant(
+        "training/optimizers.py",
+        "clip_grad_norm_(gradients, self.clip)",
+        "clip_grad_norm_(gradients, 1e9)",
+        "training invariants/test_training_step.py",
+    ),
+    Mutant(
+        "training/hidden_agreement.py",
+        "(raw_KD - mean_D.to(raw_KD))",
+        "(raw_KD + mean_D.to(raw_KD))",
+        "training/test_hidden_agreement.py",
+    ),
+    Mutant(
+        "training/hidden_agreement.py",
+        "self._logits(z_SKD.detach(), owner_K",
+        "self._logits(z_SKD, owner_K",
+        "training/test_hidden_agreement.py " + STEP,
+    ),
+    Mutant("training/data.py", ">= style_dropout", "< style_dropout", "training/test_data.py invariants"),
+    Mutant("training/data.py", "max(1, round(share * len(path_ids)))", "round(share * len(path_ids))", "training"),
+    Mutant(
+        "students/head.py",
+        "pieces = zip(states_NH.split(rows), labels_N.split(rows)",
+        "pieces = zip(states_NH.split(rows), labels_N.flip(0).split(rows)",
+        "students",
+    ),
+    Mutant(
+        "students/student.py",
+        "pieces = [rows[1:] for",
+        "pieces = [rows[:-1] for",
+        "students training/test_hidden_agreement.py " + STEP,
+    ),
+    Mutant("students/student.py", 'kind="stable")', 'kind="stable")[::-1].copy()', "students " + STEP),
+    Mutant("students/student.py", "path.response_ids[:-1])", "path.response_ids)", "students"),
+    # who reads what
+    Mutant(
+        "routing/router.py",
+        "chosen_BS + (relaxed_BS - relaxed_BS.detach())",
+        "chosen_BS + 0 * (relaxed_BS - relaxed_BS.detach())",
+        "routing/test_router.py",
+    ),
+    Mutant(
+        "routing/router.py",
+        "((logits_BS + noise_BS) / temperature)",
+        "((logits_BS - noise_BS) / temperature)",
+        "routing/test_router.py",
+    ),
+    Mutant(
+        "routing/router.py",
+        "first * (last / first) ** progress",
+        "first + (last - first) * progress",
+        "routing/test_router.py",
+    ),
+    Mutant(
+        "routing/loss_ledger.py",
+        "((nll_BS - mean_S) / variance_S.sqrt())",
+        "((mean_S - nll_BS) / variance_S.sqrt())",
+        "routing",
+    ),
+    Mutant(
+        "routing/loss_ledger.py", "torch.where(known_BS, nll_BS, 0.0)", "torch.where(known_BS, nll_BS, 1.0)", "routing"
+    ),
+    Mutant("routing/loss_ledger.py", "self._sums_3S * _DECAY + fresh_3S", "self._sums_3S + fresh_3S", "routing"),
+    Mutant(
+        "routing/gates.py",
+        "torch.where(rows_B1, value_BS, gates.hard_BS)",
+        "torch.where(~rows_B1, value_BS, gates.hard_BS)",
+        "routing",
+    ),
+    Mutant("base/draws.py", "-math.log(-math.log(uniform(*keys)))", "math.log(-math.log(uniform(*keys)))", "routing"),
+    # what is sound
+    Mutant(
+        "verdicts/judges/votes.py",
+        "2 * sound > total, 2 * spurious > total",
+        "2 * sound >= total, 2 * spurious > total",
+        "verdicts/test_votes.py",
+    ),
+    Mutant(
+        "verdicts/judges/votes.py",
+        "keep, drop = sound == total, spurious >= 1",
+        "keep, drop = sound >= 1, spurious >= 1",
+        "verdicts/test_votes.py",
+    ),
+    Mutant("verdicts/judges/votes.py", 'else "undecided"', 'else "keep"', "verdicts/test_votes.py"),
+    Mutant("verdicts/filter.py", "if question_id in seen:", "if False:", "verdicts invariants/test_filter.py"),
+    Mutant(
+        "verdicts/filter.py",
+        "waiting = [case for case in window if case.open]",
+        "waiting = list(window)",
+        "verdicts invariants/test_filter.py",
+    ),
+    Mutant(
+        "verdicts/counts.py",
+        'self.undecided + (outcome == "undecided")',
+        "self.undecided",
+        "verdicts invariants/test_filter.py",
+    ),
+    # what is right, and by how much
+    Mutant("scores/statistics.py", "centre - half  #", "centre + half  #", "scores/test_statistics.py"),
+    Mutant(
+        "scores/statistics.py",
+        "centre = (p + z * z / (2 * n)) / spread",
+        "centre = p / spread",
+        "scores/test_statistics.py",
+    ),
+    Mutant("scores/statistics.py", "if x and not y)", "if x or not y)", "scores/test_statistics.py"),
+    Mutant(
+        "scores/ensemble.py", "totals.get(ballot.answer, 0.0) + weight", "totals.get(ballot.answer, 0.0) + 1", "scores"
+    ),
+    Mutant("scores/ensemble.py", "if ballot.answer is not None:", "if True:", "scores"),
+    # what is paid, and what survives
+    Mutant("base/store.py", "            _sync(path)\n", "            pass\n", "base runs"),
+    Mutant("base/store.py", "        _sync(target.parent)\n", "", "base runs"),
+]
+
+
+def survives(mutant: Mutant) -> str | None:
+    """Why a mutant was not caught; None where it was."""
+    with tempfile.TemporaryDirectory() as name:
+        copy = Path(name) / "src"
+        shutil.copytree(ROOT / "src", copy)
+        file = copy / "qrdistill" / mutant.file
+        text = file.read_text("utf-8")
+        if text.count(mutant.line) != 1:
+            return f"the line stands there {text.count(mutant.line)} times; mend the list"
+        file.write_text(text.replace(mutant.line, mutant.wrong), "utf-8")
+        tests = [str(ROOT / "tests" / test) for test in mutant.tests.split()]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-x",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "--timeout",
+            str(LIMIT),
+            *tests,
+        ]
+        environment = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
+        try:
+            done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=2 * LIMIT, text=True)
+        except subprocess.TimeoutExpired:
+            return None
+        if done.returncode > 1:
+            return f"the tests did not run: {done.stdout[-300:]}"
+        return None if done.returncode == 1 else "every test passed"
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--only", default="", help="mutants whose file or line contains this text")
+    options.add_argument("--workers", type=int, default=2)
+    asked = options.parse_args()
+    chosen = [mutant for mutant in MUTANTS if asked.only in mutant.file + mutant.line]
+    begun, lost = time.monotonic(), 0
+    with ThreadPoolExecutor(asked.workers) as pool:
+        for mutant, reason in zip(chosen, pool.map(survives, chosen), strict=True):
+            lost += reason is not None
+            print(f"{'caught  ' if reason is None else 'SURVIVED'} {mutant.file}: {mutant.wrong.strip()}", flush=True)
+            if reason:
+                print(f"         {reason}", flush=True)
+    caught = len(chosen) - lost
+    print(f"{caught} of {len(chosen)} caught ({caught / len(chosen):.0%}), {time.monotonic() - begun:.0f} s")
+    sys.exit(caught < 0.95 * len(chosen))
+
+
+if __name__ == "__main__":
+    main()

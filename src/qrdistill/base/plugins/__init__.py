@@ -1,0 +1,1 @@
+"""The one look-up of names, and the config classes that a kind brings."""

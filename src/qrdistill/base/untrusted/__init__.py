@@ -1,0 +1,1 @@
+"""Text from outside (files, servers, models, terminals): read within bounds, cleaned before it is shown."""

@@ -1,0 +1,1 @@
+"""What a training leaves on disk: checkpoints, the journal, metrics; and how it goes on from them."""
