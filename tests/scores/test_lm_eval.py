@@ -102,12 +102,13 @@ def write_samples(run_dir, results, style, change=()):
 
 
 def test_agreement_question_by_question(run_dir, tmp_path):
-    write_samples(run_dir, tmp_path / "same" / "results", "vanilla")
-    found = harness.agreement(run_dir, "anna", tmp_path / "same", style="vanilla")
+    best = json.loads((run_dir / "scores.json").read_text())["best_style"]["anna"]
+    write_samples(run_dir, tmp_path / "same" / "results", best)
+    found = harness.agreement(run_dir, "anna", tmp_path / "same", style=best)
     assert (found.n, found.same_text, found.different) == (4, 4, ())
     assert found.ours == found.theirs
-    write_samples(run_dir, tmp_path / "other" / "results", "vanilla", change=("test-1", "test-2"))
-    found = harness.agreement(run_dir, "anna", tmp_path / "other", style="vanilla")
+    write_samples(run_dir, tmp_path / "other" / "results", best, change=("test-1", "test-2"))
+    found = harness.agreement(run_dir, "anna", tmp_path / "other", style=best)
     assert (found.same_text, found.different) == (2, ("test-1", "test-2"))
     with pytest.raises(InputError, match="--log_samples"):
         harness.agreement(run_dir, "anna", tmp_path / "nothing")

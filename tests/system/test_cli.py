@@ -174,6 +174,6 @@ def test_a_dry_run_plans_and_writes_nothing(tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
     assert plan["questions"] == {"train": 18, "dev": 6, "test": 6}
     assert plan["paths"]["ready"] == {"ready": 36}
-    assert [state for _, state in plan["stages"]] == ["to do"] * 7
+    assert [state for _, state in plan["stages"]] == ["to do"] * 8
     assert all(row["trained"] > 0 for row in plan["training"])
     assert "36 ready" in call("run", "mine/config.yaml", "--dry-run", cwd=tmp_path).stdout
