@@ -130,7 +130,14 @@ def other_values(value: Any) -> list[Any]:
     if isinstance(value, str):
         return [f"{value}2", f"{value}.jsonl"]
     if isinstance(value, list):
-        return [value[::-1], [*value, "tensorboard"], [*value, "x"], value[:-1], [0.5, 0.25]]
+        return [
+            value[::-1],
+            [*value, "tensorboard"],
+            [*value, "routed_imitation"],
+            [*value, "x"],
+            value[:-1],
+            [0.5, 0.25],
+        ]
     if isinstance(value, dict):
         return [{**value, "x": 0.5}, {**value, "x": "y"}]
     return [1, 0.5, "x", ["vanilla"], ["x"], {"rank": 2}, True]

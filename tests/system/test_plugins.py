@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -63,6 +64,8 @@ def test_a_package_adds_one_of_everything_and_a_run_uses_them(installed: Path, t
     assert resolved["teachers"] == [{"name": "echo", "styles": None, "kind": "echo", "prefix": "Thus"}]
     assert resolved["filter"]["judges"] == [{"kind": "polite", "name": "polite", "word": "Thus"}]
     assert (resolved["encoder"]["scale"], resolved["router"]["bias"]) == (10, 0.25)
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["read"] for line in lines] == [2, 2]  # its method's own record
     assert len((next(run.rglob("tracked.txt"))).read_text().splitlines()) == 2
     told = call(installed, tmp_path, "-m", "qrdistill", "show", str(run), "paths", "--json")
     assert "Thus: the answer is 3." in told.stdout
@@ -75,6 +78,11 @@ MISTAKES = [
     ("bias: 0.25", "bais: 0.25", "c.yaml:10: router.bais: unknown key; did you mean 'bias'?"),
     ("kind: echo", "kind: ecko", "c.yaml:4: teachers.0.kind: unknown kind 'ecko'; did you mean 'echo'?"),
     ("kind: coin", "kind: coni", "c.yaml:10: router.kind: unknown kind 'coni'; did you mean 'coin'?"),
+    (
+        "methods: [plain]",
+        "methods: [plian]",
+        "c.yaml:13: train.methods.0: unknown method 'plian'; did you mean 'plain'?",
+    ),
     ("engine: tidy", "engine: tdiy", "c.yaml:14: evaluate.engine: unknown engine 'tdiy'; did you mean 'tidy'?"),
 ]
 TELL = """
@@ -114,6 +122,10 @@ def test_what_is_not_declared_is_named_by_module_and_function(installed: Path, t
     for line in (installed / "my_package-1.0.dist-info" / "entry_points.txt").read_text().split("\n\n"):
         if "comparers" in line:  # the questions of the task name it
             (installed / "my_package-1.0.dist-info" / "entry_points.txt").write_text(line)
-    (tmp_path / "c.yaml").write_text(config.replace("engine: tidy", "engine: my_package:tidy").replace("[lines]", "[]"))
+    (tmp_path / "c.yaml").write_text(
+        config.replace("engine: tidy", "engine: my_package:tidy")
+        .replace("[lines]", "[]")
+        .replace("[plain]", "[my_package:plain]")
+    )
     done = call(installed, tmp_path, "-m", "qrdistill", "run", "c.yaml", "--until", "filter", "--quiet")
     assert done.returncode == 0, done.stderr

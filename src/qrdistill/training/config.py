@@ -36,6 +36,9 @@ class TrainConfig(Settings):
     """Paths drawn from the pool for one step; routing shares them out among the students."""
     order: Literal["paths", "questions"] = "paths"
     """`questions`: one question's paths meet in one step; `paths`: any order."""
+    methods: list[Annotated[str, KnownName("methods")]] = []
+    """How students learn from the paths: routed_imitation, hidden_agreement, or a registered method; none named: the
+    first, and the second where mutual.weight is above 0."""
     max_tokens_per_batch: ShapesNothing[int] = Field(default=4096, gt=0)
     """Tokens of one forward pass per student; a step takes as many passes as it needs."""
     warmup: int = Field(default=20, ge=0)
