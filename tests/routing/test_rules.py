@@ -1,4 +1,4 @@
-"""One contract for every assigner, then what each rule is for."""
+"""What each rule is for; the contract of all routers is in tests/contracts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from qrdistill.base.errors import ConfigError
-from qrdistill.base.plugins import registry
 from qrdistill.routing.config import RouterConfig
 from qrdistill.routing.gates import DevAccuracy, Pool, Request
 from qrdistill.routing.loss_ledger import Ledger
@@ -36,42 +35,6 @@ def build(kind: str, names: tuple[str, ...] = NAMES, seed: int = 0, **settings: 
     assigner.prepare(ledger)
     features = torch.from_numpy(np.random.default_rng(0).standard_normal((24, 4)).astype(np.float32))
     return assigner, Request(np.arange(24), features, ledger, 3, 10)
-
-
-@pytest.mark.parametrize("kind", registry.bundled("routers"))
-class TestEveryAssigner:
-    def test_gates_are_zero_or_one_and_soft_gates_are_shares(self, kind: str) -> None:
-        assigner, request = build(kind)
-        gates = assigner.gates(request)
-        assert gates.hard_BS.shape == gates.soft_BS.shape == (24, 2)
-        assert set(gates.hard_BS.detach().flatten().tolist()) <= {0.0, 1.0}
-        assert ((gates.soft_BS >= 0) & (gates.soft_BS <= 1)).all()
-
-    def test_it_repeats_itself(self, kind: str) -> None:
-        first, second = (build(kind) for _ in range(2))
-        assert torch.equal(first[0].gates(first[1]).hard_BS, second[0].gates(second[1]).hard_BS)
-
-    def test_every_eligible_path_finds_a_student(self, kind: str) -> None:
-        assigner, request = build(kind)
-        assert assigner.gates(request).chosen_BS.any(1)[torch.from_numpy(assigner.eligible_N())].all()
-        assert assigner.eligible_N().any()
-
-    def test_its_state_travels_without_preparing_again(self, kind: str) -> None:
-        assigner, request = build(kind)
-
-        def fail() -> Any:
-            raise AssertionError("measured again on resume")
-
-        pool = Pool([f"p{i}" for i in range(24)], STYLES, NAMES, 0, fail, fail, fail)
-        resumed = make_assigner(pool, RouterConfig(kind=kind), 4)  # type: ignore[arg-type]
-        resumed.load_state_dict(assigner.state_dict())
-        assert torch.equal(assigner.gates(request).hard_BS, resumed.gates(request).hard_BS)
-        assert (assigner.eligible_N() == resumed.eligible_N()).all()
-
-    def test_it_takes_dev_accuracy_while_training(self, kind: str) -> None:
-        assigner, request = build(kind)
-        assigner.observe(ACCURACY)
-        assert assigner.gates(request).hard_BS.shape == (24, 2)
 
 
 @pytest.mark.parametrize("kind", ["learned", "fixed_loss", "best_style", "all", "balanced"])

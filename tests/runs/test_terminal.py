@@ -43,7 +43,7 @@ def json_lines(stream: io.StringIO) -> Progress:
 def test_no_progress_passes_on_what_a_terminal_obeys(make: Callable[[io.StringIO], Progress]):
     stream = io.StringIO()
     progress = make(stream)
-    progress.start(HOSTILE if make is plain else "ask", 10)
+    progress.start(HOSTILE, 10)
     progress.advance(1, server=HOSTILE)
     progress.log(HOSTILE)
     progress.warn(HOSTILE)

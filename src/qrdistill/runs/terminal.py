@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable
+from math import isfinite
 from typing import IO
 
 from rich.console import Console, RenderableType
@@ -89,7 +90,7 @@ class Live:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._bars = _Bars(
-            TextColumn("[bold]{task.description:<11}"),
+            TextColumn("{task.description:<11}", style="bold", markup=False),
             BarColumn(24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -105,7 +106,7 @@ class Live:
     def start(self, stage: str, total: int | None = None) -> None:
         self._clear()
         self._begun = time.monotonic()
-        self._label = LABELS.get(stage, stage)
+        self._label = clean_text(LABELS.get(stage, stage))
         self._task = self._bars.add_task(self._label, total=total, facts="")
         self._bars.start()
 
@@ -181,6 +182,12 @@ class Plain:
         print(clean_text(text), file=self._stream, flush=True)
 
 
+def _finite(facts: dict[str, object]) -> dict[str, object]:
+    """A loss that is no number as text: JSON has no NaN."""
+    strange = {name: str(value) for name, value in facts.items() if isinstance(value, float) and not isfinite(value)}
+    return {**facts, **strange}
+
+
 class JsonLines:
     """One JSON object per event, for a process that shows several runs at once."""
 
@@ -188,16 +195,17 @@ class JsonLines:
         self._stream = stream
 
     def _say(self, event: str, **fields: object) -> None:
-        print(json.dumps({"event": event, **fields}, default=str), file=self._stream, flush=True)
+        line = json.dumps({"event": event, **fields}, default=str, allow_nan=False)
+        print(line, file=self._stream, flush=True)
 
     def start(self, stage: str, total: int | None = None) -> None:
         self._say("start", stage=stage, total=total)
 
     def advance(self, steps: int = 1, **facts: object) -> None:
-        self._say("advance", steps=steps, facts=facts)
+        self._say("advance", steps=steps, facts=_finite(facts))
 
     def done(self, **facts: object) -> None:
-        self._say("done", facts=facts)
+        self._say("done", facts=_finite(facts))
 
     def log(self, message: str) -> None:
         self._say("log", message=message)
