@@ -33,7 +33,6 @@ class Mutant:
 LOSSES, STEP = "training/test_losses.py", "invariants/test_training_step.py"
 MUTANTS = [
     # what students learn
-    Mutant("training/losses.py", "open_gates = gates > 0", "open_gates = gates >= 0", LOSSES),
     Mutant("training/losses.py", "return (paid / (num_targets", "return (paid * (num_targets", LOSSES),
     Mutant("training/losses.py", "0.0) * gates, 0.0)", "0.0), 0.0)", LOSSES),
     Mutant("training/losses.py", "0.0).sum() / gates_BS.shape[0]", "0.0).sum()", LOSSES),
@@ -53,19 +52,24 @@ MUTANTS = [
         "training invariants/test_training_step.py",
     ),
     Mutant(
-        "training/hidden_agreement.py",
+        "training/methods/hidden_agreement.py",
         "(raw_KD - mean_D.to(raw_KD))",
         "(raw_KD + mean_D.to(raw_KD))",
         "training/test_hidden_agreement.py",
     ),
     Mutant(
-        "training/hidden_agreement.py",
+        "training/methods/hidden_agreement.py",
         "self._logits(z_SKD.detach(), owner_K",
         "self._logits(z_SKD, owner_K",
-        "training/test_hidden_agreement.py " + STEP,
+        "training/test_hidden_agreement.py invariants/test_training_step.py",
     ),
     Mutant("training/data.py", ">= style_dropout", "< style_dropout", "training/test_data.py invariants"),
-    Mutant("training/data.py", "max(1, round(share * len(path_ids)))", "round(share * len(path_ids))", "training"),
+    Mutant(
+        "training/methods/hidden_agreement.py",
+        "max(1, round(share * len(path_ids)))",
+        "round(share * len(path_ids))",
+        "training",
+    ),
     Mutant(
         "students/head.py",
         "pieces = zip(states_NH.split(rows), labels_N.split(rows)",
@@ -76,9 +80,14 @@ MUTANTS = [
         "students/student.py",
         "pieces = [rows[1:] for",
         "pieces = [rows[:-1] for",
-        "students training/test_hidden_agreement.py " + STEP,
+        "students training/test_hidden_agreement.py invariants/test_training_step.py",
     ),
-    Mutant("students/student.py", 'kind="stable")', 'kind="stable")[::-1].copy()', "students " + STEP),
+    Mutant(
+        "students/student.py",
+        'kind="stable")',
+        'kind="stable")[::-1].copy()',
+        "students invariants/test_training_step.py",
+    ),
     Mutant("students/student.py", "path.response_ids[:-1])", "path.response_ids)", "students"),
     # who reads what
     Mutant(
@@ -101,8 +110,8 @@ MUTANTS = [
     ),
     Mutant(
         "routing/loss_ledger.py",
-        "((nll_BS - mean_S) / variance_S.sqrt())",
-        "((mean_S - nll_BS) / variance_S.sqrt())",
+        "((nll_BS - mean_S) / self.spread_S)",
+        "((mean_S - nll_BS) / self.spread_S)",
         "routing",
     ),
     Mutant(
@@ -115,7 +124,12 @@ MUTANTS = [
         "torch.where(~rows_B1, value_BS, gates.hard_BS)",
         "routing",
     ),
-    Mutant("base/draws.py", "-math.log(-math.log(uniform(*keys)))", "math.log(-math.log(uniform(*keys)))", "routing"),
+    Mutant(
+        "base/draws.py",
+        "-math.log(-math.log(uniform(*keys)))",
+        "math.log(-math.log(uniform(*keys)))",
+        "base/test_draws.py",
+    ),
     # what is sound
     Mutant(
         "verdicts/judges/votes.py",
@@ -144,9 +158,9 @@ MUTANTS = [
         "verdicts invariants/test_filter.py",
     ),
     # what is right, and by how much
-    Mutant("scores/statistics.py", "centre - half  #", "centre + half  #", "scores/test_statistics.py"),
+    Mutant("base/statistics.py", "centre - half  #", "centre + half  #", "scores/test_statistics.py"),
     Mutant(
-        "scores/statistics.py",
+        "base/statistics.py",
         "centre = (p + z * z / (2 * n)) / spread",
         "centre = p / spread",
         "scores/test_statistics.py",
@@ -156,9 +170,81 @@ MUTANTS = [
         "scores/ensemble.py", "totals.get(ballot.answer, 0.0) + weight", "totals.get(ballot.answer, 0.0) + 1", "scores"
     ),
     Mutant("scores/ensemble.py", "if ballot.answer is not None:", "if True:", "scores"),
-    # what is paid, and what survives
+    # what is paid, and what survives a kill
     Mutant("base/store.py", "            _sync(path)\n", "            pass\n", "base runs"),
     Mutant("base/store.py", "        _sync(target.parent)\n", "", "base runs"),
+    Mutant(
+        "llm/live_counts.py",
+        "self.spent_tokens >= self.tokens",
+        "self.spent_tokens > self.tokens",
+        "llm/test_budget.py",
+    ),
+    Mutant(
+        "llm/live_counts.py",
+        "round(self.spent_usd, 9) >= self.usd",
+        "round(self.spent_usd, 9) > self.usd",
+        "llm/test_budget.py",
+    ),
+    Mutant("runs/work.py", "if not config.own_paths.restart:", "if config.own_paths.restart:", "runs/test_rounds.py"),
+    Mutant(
+        "runs/manifest.py",
+        "self._finished(stage, key) and all(",
+        "self._finished(stage, key) or all(",
+        "runs/test_pipeline.py",
+    ),
+    Mutant(
+        "training/saved/checkpoint.py",
+        ' and facts["fingerprint"] == fingerprint',
+        "",
+        "invariants/test_training_runs.py",
+    ),
+    # own paths
+    Mutant(
+        "own_paths/sample.py",
+        "frozenset({path.teacher}) | (others - has[path.question_id])",
+        "frozenset(students)",
+        "own_paths/test_own_paths.py",
+    ),
+    Mutant(
+        "own_paths/sample.py",
+        "            allowed[path.id] = frozenset({path.teacher})\n",
+        "            allowed[path.id] = frozenset(students)\n",
+        "own_paths/test_own_paths.py",
+    ),
+    Mutant("own_paths/sample.py", "count >= min_share * votes.total()", "count > 0", "own_paths/test_own_paths.py"),
+    Mutant("students/best_style.py", "most = max(trial.right", "most = min(trial.right", "students/test_best_style.py"),
+    Mutant("students/best_style.py", "min(tied, key=lambda", "max(tied, key=lambda", "students/test_best_style.py"),
+    # the methods' terms, and what the router knows
+    Mutant(
+        "training/methods/routed_imitation.py",
+        "-self.config.entropy)",
+        "self.config.entropy)",
+        "training/test_terms.py",
+    ),
+    Mutant(
+        "training/methods/routed_imitation.py",
+        "self.config.balance)",
+        "-self.config.balance)",
+        "training/test_terms.py",
+    ),
+    Mutant("training/step.py", "(team.loss_scale * loss).backward()", "(2 * team.loss_scale * loss).backward()", STEP),
+    Mutant("training/step.py", "nll_BS / batch.characters_B[:, None]", "nll_BS", STEP),
+    Mutant(
+        "routing/learning_state.py", "request.step - fresh)", "request.step + fresh)", "routing/test_learning_state.py"
+    ),
+    Mutant("routing/learning_state.py", ") & counts_B[:, None]", ")", "routing/test_learning_state.py"),
+    Mutant(
+        "routing/loss_predictor.py",
+        "_FORGET * self.precision_SDD[s] + x_BD_s.T",
+        "self.precision_SDD[s] + x_BD_s.T",
+        "routing/test_loss_predictor.py",
+    ),
+    Mutant(
+        "routing/loss_predictor.py",
+        "x_BD @ weights_D + total_S[s] / count_S[s]",
+        "x_BD @ weights_D",
+        "routing/test_loss_predictor.py",
+    ),
 ]
 
 

@@ -77,6 +77,7 @@ def test_temperature_falls_from_the_first_to_the_last_value() -> None:
     assert values[0] == 1.5
     assert values[-1] == pytest.approx(0.5)
     assert values == sorted(values, reverse=True)
+    assert router.temperature(0.5) == pytest.approx((1.5 * 0.5) ** 0.5)  # geometrically
 
 
 def test_the_learning_state_matters_and_can_be_left_out() -> None:

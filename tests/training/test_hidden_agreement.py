@@ -193,3 +193,14 @@ def test_splitting_a_step_changes_neither_loss_nor_statistics() -> None:
     whole.finish_step()
     parts.finish_step()
     torch.testing.assert_close(whole.get_buffer("sums_3SD"), parts.get_buffer("sums_3SD"))
+
+
+def test_a_dimension_is_taken_as_its_deviation_from_what_it_usually_is() -> None:
+    mutual = build()
+    pooled_KH = torch.randn(64, mutual.projectors[0].in_features, generator=torch.Generator().manual_seed(1)) + 2.0
+    mutual.project(0, pooled_KH)
+    mutual.finish_step()  # now the running statistics are this batch's
+    raw_KD = mutual.projectors[0](pooled_KH)
+    expected_KD = (raw_KD - raw_KD.mean(0)) / raw_KD.std(0, unbiased=False)
+    expected_KD = expected_KD / expected_KD.square().mean(-1, keepdim=True).sqrt()
+    torch.testing.assert_close(mutual.project(0, pooled_KH), expected_KD, rtol=1e-3, atol=1e-3)

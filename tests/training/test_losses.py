@@ -24,6 +24,10 @@ def test_hand_computed_numbers() -> None:
     assert doctest.testmod(losses).failed == 0
 
 
+def test_a_gate_between_zero_and_one_weighs_what_it_lets_through() -> None:
+    assert routed_nll(torch.tensor([2.0, 4.0]), torch.tensor([0.25, 0.5]), 3.0).item() == pytest.approx((0.5 + 2.0) / 3)
+
+
 def test_routed_nll_of_one_batch_is_the_sum_over_its_parts() -> None:
     nll, gates = torch.rand(8, 2), torch.randint(0, 2, (8, 2)).float()
     parts = sum(routed_nll(nll[[b]], gates[[b]], 17.0) for b in range(8))
