@@ -111,7 +111,7 @@ def _in_order(run: RunData, names: Sequence[str]) -> list[str]:
 
 
 def _accuracy_figure(scores: Mapping[str, Any]) -> Figure | None:
-    """Each student, told its best style and free; hollow: before training."""
+    """Each student, prompted with its best style and free; hollow: before training."""
     from qrdistill.scores.student_style import trained_name
 
     names = _students_of(scores)
@@ -136,7 +136,7 @@ def _accuracy_figure(scores: Mapping[str, Any]) -> Figure | None:
 
 
 def _family_figure(scores: Mapping[str, Any]) -> Figure | None:
-    """Each family of questions, every trained student told its best style."""
+    """Each family of questions, every trained student prompted with its best style."""
     series: dict[str, dict[str, Dot]] = {}
     for head in scores["headlines"]:
         wanted = (head["student"], scores["split"], head["style"] or FREE)
@@ -148,7 +148,7 @@ def _family_figure(scores: Mapping[str, Any]) -> Figure | None:
     families = sorted({family for dots in series.values() for family in dots})
     if not 2 <= len(families) <= _MOST_FAMILIES:
         return None
-    caption = "Accuracy per family of questions, told the best style, 95 % intervals."
+    caption = "Accuracy per family of questions, prompted with the best style, 95 % intervals."
     rows = {label: [dots.get(family) for family in families] for label, dots in series.items()}
     return charts.grouped("families", caption, families, rows, unit="accuracy, %")
 

@@ -92,8 +92,8 @@ def _students(scores: Mapping[str, Any]) -> list[str]:
         parts: list[str] = []
         if head["styled"]:
             parts.append(
-                f"{_accuracy(head['styled'])} of the {head['styled']['n']} {scores['split']} questions when told to use "
-                f"“{head['style']}”, its best style on dev"
+                f"{_accuracy(head['styled'])} of the {head['styled']['n']} {scores['split']} questions when prompted "
+                f"with “{head['style']}”, its best style on dev"
             )
         if head["free"]:
             parts.append(f"{_accuracy(head['free'])} when free to choose its form")
@@ -101,7 +101,7 @@ def _students(scores: Mapping[str, Any]) -> list[str]:
             sentences.append(f"{head['student']} answers {', and '.join(parts)}.")
         gains = [
             f"{verdict(head[key])} {how}"
-            for key, how in (("styled_gain", "told its best style"), ("free_gain", "free"))
+            for key, how in (("styled_gain", "prompted with its best style"), ("free_gain", "free"))
             if head[key]
         ]
         if gains:

@@ -21,7 +21,7 @@ Mode = Literal["styled", "free"]
 def compare(runs: Sequence[Path]) -> list[Difference]:
     """Paired differences of the first run and each other one, per student and mode, then over students.
 
-    A student is compared with its namesake, each told the style that its own run chose on dev, and
+    A student is compared with its namesake, each prompted with the style that its own run chose on dev, and
     free. The mean over students counts a question as the share of the shared students that are right.
     Every run needs `answers.parquet` and `scores.json`.
 

@@ -26,7 +26,7 @@ class Difference(Record):
 
 
 class Headline(Record):
-    """One student: told its best style (chosen on dev), and free; beside its untrained self."""
+    """One student: prompted with its best style (chosen on dev), and free; beside its untrained self."""
 
     student: str
     base: bool

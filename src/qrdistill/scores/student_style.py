@@ -18,7 +18,7 @@ _CLIP = (0.55, 0.95)  # dev accuracies are clipped to this range before their lo
 
 
 class Pair(NamedTuple):
-    """One way to get an answer: a student, told to use a style (or FREE)."""
+    """One way to get an answer: a student, prompted with a style (or FREE)."""
 
     student: str
     style: str

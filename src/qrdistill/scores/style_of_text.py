@@ -2,7 +2,7 @@
 
 A text that was written without a style hint still has a form. Two signs are read, in this order:
 the word it opens with (the scripted teacher's paths open with a word that names their style, and many teachers'
-do), and whether it resembles what the same student wrote for the same question when told a style.
+do), and whether it resembles what the same student wrote for the same question when prompted with a style.
 Neither: "unknown". It describes; no score depends on it.
 """
 
@@ -30,7 +30,7 @@ _WORD = re.compile(r"[a-z]+")
 def style_of(text: str, styles: Collection[str], styled: Mapping[str, str] | None = None) -> str:
     """The style `text` is written in, or UNKNOWN.
 
-    `styled` maps a style to what the same student wrote for the same question when told that style.
+    `styled` maps a style to what the same student wrote for the same question when prompted with that style.
 
     >>> style_of("Facts: a cow has 4 legs.", ["program", "facts"])
     'facts'

@@ -16,14 +16,12 @@ from qrdistill.answers import latex
 from qrdistill.answers.comparer import NOTHING, Comparer, Reading, Same, Ticket
 from qrdistill.answers.kinds import number as by_number
 from qrdistill.answers.kinds import text as by_text
+from qrdistill.answers.math_notation import SEGMENT, for_sympy, tidied, unwrapped
 from qrdistill.answers.numerals import Number, close, parse_number, rounded
 from qrdistill.answers.polynomials import normal_form
-from qrdistill.answers.statements import Closing, Statement, closing_braces
+from qrdistill.answers.statements import Closing, Statement
 from qrdistill.base.records import Question
 
-# --- reading --------------------------------------------------------------------------------------
-
-_SEGMENT = re.compile(r"(?<!\\)\$\$?([^$]+?)(?<!\\)\$\$?|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _JOINER = re.compile(r"\s*(?:,|;|,?\s*\band\b|,?\s*\bor\b|&)\s*")
 _AFTER = re.compile(r"\s*(?:\\?%|percent\b|pct\b)")
 _PROSE = re.compile(r"[A-Za-z]{3,}(?:\s+[A-Za-z]+)+")
@@ -33,7 +31,7 @@ _WORDS_AT_MOST = 5
 def read(question: Question, statement: Statement) -> Reading:
     text = statement.text.strip()
     if statement.how in ("boxed", "json", "gold", "tag"):
-        return Reading(_unwrapped(text)) if text else NOTHING
+        return Reading(unwrapped(text)) if text else NOTHING
     if statement.how == "hashes" and not (re.search(r"[\\=$]", text) or parse_number(text)):
         return NOTHING  # a heading
     return _clause(text)
@@ -46,9 +44,9 @@ def _clause(text: str) -> Reading:
     match = _COPULA.match(text)
     if match and re.search(r"[\d$\\]", text[match.end() :]) and not by_number.unsure(text):
         text = text[match.end() :]  # "The largest $n$ is 34"
-    segments = list(_SEGMENT.finditer(text))
+    segments = list(SEGMENT.finditer(text))
     if segments:
-        outside = _SEGMENT.sub(" ", text)
+        outside = SEGMENT.sub(" ", text)
         if by_number.unsure(outside):
             return Reading(None, f"nothing is asserted: {text[:60]!r}", final=True)
         contents = [next(part for part in match.groups() if part) for match in segments]
@@ -69,7 +67,7 @@ def _clause(text: str) -> Reading:
     if by_number.unsure(text):
         return Reading(None, f"nothing is asserted: {text[:60]!r}", final=True)
     if re.search(r"[\d\\=^]", text) or len(text.split()) <= _WORDS_AT_MOST:
-        return Reading(_unwrapped(text))
+        return Reading(unwrapped(text))
     return NOTHING
 
 
@@ -77,105 +75,17 @@ def read_closing(question: Question, end: Closing) -> Reading:
     """The last line where it is mathematics by itself, the one expression of the last sentence, or a
     number as `by_number` finds it."""
     line = end.line.rstrip(".")
-    if (match := _SEGMENT.fullmatch(line)) is not None:
-        return Reading(_unwrapped(next(part for part in match.groups() if part)))
+    if (match := SEGMENT.fullmatch(line)) is not None:
+        return Reading(unwrapped(next(part for part in match.groups() if part)))
     if end.sentence.endswith("?"):
         return Reading(None, "the completion ends in a question")
     if end.bold and not _PROSE.search(end.bold):
         return _clause(end.bold)
-    if _SEGMENT.search(end.sentence):
+    if SEGMENT.search(end.sentence):
         return _clause(end.sentence)
     if re.search(r"\w", line) and not re.search(r"[A-Za-z]{2,}\s", line):
-        return Reading(_unwrapped(line))
+        return Reading(unwrapped(line))
     return by_number.read_closing(question, end)
-
-
-def _unwrapped(text: str) -> str:
-    r"""Without math delimiters and `\boxed` around the whole."""
-    before = None
-    while text != before:
-        before = text
-        text = _unstopped(text.strip()).strip()
-        if (match := _SEGMENT.fullmatch(text)) is not None:
-            text = next(part for part in match.groups() if part)
-        if text.startswith("\\boxed{") and closing_braces(text).get(6) == len(text):
-            text = text[7:-1]
-    return text
-
-
-def _unstopped(text: str) -> str:
-    """Without a sentence's closing mark; an ellipsis stays, it says that something follows."""
-    return text if text.endswith(("..", "dots", "\\right.")) else text.rstrip(".,;")
-
-
-# --- what has no meaning --------------------------------------------------------------------------
-
-_EMPTY_SIDE = re.compile(r"\\(?:left|right)\s*\.")
-_NOISE = re.compile(
-    r"\\(?:left|right|bigl?|bigr?|Bigl?|Bigr?|displaystyle|textstyle|limits|phantom\{[^{}]*\})(?![A-Za-z])|\\[!,;: ]|~|\\(?:quad|qquad)\b"
-)
-_UNIT = re.compile(
-    r"(?<=[\d\w}\])])\s*\\(?:text|mbox|textnormal|mathrm|textbf|textrm)\s*\{\s*([A-Za-z][A-Za-z./ ]*)\s*\}(?:\s*\^\s*\{?[23]\}?)?\s*$"
-)
-_PLAIN_UNIT = re.compile(
-    r"(?<=[\d}])\s*(?:square\s+|cubic\s+|sq\.?\s+)?(?:units?|cm|mm|km|kg|ft|feet|inch(?:es)?|met(?:er|re)s?|miles?|mph|dollars|"
-    r"cents|degrees|hours?|minutes?|seconds?|days?|years?|pounds?|lbs?)(?:\s*\^\s*\{?[23]\}?)?\s*$"
-)
-_DEGREES = re.compile(r"\s*(?:\^\s*\{?\s*\\circ\s*\}?|°|\\degree\b|\\text\{\s*degrees?\s*\})")
-_SHORT_FRACTION = re.compile(r"\\frac\s*(\d)\s*(\d)(?!\d)|\\frac\s*(\d)\s*(?=\{)")
-_PLAIN_SYMBOLS = str.maketrans(
-    {
-        **dict.fromkeys("−‐‑‒–⁻➖﹣－", "-"),
-        **dict.fromkeys("\u00a0\u2009\u202f\u2007\u2008\u200a", " "),
-        "π": r"\pi ",
-        "∞": r"\infty ",
-        "≤": r"\le ",
-        "≥": r"\ge ",
-        "∪": r"\cup ",
-        "×": r"\times ",
-        "·": r"\cdot ",
-        "∅": r"\emptyset ",
-        "θ": r"\theta ",
-        "²": "^2",
-        "³": "^3",
-        "±": r"\pm ",
-    }
-)
-_PLAIN_SIGN = re.compile(r"√\s*(?:\(([^()]*)\)|(\d+|[a-z]))")
-_NO_ELEMENTS = re.compile(r"\\varnothing(?![A-Za-z])|\\\{\s*\\\}")
-_BASED = re.compile(r"(?P<digits>-?[0-9A-F]+)(?:_\{?(?P<base>\d{1,2})\}?)?")
-_WORD_UNITS = {"and", "or", "to", "is", "base", "mod"}
-
-
-def plain_symbols(text: str) -> str:
-    r"""Symbols typed outside LaTeX as LaTeX.
-
-    >>> plain_symbols("2√3 − √(x)")
-    '2\\sqrt{3} - \\sqrt{x}'
-    """
-    return _PLAIN_SIGN.sub(lambda m: rf"\sqrt{{{m[1] or m[2]}}}", text).translate(_PLAIN_SYMBOLS)
-
-
-def tidied(text: str) -> str:
-    r"""A LaTeX text without what only changes its looks.
-
-    >>> tidied(r"\left( \dfrac12 \text{ cm}^2 \right)"), tidied(r"90^\circ")
-    ('( \\frac{1}{2} \\text{ cm}^2 )', '90')
-    """
-    text = plain_symbols(_unwrapped(text))
-    text = text.replace("{,}", ",").replace("\\$", "").replace("\\%", "%").replace("\n", " ")
-    text = _NO_ELEMENTS.sub(r"\\emptyset", text)
-    text = re.sub(r"\\[dtc]frac", r"\\frac", text)
-    text = _EMPTY_SIDE.sub("", re.sub(r"\\!\s*", "", text))
-    text = _NOISE.sub(" ", text)
-    text = _SHORT_FRACTION.sub(lambda m: rf"\frac{{{m[1]}}}{{{m[2]}}}" if m[1] else rf"\frac{{{m[3]}}}", text)
-    text = _PLAIN_UNIT.sub("", _DEGREES.sub("", text))
-    unit = _UNIT.search(text)
-    if unit and unit[1].strip().lower() not in _WORD_UNITS:
-        text = text[: unit.start()]
-    text = re.sub(r"\\(?:text|mbox|textnormal)\s*\{\s*,?\s*(?:and|or)\s*\}|\s,?\band\s|,\s*\band\s", " , ", text)
-    text = re.sub(r",(?:\s*,)+", ",", text)
-    return _unstopped(re.sub(r"\s+", " ", text).strip()).strip()
 
 
 _VARIABLE = re.compile(r"^\s*([A-Za-z](?:_\{?\w+\}?)?(?:\([a-z]\))?)\s*(?:=|\\in\b)\s*(?=[^=])")
@@ -223,9 +133,6 @@ def _list(text: str) -> _List | None:
         return None
     found = tuple(number for number in numbers if number is not None)
     return _List(opening, end, found) if len(found) == len(numbers) else None
-
-
-# --- comparing ------------------------------------------------------------------------------------
 
 
 def quick(question: Question, gold: str, answer: str) -> Same | None:
@@ -361,6 +268,7 @@ def _is_words(text: str) -> bool:
     )
 
 
+_BASED = re.compile(r"(?P<digits>-?[0-9A-F]+)(?:_\{?(?P<base>\d{1,2})\}?)?")
 _NUMBERS_EQUATED = re.compile(r"\s*-?\d[\d.,]*\s*=")
 _INFINITE = re.compile(r"(?:∞|\\infty)\s*\d|\d\s*(?:∞|\\infty)")
 _SUBSCRIPT = re.compile(r"\d\s*(?:_|[₀-₉])")
@@ -379,23 +287,6 @@ def begin(question: Question, gold: str, answer: str) -> Same | Ticket:
     if decided is None and bool(_SUBSCRIPT.search(gold)) != bool(_SUBSCRIPT.search(answer)):
         return Same("undecided", f"a numeral with an index: {answer[:60]!r} against {gold[:60]!r}")
     return decided if decided is not None else latex.submit(for_sympy(gold), for_sympy(answer))
-
-
-_POWER_OF_TEN = re.compile(r"(?<![\w.])(\d+\.?\d*)[eE]([+-]?\d{1,3})(?![\w.])")
-_PLAIN_ROOT = re.compile(r"(?<![\\A-Za-z])sqrt\s*\(([^()]*)\)")
-_PLAIN_NAME = re.compile(r"(?<![\\A-Za-z])(pi|infinity|infty|oo)(?![A-Za-z])")
-
-
-def for_sympy(text: str) -> str:
-    r"""The text as LaTeX: plain `sqrt(3)`, `pi` and `*` written the LaTeX way."""
-    text = _EMPTY_SIDE.sub("", plain_symbols(_unwrapped(text)))
-    text = re.sub(r"\\text\s*\{\s*,?\s*(?:and|or)\s*\}|\s,?\band\s|,\s*\band\s", " , ", text)
-    text = re.sub(r",(?:\s*,)+", ",", text)
-    text = re.sub(r"\\(?:mathrm|text|mathit)\s*\{\s*([ei])\s*\}", r"\1", text)
-    text = _POWER_OF_TEN.sub(r"\1 \\cdot 10^{\2}", text)
-    text = _PLAIN_ROOT.sub(r"\\sqrt{\1}", text)
-    text = _PLAIN_NAME.sub(lambda m: r"\pi" if m[1] == "pi" else r"\infty", text)
-    return text.replace("**", "^").replace("*", r" \cdot ") if "\\" not in text or "*" in text else text
 
 
 def same(question: Question, gold: str, answer: str) -> Same:
