@@ -102,10 +102,12 @@ def test_tensorboard_holds_every_figure(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("router", "mutual", "ratio"),
     [
-        ({}, 0.0, 1.0),
-        ({}, 0.1, 1.25),  # half the paths, and half of the quarter that all read
-        ({"peer_loss": "fresh"}, 0.0, 1 + 1 / 3),
-        ({"peer_loss": "dense"}, 0.0, 1.0),
+        ({}, 0.0, 1 + 64 / (3 * 400)),  # the sample that is measured first
+        ({"warm": "pool"}, 0.0, 1 + 100 / (3 * 400)),
+        ({"warm": "none"}, 0.0, 1.0),
+        ({"warm": "none"}, 0.1, 1.25),  # half the paths, and half of the quarter that all read
+        ({"peer_loss": "fresh", "warm": "none"}, 0.0, 1 + 1 / 3),
+        ({"peer_loss": "dense", "warm": "none"}, 0.0, 1.0),
         ({"kind": "all"}, 0.0, 1.0),
         ({"kind": "fixed_loss"}, 0.0, 1 + 100 / (3 * 400)),
     ],

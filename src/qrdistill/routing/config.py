@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat
@@ -11,6 +12,8 @@ from qrdistill.base.settings import Settings, ShapesNothing
 # When a router counts as failed, in training and in studies alike.
 COLLAPSE = 0.9  # share of the paths that one student takes
 NEAR_RANDOM = 0.02  # of log S: what a path tells about its student
+
+_WARM_LEAST, _WARM_SHARE = 64, 0.02  # paths measured before the first step: at least so many, this share of the pool
 
 
 class EncoderConfig(Settings):
@@ -56,6 +59,15 @@ class RouterConfig(Settings):
     sample of each style (2 % of the pool, at least 64 paths), the whole pool, or nothing."""
     styles: dict[str, str] = {}
     """For style: style -> student; for best_style: student -> style."""
+
+    def num_warm(self, num_paths: int) -> int:
+        """Paths of the pool that are measured before a learned router's first step.
+
+        >>> [RouterConfig(warm=warm).num_warm(10_000) for warm in ("sample", "pool", "none")]
+        [200, 10000, 0]
+        """
+        sample = max(_WARM_LEAST, math.ceil(_WARM_SHARE * num_paths))
+        return min(num_paths, {"sample": sample, "pool": num_paths, "none": 0}[self.warm])
 
     @property
     def reads_embeddings(self) -> bool:

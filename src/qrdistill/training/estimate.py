@@ -50,7 +50,7 @@ def cost_plan(
     A shared prefix makes the true figure smaller.
 
     >>> two = [StudentConfig(name=name, model="m") for name in "ab"]
-    >>> rows = cost_plan(two, RouterConfig(), MutualConfig(weight=0.1), TrainConfig(steps=10, paths_per_step=8),
+    >>> rows = cost_plan(two, RouterConfig(warm="none"), MutualConfig(weight=0.1), TrainConfig(steps=10, paths_per_step=8),
     ...                  num_paths=100, prompt_tokens=20, path_tokens=80)
     >>> [(row.trained, row.ratio) for row in rows]  # half of the paths, and half of the quarter that all read
     [(5000, 1.25), (5000, 1.25)]
@@ -67,6 +67,8 @@ def cost_plan(
         measured = drawn - read if fresh else 0.0
         if config.steps and router.kind in _MEASURES_BASE:
             measured += num_paths
+        elif config.steps and learned:
+            measured += router.num_warm(num_paths)
         trained = 0.0 if student.frozen else read
         measured += read if student.frozen else 0.0
         length = prompt_tokens + path_tokens

@@ -5,7 +5,6 @@ Tensor suffixes: N paths of the pool, B paths of one step, S students, F embeddi
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -24,8 +23,6 @@ from qrdistill.training.losses import gate_entropy, load_balance, routed_advanta
 from qrdistill.training.method import Method, Reading, Setting, StepBatch, Term
 from qrdistill.training.methods.router_watch import RouterWatch
 from qrdistill.training.optimizers import Group, companion
-
-_SAMPLE, _SHARE = 64, 0.02  # paths measured before the first step: at least so many, and this share of the pool
 
 
 class RoutedImitation(Method):
@@ -80,10 +77,7 @@ class RoutedImitation(Method):
         state = LearningState(setting.ledger, material.features_NF, styles)
 
         def measure() -> None:
-            size = {"sample": max(_SAMPLE, math.ceil(_SHARE * len(styles))), "pool": len(styles), "none": 0}[
-                router.warm
-            ]
-            if size:
+            if size := router.num_warm(len(styles)):
                 rows = stratified(pool.path_ids, styles, size, setting.seed)
                 nll_BS = material.measure(
                     rows, max_tokens=train.max_tokens_per_batch, shared_prefix=train.shared_prefix
