@@ -266,3 +266,19 @@ def test_dropout_is_a_function_of_the_step_not_of_what_ran_before(
         other = training_step(replace(built.batch(), request=replace(built.batch().request, step=1)), built.team, 0.0)
     assert torch.equal(reports[0].nll_BS, reports[1].nll_BS)
     assert not torch.equal(reports[0].nll_BS, other.nll_BS)
+
+
+def test_a_path_with_a_fixed_destination_is_drawn_whatever_the_rule_says(stage: Callable[..., Any], pool: Any) -> None:
+    """An own path in a style that the rule gives nobody still trains its writer."""
+    own = next(path.id for path in pool[1] if path.style == "chain_of_thought")
+    rule = {"kind": "best_style", "styles": {"ada": "program", "bob": "program"}}
+    built = stage(router=rule, allowed={own: frozenset({"ada"})}, config={"steps": 20})
+    drawn = {path for step in range(20) for path in built.batch(step).path_ids}
+    assert own in drawn
+    assert {built.material.paths[row].style for step in range(20) for row in built.batch(step).request.rows} == {
+        "program",
+        "chain_of_thought",
+    }
+    batch = next(built.batch(step) for step in range(20) if own in built.batch(step).path_ids)
+    report = training_step(batch, built.team, 1.0)
+    assert (report.num_targets_BS[list(batch.path_ids).index(own)] > 0).tolist() == [True, False]

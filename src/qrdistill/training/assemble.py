@@ -1,6 +1,6 @@
 """Puts together who learns: the students, the methods with what trains beside them, the ledger.
 
-Tensor suffix: N paths of the pool.
+Tensor suffixes: N paths of the pool, S students.
 """
 
 from __future__ import annotations
@@ -75,8 +75,12 @@ def assemble(
 
 
 def step_batches(material: Material, data: TrainData, plan: TrainPlan, team: Team, seed: int) -> StepBatches:
-    """What the steps will read. The methods must be prepared: they say which paths may be drawn."""
-    eligible = [method.eligible_N(len(material.paths)) for method in team.methods]
+    """What the steps will read. The methods must be prepared: they say which paths may be drawn.
+
+    A path with a fixed destination is drawn whatever they say.
+    """
+    pinned_NS = pinned(material, data.allowed)
+    eligible = [pinned_NS.any(1).numpy(), *(method.eligible_N(len(material.paths)) for method in team.methods)]
     rows = [row for row in range(len(material.paths)) if any(each[row] for each in eligible)]
     order = Order(
         rows,
@@ -88,7 +92,7 @@ def step_batches(material: Material, data: TrainData, plan: TrainPlan, team: Tea
     return StepBatches(
         material,
         order,
-        pinned(material, data.allowed),
+        pinned_NS,
         team.ledger,
         config=plan.train,
         seed=seed,
