@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from qrdistill.base.threads import set_thread_defaults
+
 if TYPE_CHECKING:
     from qrdistill.runs.config import Config as Config
     from qrdistill.runs.load_config import load_config as load_config
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Config", "Run", "__version__", "load_config", "run"]
+
+set_thread_defaults()  # torch reads them when it is imported, which is later than this
 
 _HOME = {"run": "runs.pipeline", "Run": "runs.run", "Config": "runs.config", "load_config": "runs.load_config"}
 

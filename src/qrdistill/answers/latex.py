@@ -21,6 +21,7 @@ from collections import OrderedDict, deque
 
 from qrdistill.answers.comparer import Same, Ticket
 from qrdistill.base.errors import InputError
+from qrdistill.base.threads import cores
 
 CPU_SECONDS = 5.0  # of processor time per comparison
 WALL_SECONDS = 60.0  # for a comparison that sleeps, and for a worker to start
@@ -93,7 +94,7 @@ class LatexWorkers:
         cpu_seconds: float = CPU_SECONDS,
         wall_seconds: float = WALL_SECONDS,
     ) -> None:
-        self.count = count or max(1, min(4, (os.cpu_count() or 2) - 1))
+        self.count = count or max(1, min(4, cores() - 1))
         self.cpu_seconds, self.wall_seconds = cpu_seconds, wall_seconds
         self.restarts = 0
         self._owner = os.getpid()

@@ -10,6 +10,8 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
+from qrdistill.base.threads import cores
+
 _EXTRAS = {
     "api": ("openai", "teachers and judges behind an OpenAI-compatible endpoint"),
     "lora": ("peft", "LoRA students"),
@@ -43,8 +45,7 @@ def _facts(folder: Path) -> Iterator[Fact]:
             yield Fact(package, True, metadata.version(package))
         except metadata.PackageNotFoundError:
             yield Fact(package, False, "not installed; run: pip install qrdistill")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    yield Fact("cpu", True, f"{cores} cores; the demo trains its two arms side by side on two")
+    yield Fact("cpu", True, f"{cores()} cores; the demo trains its two arms side by side on two")
     yield _gpu()
     free = shutil.disk_usage(folder).free / 2**30
     yield Fact("disk", free > 1, f"{free:.1f} GiB free in {folder}")

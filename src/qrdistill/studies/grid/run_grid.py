@@ -18,6 +18,7 @@ from qrdistill.base.errors import Interrupted, QRDistillError
 from qrdistill.base.ownership import claim
 from qrdistill.base.progress import Progress
 from qrdistill.base.store import write_text
+from qrdistill.base.threads import cores, threads_per_worker
 from qrdistill.runs.config import Config
 from qrdistill.runs.load_config import dump_config
 from qrdistill.runs.run import Run
@@ -86,13 +87,14 @@ def run_grid(
 ) -> dict[str, Run]:
     """Runs every arm in `folder/<arm>`, `workers` at a time; finished stages are skipped.
 
-    `narrate` logs what each stage of each run came to. Raises QRDistillError with the first arm's message where one fails; the others go on to their end.
+    Workers never exceed the cores, nor do their threads; fewer threads where OMP_NUM_THREADS says so. `narrate` logs
+    what each stage of each run came to. Raises QRDistillError with the first arm's message where one fails; the others go on to their end.
     """
     claim(folder)
     for arm in arms:
         claim(folder / arm)
-    workers = max(1, min(workers, len(arms)))
-    grid = _Grid(iter(arms.items()), folder, until, progress, max(1, (os.cpu_count() or 1) // workers), narrate=narrate)
+    workers = max(1, min(workers, len(arms), cores()))
+    grid = _Grid(iter(arms.items()), folder, until, progress, threads_per_worker(workers), narrate=narrate)
     progress.start("runs", len(arms))
     feeders = [threading.Thread(target=_feed, args=(grid,)) for _ in range(workers)]
     for feeder in feeders:

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from qrdistill.base.threads import cores
+
 CPU_SECONDS = 2
 WALL_SECONDS = 20.0  # for programs that sleep; generous, so that a busy machine changes no outcome
 MEMORY_BYTES = 256 << 20
@@ -148,7 +150,7 @@ def _ending(status: int, output: bytes, errors: bytes, stopped: Ending | None) -
 def run_programs(codes: Sequence[str]) -> list[Execution]:
     """Runs several, some side by side, in order. Ctrl-C ends those that run and starts no other."""
     stop = threading.Event()
-    pool = ThreadPoolExecutor(_PLACES_PER_CORE * (os.cpu_count() or 1))
+    pool = ThreadPoolExecutor(_PLACES_PER_CORE * cores())
     try:
         return list(pool.map(lambda code: run_program(code, stop=stop), codes))
     finally:
