@@ -164,7 +164,7 @@ class TestEveryChatClient:
         asyncio.run(close())
 
 
-ANSWERED = ("many", "length")  # replies all the same
+ANSWERED = ("many", "length", "filtered")  # replies all the same
 
 
 @pytest.mark.parametrize("fault", [fault for fault in (*KINDS, *BY_NAME) if fault not in ("late", "drip")])

@@ -157,7 +157,7 @@ def test_a_file_of_the_first_format_is_upgraded_with_every_row(tmp_path: Path):
 
 def test_other_formats_and_other_databases_are_told_apart(tmp_path: Path):
     change(tmp_path / "later", "PRAGMA user_version=99")
-    with pytest.raises(DataError, match=r"another version of qrdistill \(format 99; this one reads 1 to 2\)"):
+    with pytest.raises(DataError, match=r"another version of qrdistill \(format 99; this one reads 1 to 3\)"):
         ReplyCache(tmp_path / "later").__enter__()
     change(tmp_path / "other", "CREATE TABLE mine (x)")
     with pytest.raises(DataError, match="no reply cache"):

@@ -42,10 +42,13 @@ def reader(monkeypatch: pytest.MonkeyPatch) -> ReplyReader:
 def fine() -> dict[str, Any]:
     return {
         "choices": [
-            {"message": {"role": "assistant", "content": "It is 2.", "refusal": None}, "finish_reason": "stop"}
+            {
+                "message": {"role": "assistant", "content": "It is 2.", "refusal": None, "reasoning": "1 + 1"},
+                "finish_reason": "stop",
+            }
         ],
-        "usage": {"prompt_tokens": 10, "completion_tokens": 5},
-        "error": {"message": "no", "code": "x", "type": "y"},
+        "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 18},
+        "error": {"message": "no", "code": 403, "type": "y"},
     }
 
 
@@ -112,12 +115,14 @@ def test_any_body_of_a_server_is_a_reply_or_one_short_reason(reader: ReplyReader
     for _ in range(NUMBER):
         content = mutated(fine(), chance)
         failure = reader.error(chance.choice([307, 400, 402, 429, 500]), content, {"retry-after": "1e999"})
-        check(failure.reason)
+        check(failure.text if isinstance(failure, Reply) else failure.reason)
         outcome = read(reader, content)
         outcomes.append(type(outcome))
         if isinstance(outcome, Reply):
-            assert KEY not in outcome.text + outcome.response
-            (outcome.text + outcome.response).encode()  # no half character, which no table could hold
+            kept = outcome.text + outcome.thought + outcome.finish_reason + outcome.response
+            assert KEY not in kept
+            kept.encode()  # no half character, which no table could hold
+            check(outcome.finish_reason)
         else:
             check(outcome.reason)
         cost = outcome if isinstance(outcome, Reply) else outcome.wasted

@@ -134,3 +134,19 @@ def test_two_teachers_of_one_name_are_refused(tmp_path: Path):
     teacher = ReplayTeacher(kind="replay", name="x", file=write(tmp_path, ROWS))
     with pytest.raises(ConfigError, match="two teachers"):
         generate([], [teacher, teacher], PathsConfig(), out=None, cache=None, base_dir=tmp_path, seed=0)  # type: ignore[arg-type]
+
+
+def test_thoughts_and_ends_of_a_file_are_read_as_a_servers_are(tmp_path: Path):
+    rows = [
+        {"text": "<think>3 + 1</think> The answer is 4.", "finish_reason": "MAX_TOKENS"},
+        {"text": "The answer is 4.", "thought": "3 + 1", "finish_reason": None},
+        {"text": "", "thought": "3 + 1", "finish_reason": "odd"},
+        {"text": " The answer is 4.\n", "finish_reason": "end_turn"},
+    ]
+    file = write(tmp_path, [{"question_id": "q0", "style": "facts", **row} for row in rows])
+    _, paths = run(tmp_path, PathsConfig(styles=["facts"]), file)
+    assert [path.finish_reason for path in paths] == ["length", "stop", "odd", "stop"]
+    assert [path.thought for path in paths] == ["3 + 1", "3 + 1", "3 + 1", ""]
+    assert [path.text for path in paths] == ["The answer is 4.", "The answer is 4.", "", " The answer is 4.\n"]
+    with pytest.raises(DataError, match="thought has to be text, not 7"):
+        run(tmp_path, PathsConfig(styles=["facts"]), write(tmp_path, [{**ROWS[0], "thought": 7}], "wrong.jsonl"))

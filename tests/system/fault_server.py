@@ -52,6 +52,7 @@ class FaultServer:
 
     `fault(body, sight)` chooses a kind or None; by default `rate` of all bodies get one of `kinds`,
     of which those in `without` are left out (the others stay with the bodies that they had).
+    `quirk(body)` gives status and JSON of every answer itself, as a provider of its own mind does.
     `seen` counts each body's digest, `replied` those that were answered in full; `watch` is called
     with every body before it is answered.
     """
@@ -68,9 +69,10 @@ class FaultServer:
         watch: Callable[[dict[str, Any]], None] | None = None,
         status: int | None = None,
         text: Callable[[dict[str, Any]], str] | None = None,
+        quirk: Callable[[dict[str, Any]], tuple[int, Any]] | None = None,
     ) -> None:
         self._rate, self._kinds, self._latency, self._retry_after = rate, kinds, latency, retry_after
-        self._without = without
+        self._without, self._quirk = without, quirk
         self._fault, self._watch, self._status = fault or self._by_hash, watch, status
         self._text = text or (lambda body: f"Path {digest(body)[:8]}. The answer is {len(digest(body))}.")
         self.seen: Counter[str] = Counter()
@@ -161,6 +163,10 @@ class FaultServer:
     async def _answer(
         self, kind: str | None, body: dict[str, Any], headers: dict[str, str], writer: asyncio.StreamWriter
     ) -> bool:
+        if self._quirk:
+            status, value = self._quirk(body)
+            self.replied[digest(body)] += status == 200
+            return await _send(writer, status, json.dumps(value).encode())
         key = headers.get("authorization", "").removeprefix("Bearer ")
         if self._status or kind in ("error", "busy", "refuse", "charged", "moved"):
             statuses = {"error": 500, "busy": 429, "refuse": 400, "charged": 500, "moved": 307}

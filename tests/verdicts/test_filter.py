@@ -17,6 +17,7 @@ def closing(verdicts):
 def test_a_sound_path_is_kept_and_every_check_is_on_record(make_question, make_path, run_filter) -> None:
     counts, verdicts = run_filter([make_question()], [make_path()], PLAIN)
     assert [(one.check, one.outcome) for one in verdicts] == [
+        ("ended", "keep"),
         ("truncated", "keep"),
         ("duplicate", "keep"),
         ("contamination", "keep"),
@@ -29,7 +30,11 @@ def test_a_sound_path_is_kept_and_every_check_is_on_record(make_question, make_p
 def test_the_first_drop_decides_and_later_checks_are_not_asked(make_question, make_path, run_filter) -> None:
     cut = make_path(finish_reason="length")
     counts, verdicts = run_filter([make_question()], [cut], PLAIN)
-    assert [(one.check, one.outcome) for one in verdicts] == [("truncated", "drop"), ("filter", "drop")]
+    assert [(one.check, one.outcome) for one in verdicts] == [
+        ("ended", "keep"),
+        ("truncated", "drop"),
+        ("filter", "drop"),
+    ]
     assert closing(verdicts)[cut.id][1] == "truncated: cut by the token limit"
     assert counts.by_check["duplicate"].generated == 0
 
@@ -105,3 +110,28 @@ def test_nothing_in_nothing_out(run_filter) -> None:
     counts, verdicts = run_filter([], [], PLAIN, progress=Silent())
     assert verdicts == []
     assert counts.generated == counts.kept == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome"),
+    [
+        ({"finish_reason": "safety"}, ("drop", "ended: withheld (safety)")),
+        ({"finish_reason": "network_error"}, ("drop", "ended: broken off (network_error)")),
+        ({"finish_reason": "odd"}, ("undecided", "ended: it ended for a reason that is not known (odd)")),
+        (
+            {"text": "", "thought": "3 + 4", "finish_reason": "length"},
+            ("undecided", "ended: a thought without an answer"),
+        ),
+        ({"thinking": "only"}, ("drop", "ended: no thought, which is all that trains (thinking: only)")),
+        ({"thinking": "only", "thought": "The answer is 8."}, ("keep", "")),
+        ({"thinking": "keep", "text": "The answer is 8.", "thought": "The answer is 7."}, ("drop", None)),
+    ],
+)
+def test_how_a_reply_ended_and_what_it_only_thought_do_not_pass_for_an_answer(
+    make_question, make_path, run_filter, changes: dict[str, str], outcome: tuple[str, str | None]
+) -> None:
+    path = make_path("3 + 4 is 7. The answer is 7.").model_copy(update=changes)
+    _, verdicts = run_filter([make_question()], [path], FilterConfig(contamination=None, truncated=False))
+    found, reason = closing(verdicts)[path.id]
+    assert found == outcome[0]
+    assert outcome[1] in (None, reason)

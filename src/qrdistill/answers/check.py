@@ -19,6 +19,7 @@ from qrdistill.answers.kinds import function as by_function
 from qrdistill.answers.statements import Statement, closing, cut_short, own_turn, statements
 from qrdistill.base.plugins import registry
 from qrdistill.base.records import Question
+from qrdistill.base.thoughts import part
 
 # characters that no reader sees
 _INVISIBLE = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u206f\ufeff\ufe00-\ufe0f]")
@@ -49,7 +50,7 @@ def render(kind: str, answer: str) -> str:
 
 
 def extract(question: Question, completion: str, *, cut: bool = False) -> Extracted:
-    """The answer that a completion states; None with a reason where it states none, or two.
+    """The answer that a completion states after its thought; None with a reason where it states none, or two.
 
     cut: its token limit cut it, so that only a marked answer with more text after it counts.
 
@@ -58,8 +59,9 @@ def extract(question: Question, completion: str, *, cut: bool = False) -> Extrac
     '18.00'
     """
     kind = comparer(question.kind)
+    thought, completion, _ = part(completion)
     if not completion.strip():
-        return Extracted(None, "the completion is empty")
+        return Extracted(None, "a thought without an answer" if thought else "the completion is empty")
     own = own_turn(completion)
     if cut and own == completion and cut_short(own):
         return Extracted(None, "cut by the token limit before an answer was complete")
@@ -116,7 +118,7 @@ def _begin(question: Question, completion: str, cut: bool = False) -> Checked | 
     kind = comparer(question.kind)
     answer, reason = extract(question, completion, cut=cut)
     if kind.judge is not None:
-        return kind.judge(question, completion, answer)
+        return kind.judge(question, part(completion).answer, answer)
     if answer is None:
         return Checked("undecided", None, reason)
     if question.gold is None and kind.needs_gold:

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from qrdistill.base.thoughts import taught
+
 Split = Literal["train", "dev", "test"]
 Outcome = Literal["keep", "drop", "undecided"]
 Correctness = Literal["correct", "wrong", "undecided"]
@@ -40,7 +42,10 @@ class Question(Record):
 
 
 class ReasoningPath(Record):
-    """One reasoning path that a teacher wrote: the reply's text, as it came."""
+    """One reasoning path that a teacher wrote: what it answered, and what it thought before.
+
+    `text` is the answer, which every check of right and wrong reads; `thought` what came before it, without tags.
+    """
 
     id: str
     round: int = 0  # 0: the teachers' own; n: written by the students of round n - 1
@@ -51,10 +56,19 @@ class ReasoningPath(Record):
     prompt_hash: str
     text: str
     answer: str | None  # extracted from `text` by questions.answers; None: nothing could be read
-    finish_reason: str = "stop"  # stop | length | content_filter
+    finish_reason: str = "stop"  # stop | length, or the server's own word; see `llm.finish_reasons`
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float = 0.0  # US dollars
+    thought: str = ""
+    thinking: str = "drop"  # what of it trains: drop: the text | keep: thought and text | only: the thought
+
+    @property
+    def lesson(self) -> str:
+        """What a student learns from it."""
+        if self.thinking == "drop" or not (self.thought or self.thinking == "only"):
+            return self.text
+        return taught(self.thought, self.text) if self.thinking == "keep" else self.thought
 
 
 def path_id(round: int, question_id: str, teacher: str, style: str, sample: int) -> str:

@@ -62,7 +62,7 @@ def fill(
 ) -> Mapping[str, Counts]:
     """Asks every request that has no reply in the cache; returns counts per teacher's name.
 
-    Afterwards `cache.get(request.key)` holds the reply, or `cache.failures([request.key])` the reason
+    Afterwards `cache.replies(requests)` holds the replies, or `cache.failures([request.key])` the reason
     why there is none. Ctrl-C (and SIGTERM) finishes the requests in flight; a second one stops at once.
 
     Raises
@@ -145,12 +145,12 @@ class _Run:
                 for request, reply in self._cached(group):
                     self._budget.spend(reply)
                     more = longer(job.config, request, reply)
-                    again = self._cache.get(more.key) if more else None
+                    again = self._cache.replies([more]).get(more.key) if more else None
                     for further in [*([again] if again else []), *(self._cache.wasted([more.key]) if more else [])]:
                         self._budget.spend(further)
 
     def _cached(self, group: Sequence[ChatRequest]) -> list[tuple[ChatRequest, Reply]]:
-        found = self._cache.get_many([request.key for request in group])
+        found = self._cache.replies(group)
         return [(request, found[request.key]) for request in group if request.key in found]
 
     def _lane(self, job: Job) -> Lane:

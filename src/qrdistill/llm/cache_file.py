@@ -1,7 +1,8 @@
 """The SQLite file below the reply cache: its format and versions, transactions, and what a damaged row is.
 
-`PRAGMA user_version` says which format a file has. Version 1 had no checksums and no `wasted`; it is
-upgraded in place when it is opened. A row whose checksum does not fit is moved to the table `unreadable`.
+`PRAGMA user_version` says which format a file has. Version 1 had no checksums and no `wasted`; version 2 no
+`thought` and no `limits`, and `stop` for every end but `length`. Both are upgraded in place when they are opened.
+A row whose checksum does not fit is moved to the table `unreadable`.
 """
 
 from __future__ import annotations
@@ -17,21 +18,28 @@ from typing import Any
 from urllib.parse import quote
 
 from qrdistill.base.errors import BoundaryError, DataError
+from qrdistill.base.untrusted.guarded_json import loads
+from qrdistill.llm.finish_reasons import NONE, STOP, recorded
+from qrdistill.llm.reply_body import said
 
-VERSION = 2
+VERSION = 3
 
 # what a reply's checksum covers; request and response are compressed, which brings a checksum of its own
-COLUMNS = "key, host, model, text, finish_reason, prompt_tokens, completion_tokens, cost, latency, at"
+_BEFORE = "key, host, model, text, finish_reason, prompt_tokens, completion_tokens, cost, latency, at"
+COLUMNS = f"{_BEFORE}, thought"
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS replies (
     key TEXT PRIMARY KEY, host TEXT NOT NULL, model TEXT NOT NULL, text TEXT NOT NULL,
     finish_reason TEXT NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
     cost REAL NOT NULL, latency REAL NOT NULL, at REAL NOT NULL, request BLOB NOT NULL, response BLOB NOT NULL,
-    checksum TEXT);
+    checksum TEXT, thought TEXT NOT NULL DEFAULT '');
 CREATE TABLE IF NOT EXISTS unreadable (
     key, host, model, text, finish_reason, prompt_tokens, completion_tokens, cost, latency, at, request, response,
-    checksum);
+    checksum, thought);
+CREATE TABLE IF NOT EXISTS limits (
+    host TEXT NOT NULL, model TEXT NOT NULL, tokens INTEGER NOT NULL, completion INTEGER NOT NULL,
+    PRIMARY KEY (host, model, tokens, completion));
 CREATE TABLE IF NOT EXISTS wasted (
     key TEXT PRIMARY KEY, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, cost REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS claims (
@@ -45,6 +53,29 @@ CREATE TABLE IF NOT EXISTS failures (
 def checksum(*columns: object) -> str:
     """16 hex digits over the values of COLUMNS, in that order."""
     return hashlib.blake2b(repr(columns).encode(errors="backslashreplace"), digest_size=8).hexdigest()
+
+
+def _read_anew(response: bytes, finish: str) -> tuple[str, str]:
+    """(thought, finish reason) of a body that was stored before these were read; as it was where it tells nothing."""
+    try:
+        body = loads(unpack(response) or "null", where="the cache", strict=False)
+    except DataError:
+        return "", finish
+    read = said(body) if isinstance(body, dict) else None
+    if read is None or read.problem:
+        return "", finish
+    now = recorded(read.finish)
+    return read.thought, now if finish == STOP and now != NONE else finish
+
+
+def _limits(request: bytes) -> tuple[int, int] | None:
+    """(max_tokens, max_completion_tokens or 0) of a stored request."""
+    try:
+        body = loads(unpack(request) or "null", where="the cache", strict=False)
+    except DataError:
+        return None
+    given = [body.get(name) for name in ("max_tokens", "max_completion_tokens")] if isinstance(body, dict) else []
+    return (given[0], given[1] if type(given[1]) is int else 0) if given and type(given[0]) is int else None
 
 
 def pack(text: str) -> bytes:
@@ -76,7 +107,7 @@ class CacheFile:
             self._writer, self._reader = self._connect(), self._connect()
             with self._transaction() as run:
                 version = run("PRAGMA user_version").fetchone()[0]
-                if version not in (0, 1, VERSION):
+                if not 0 <= version <= VERSION:
                     raise DataError(
                         f"was written by another version of qrdistill (format {version}; this one reads 1 to "
                         f"{VERSION}); use that version, or move the file away",
@@ -86,15 +117,31 @@ class CacheFile:
                     return
                 for statement in _TABLES.split(";"):
                     run(statement)
-                if version == 1:
-                    run("ALTER TABLE replies ADD COLUMN checksum TEXT")
-                    self._writer.create_function("checksum_of", -1, checksum, deterministic=True)
-                    run(f"UPDATE replies SET checksum = checksum_of({COLUMNS})")
+                if version:
+                    self._upgrade(run, version)
                 run(f"PRAGMA user_version={VERSION}")
         except sqlite3.DatabaseError as error:
             raise DataError(f"is not a reply cache ({error}); move it away", file=self.path) from error
         except OSError as error:
             raise BoundaryError(f"cannot open {self.path}: {error.strerror or error}") from error
+
+    def _upgrade(self, run: Any, version: int) -> None:
+        self._writer.create_function("checksum_of", -1, checksum, deterministic=True)
+        if version == 1:
+            run("ALTER TABLE replies ADD COLUMN checksum TEXT")
+            run(f"UPDATE replies SET checksum = checksum_of({_BEFORE})")
+        else:
+            run("ALTER TABLE unreadable ADD COLUMN thought")
+        run("ALTER TABLE replies ADD COLUMN thought TEXT NOT NULL DEFAULT ''")
+        fitting = run(f"SELECT rowid FROM replies WHERE checksum = checksum_of({_BEFORE})").fetchall()
+        for (row,) in fitting:  # one at a time: bodies are long
+            query = "SELECT host, model, finish_reason, request, response FROM replies WHERE rowid = ?"
+            host, model, finish, request, response = run(query, (row,)).fetchone()
+            if limits := _limits(request):
+                run("INSERT OR IGNORE INTO limits VALUES (?, ?, ?, ?)", (host, model, *limits))
+            thought, finish = _read_anew(response, finish)
+            run("UPDATE replies SET thought = ?, finish_reason = ? WHERE rowid = ?", (thought, finish, row))
+            run(f"UPDATE replies SET checksum = checksum_of({COLUMNS}) WHERE rowid = ?", (row,))
 
     def _refuse_other_database(self) -> None:
         """Looks before anything is changed: opening for writing alone changes a database's journal mode."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 from qrdistill.base.errors import ConfigError
 from qrdistill.base.plugins import registry
 from qrdistill.llm.config import OpenAITeacher, TransformersTeacher
+from qrdistill.llm.finish_reasons import ending
 from qrdistill.llm.reply_cache import ChatRequest, Reply
 
 ChatConfig = OpenAITeacher | TransformersTeacher
@@ -100,9 +100,9 @@ class Requests:
 def longer(config: ChatConfig, request: ChatRequest, reply: Reply) -> ChatRequest | None:
     """The request that asks once more for a truncated reply, with `retry_truncated` tokens."""
     limit = config.retry_truncated if isinstance(config, OpenAITeacher) else None
-    if limit is None or reply.finish_reason != "length" or request.max_tokens >= limit:
+    if limit is None or ending(reply.finish_reason) != "cut" or request.limit >= limit:
         return None
-    return replace(request, max_tokens=limit)
+    return request.limited(limit, limit)
 
 
 def grouped(requests: Iterable[ChatRequest], size: int) -> Iterator[list[ChatRequest]]:

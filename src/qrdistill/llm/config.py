@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from qrdistill.base.settings import Name, Settings, ShapesNothing
+from qrdistill.base.thoughts import Thinking
 from qrdistill.base.untrusted.secrets import looks_like_key, secret_places
 
 
@@ -32,6 +33,9 @@ class TeacherBase(Settings):
     """What its paths carry as `teacher`; unique among the teachers."""
     styles: list[str] | None = None
     """Only these styles are asked of it; null: every style of `paths.styles`."""
+    thinking: Thinking = "drop"
+    """What trains of a path whose teacher thinks first: the answer alone (`drop`), thought and answer (`keep`),
+    or the thought alone (`only`). The thought is stored in any case; a judge's own thoughts are never read."""
 
 
 class Sampling(TeacherBase):

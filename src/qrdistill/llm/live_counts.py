@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from qrdistill.base.progress import Progress
+from qrdistill.llm.finish_reasons import ending
 from qrdistill.llm.reply_cache import ChatRequest, Failed, Reply
 
 _PAUSE = 0.2  # seconds between two updates of the screen
@@ -20,7 +21,11 @@ class Counts:
     bought: int = 0
     cached: int = 0
     failed: int = 0
-    truncated: int = 0  # of both bought and cached
+    # of both bought and cached
+    truncated: int = 0
+    withheld: int = 0  # by a content filter, or refused
+    unanswered: int = 0  # a thought at most
+    unknown_ends: Counter[str] = field(default_factory=Counter[str])  # finish reasons that are not in our table
     prompt_tokens: int = 0
     completion_tokens: int = 0
     usd: float = 0.0
@@ -31,12 +36,33 @@ class Counts:
     def done(self) -> int:
         return self.bought + self.cached + self.failed
 
+    def read(self, reply: Reply) -> None:
+        meaning = ending(reply.finish_reason)
+        self.truncated += meaning == "cut"
+        self.withheld += meaning == "refused"
+        self.unanswered += meaning != "refused" and not reply.parts.answer.strip()
+        if meaning == "unknown":
+            self.unknown_ends[reply.finish_reason] += 1
+
     def warn(self, name: str, progress: Progress) -> None:
         if self.failed:
             most = "; ".join(f"{count} x {reason}" for reason, count in self.reasons.most_common(3))
             progress.warn(f"{self.failed} requests to {name} failed (--retry-failed asks again): {most}")
         if self.wasted_usd:
             progress.warn(f"${self.wasted_usd:.4f} went to {name} for replies that were empty, withheld or broken off")
+        if self.withheld:
+            progress.warn(f"{self.withheld} replies of {name} were withheld or refused: paid once, not asked for again")
+        if self.unanswered:
+            progress.warn(
+                f"{self.unanswered} replies of {name} hold a thought at most, and no answer; raise max_tokens where "
+                "they were cut"
+            )
+        if self.unknown_ends:
+            words = ", ".join(f"{word!r} ({count})" for word, count in self.unknown_ends.most_common(3))
+            progress.warn(
+                f"{self.unknown_ends.total()} replies of {name} ended for a reason that is not known, {words}: kept, "
+                "and left undecided by the filter"
+            )
         if self.truncated:
             progress.warn(
                 f"{self.truncated} replies of {name} were cut at max_tokens; raise it, or set retry_truncated"
@@ -106,12 +132,12 @@ class Board:
     def cached(self, name: str, request: ChatRequest, reply: Reply) -> None:
         for account in self._accounts(name, request):
             account.cached += 1
-            account.truncated += reply.finish_reason == "length"
+            account.read(reply)
 
     def bought(self, name: str, request: ChatRequest, reply: Reply) -> None:
         for account in self._accounts(name, request):
             account.bought += 1
-            account.truncated += reply.finish_reason == "length"
+            account.read(reply)
             account.prompt_tokens += reply.prompt_tokens
             account.completion_tokens += reply.completion_tokens
             account.usd += reply.cost

@@ -25,10 +25,15 @@ from qrdistill.base.untrusted.guarded_json import loads
 from qrdistill.base.untrusted.redact import Redactor, redact, secrets_in
 from qrdistill.llm.client import OPENAI_URL, Refused, Transient, estimate_tokens, prompt_estimate
 from qrdistill.llm.config import OpenAITeacher
+from qrdistill.llm.finish_reasons import ending, recorded
+from qrdistill.llm.reply_body import counts, said
 from qrdistill.llm.reply_cache import ChatRequest, Reply
 
 _RETRY = frozenset({408, 409, 425, 429})  # beside every 5xx
 _NO_CREDIT = ("insufficient_quota", "insufficient_balance", "billing_hard_limit_reached")
+_BLOCKED = frozenset(  # of the question: OpenAI and Azure, z.ai, DashScope
+    {"content_filter", "content_policy_violation", "responsibleaipolicyviolation", "1301", "data_inspection_failed"}
+)
 _NOT_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError")
 _SHOWN = 300  # characters of a server's message that are kept
 _LONGEST_RETRY_AFTER = 1e7  # seconds; about four months stand for whatever a server says beyond
@@ -91,6 +96,8 @@ class OpenAIChat:
             if len(content) < _SMALL:
                 return self._read.reply(request, content, seconds)
             return await asyncio.to_thread(self._read.reply, request, content, seconds)
+        if isinstance(failure, Reply):
+            return failure
         raise failure  # outside the handler: the SDK's exception holds the request's headers
 
 
@@ -112,10 +119,10 @@ class ReplyReader:
 
     def most(self, request: ChatRequest) -> Reply:
         """What a reply costs at most, of which nothing is known but that it was generated."""
-        return self._priced(prompt_estimate(request), request.max_tokens)
+        return self._priced(prompt_estimate(request), request.limit)
 
-    def error(self, status: int, content: bytes, headers: Any) -> Transient | Refused:
-        """Of a status other than 2xx."""
+    def error(self, status: int, content: bytes, headers: Any) -> Transient | Refused | Reply:
+        """Of a status other than 2xx; a Reply where the question itself was blocked, which asking again never mends."""
         try:
             body = loads(content, where="the error's body", strict=False)
         except DataError:
@@ -125,6 +132,8 @@ class ReplyReader:
             message = f"it moved to {headers.get('location', 'another address')}; give that as base_url"
         reason = f"HTTP {status}: {self.shown(message)}"
         wasted = self._counted(body, lambda: 0, lambda: 0)
+        if 400 <= status < 500 and _blocks(body, code):
+            return replace(wasted, text=self.shown(message), finish_reason="content_filter")
         if status == 402 or code in _NO_CREDIT:
             return Refused(reason, status=status, everything=True, wasted=wasted)
         if status in _RETRY or status >= 500:
@@ -140,46 +149,52 @@ class ReplyReader:
             reason = self.shown(f"not a chat completion ({error.message[:80]}): {begin!r}")
             raise Transient(reason, wasted=self.most(request)) from None
         if not isinstance(body, dict) or "choices" not in body:
-            message, code = _error_message(body)
             wasted = self._counted(body, lambda: 0, lambda: 0)
-            if code in _NO_CREDIT:
-                raise Refused(self.shown(message), everything=True, wasted=wasted)
-            raise Transient(self.shown(f"not a chat completion: {message!r}"), wasted=wasted)
-        choices = body["choices"]
-        choice = choices[0] if isinstance(choices, list) and choices else None  # the first one counts
-        message = choice.get("message") if isinstance(choice, dict) else None
-        said = message.get("content") if isinstance(message, dict) else None
-        if isinstance(said, list):  # some servers send parts
-            said = "".join(str(part.get("text", "")) for part in said if isinstance(part, dict))
-        text = said if isinstance(said, str) else ""
-        priced = self._counted(body, lambda: prompt_estimate(request), lambda: estimate_tokens(text))
-        if not isinstance(choice, dict):
-            raise Transient("the reply has no choices", wasted=priced)
-        if not isinstance(message, dict):
-            raise Transient("the reply has no message", wasted=priced)
-        finish = str(choice.get("finish_reason") or "stop")
-        if finish == "content_filter" or message.get("refusal"):
-            raise Refused(f"content filter: {self.shown(str(message.get('refusal') or text))}", wasted=priced)
-        if not text.strip():
-            if finish != "length":
-                raise Transient("the reply is empty", wasted=priced)
-            text = ""  # a reasoning model that used up its tokens before it said anything
+            if isinstance(body, dict | list) and _error_message(body)[1]:
+                raise self._failure(body, wasted)
+            raise Transient(self.shown(f"not a chat completion: {_error_message(body)[0]!r}"), wasted=wasted)
+        read = said(body)
+        text = read.text if read.text.strip() else ""
+        priced = self._counted(
+            body, lambda: prompt_estimate(request), lambda: estimate_tokens(text) + estimate_tokens(read.thought)
+        )
+        if read.error is not None:
+            raise self._failure({"error": read.error}, priced)
+        if read.problem:
+            raise Transient(read.problem, wasted=priced)
+        finish = recorded(self._redact(read.finish) if isinstance(read.finish, str) else read.finish)
+        meaning = ending(finish)
+        if meaning == "transient":
+            raise Transient(f"the reply broke off ({finish})", wasted=priced)
+        if read.refusal and meaning != "refused":
+            meaning, finish = "refused", "refusal"
+        if not (text or read.thought.strip() or read.hidden or meaning in ("refused", "cut")):
+            raise Transient("the reply is empty", wasted=priced)
         return replace(
             priced,
-            text=self._redact(text),
-            finish_reason="length" if finish == "length" else "stop",
+            text=self._redact(text or read.refusal),
+            thought=self._redact(read.thought),
+            finish_reason=finish,
             latency=latency,
             # dumped anew: a body may spell a key with JSON escapes, which no search would find
             response=self._redact(json.dumps(body, ensure_ascii=False)),
         )
 
+    def _failure(self, body: Any, wasted: Reply) -> Transient | Refused:
+        """What an error means that came with a status of 200: its own code decides, where it has one."""
+        message, code = _error_message(body)
+        status = int(code) if code.isascii() and code.isdigit() and len(code) == 3 else None
+        reason = self.shown(f"an error in place of a reply: {message}" + (f" (code {code})" if code else ""))
+        if code in _NO_CREDIT or status == 402:
+            return Refused(reason, status=status, everything=True, wasted=wasted)
+        if status is not None and 400 <= status < 500 and status not in _RETRY:
+            return Refused(reason, status=status, wasted=wasted)
+        return Transient(reason, status=status, wasted=wasted)
+
     def _counted(self, body: Any, prompt: Callable[[], int], completion: Callable[[], int]) -> Reply:
         """The server's own counts, priced; `prompt` and `completion` where it gives none that make sense."""
-        usage = body.get("usage") if isinstance(body, dict) else None
-        found = usage if isinstance(usage, dict) else {}
-        return self._priced(
-            _count(found.get("prompt_tokens"), prompt), _count(found.get("completion_tokens"), completion)
-        )
+        asked, written = counts(body.get("usage") if isinstance(body, dict) else None)
+        return self._priced(prompt() if asked is None else asked, completion() if written is None else written)
 
     def _priced(self, prompt: int, completion: int) -> Reply:
         price = self._config.price
@@ -228,6 +243,13 @@ def _error_message(body: Any) -> tuple[str, str]:
     return (str(error) if error else "") or "empty body", ""
 
 
+def _blocks(body: Any, code: str) -> bool:
+    """Whether an error says that a content filter has blocked the question."""
+    error = body.get("error") if isinstance(body, dict) else None
+    about = error.get("metadata") if isinstance(error, dict) else None
+    return code.casefold() in _BLOCKED or (isinstance(about, dict) and "flagged_input" in about)
+
+
 def _retry_after(headers: Any) -> float | None:
     """Seconds, from `retry-after-ms`, or `retry-after` as a number or a date."""
     try:
@@ -243,7 +265,3 @@ def _retry_after(headers: Any) -> float | None:
     except (ValueError, TypeError, OverflowError, OSError):
         return None
     return min(max(0.0, seconds), _LONGEST_RETRY_AFTER)
-
-
-def _count(value: Any, estimate: Callable[[], int]) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1e9 else estimate()

@@ -18,7 +18,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -27,8 +27,10 @@ from typing import Any
 from qrdistill.base.errors import DataError, QRDistillError
 from qrdistill.base.progress import Progress
 from qrdistill.base.store import atomic
+from qrdistill.base.thoughts import Parted, part
 from qrdistill.base.untrusted.guarded_json import loads
 from qrdistill.llm.cache_file import COLUMNS, CacheFile, checksum, pack, unpack
+from qrdistill.llm.finish_reasons import ended_by_itself
 
 _LEASE = 120.0  # seconds without a sign of life after which a claim is free
 _VARIABLES = 500  # keys per query; SQLite's oldest limit is 999
@@ -69,6 +71,24 @@ class ChatRequest:
         )
         return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
+    @cached_property
+    def max_completion_tokens(self) -> int:
+        """The limit under its newer name, where `extra` gives it; else 0."""
+        given = json.loads(self.extra).get("max_completion_tokens")
+        return given if type(given) is int else 0
+
+    @property
+    def limit(self) -> int:
+        """Tokens of the reply, at most."""
+        return self.max_completion_tokens or self.max_tokens
+
+    def limited(self, max_tokens: int, max_completion_tokens: int = 0) -> ChatRequest:
+        """The same request with other limits; the second is used where this request has one."""
+        if not self.max_completion_tokens:
+            return replace(self, max_tokens=max_tokens)
+        extra = json.loads(self.extra) | {"max_completion_tokens": max_completion_tokens}
+        return replace(self, max_tokens=max_tokens, extra=json.dumps(extra, sort_keys=True))
+
     def body(self) -> dict[str, Any]:
         """The request's JSON body."""
         body: dict[str, Any] = {
@@ -88,12 +108,18 @@ class Reply:
     """What a model answered; `response` is the server's whole body, empty when read back by `get`."""
 
     text: str
-    finish_reason: str = "stop"  # stop | length | content_filter
+    finish_reason: str = "stop"  # as `finish_reasons.recorded`
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float = 0.0  # US dollars
     latency: float = 0.0  # seconds
     response: str = ""
+    thought: str = ""  # what came in a field of its own; a thought in tags is still in `text` (see `base.thoughts`)
+
+    @cached_property
+    def parts(self) -> Parted:
+        """Thought and answer."""
+        return part(self.text, self.thought)
 
 
 @dataclass(frozen=True)
@@ -146,10 +172,31 @@ class ReplyCache(CacheFile):
         damaged: list[int] = []
         for row, *columns, said in self._of_keys(f"SELECT rowid, {COLUMNS}, checksum FROM replies", keys):
             if said == checksum(*columns):
-                found[columns[0]] = Reply(*columns[3:9])
+                found[columns[0]] = Reply(*columns[3:9], thought=columns[10])
             else:
                 damaged.append(row)
         self._put_aside(damaged)
+        return found
+
+    def replies(self, requests: Sequence[ChatRequest]) -> dict[str, Reply]:
+        """By the request's key: its reply, or one that ended by itself under a lower limit of tokens."""
+        found = self.get_many([request.key for request in requests])
+        lacking = [request for request in requests if request.key not in found]
+        limits = self._read("SELECT host, model, tokens, completion FROM limits") if lacking else []
+        under: dict[str, str] = {}  # key under a lower limit -> the request's key; the highest come first
+        for request in lacking:
+            lower = [
+                other
+                for host, model, *given in limits
+                if (host, model) == (request.host, request.model)
+                and bool(given[1]) == bool(request.max_completion_tokens)
+                if (other := request.limited(*given)).limit < request.limit
+            ]
+            under |= {other.key: request.key for other in sorted(lower, key=lambda one: -one.limit)}
+        replies = self.get_many(list(under)) if under else {}
+        for key, wanted in under.items():
+            if key in replies and wanted not in found and ended_by_itself(replies[key].finish_reason):
+                found[wanted] = replies[key]
         return found
 
     def _of_keys(self, query: str, keys: Sequence[str]) -> Iterator[Any]:
@@ -211,12 +258,15 @@ class ReplyCache(CacheFile):
         host, model = (request.host, request.model) if request else ("", "")
         counts = int(reply.prompt_tokens), int(reply.completion_tokens)
         columns = (key, host, model, reply.text, reply.finish_reason, *counts)
-        columns = (*columns, float(reply.cost), float(reply.latency), time.time())
+        columns = (*columns, float(reply.cost), float(reply.latency), time.time(), reply.thought)
         blobs = (pack(json.dumps(request.body()) if request else ""), pack(reply.response))
         run(
-            f"INSERT OR REPLACE INTO replies ({COLUMNS}, request, response, checksum) VALUES ({', '.join('?' * 13)})",
+            f"INSERT OR REPLACE INTO replies ({COLUMNS}, request, response, checksum) VALUES ({', '.join('?' * 14)})",
             (*columns, *blobs, checksum(*columns)),
         )
+        if request:
+            limits = request.max_tokens, request.max_completion_tokens
+            run("INSERT OR IGNORE INTO limits VALUES (?, ?, ?, ?)", (host, model, *limits))
         run("DELETE FROM claims WHERE key = ?", (key,))
         run("DELETE FROM failures WHERE key = ?", (key,))
 
@@ -278,18 +328,8 @@ class ReplyCache(CacheFile):
 
     def stats(self) -> dict[str, Any]:
         """What the cache holds, in all and per model; times are Unix seconds."""
-        names = (
-            "host",
-            "model",
-            "replies",
-            "truncated",
-            "prompt_tokens",
-            "completion_tokens",
-            "usd",
-            "mean_latency",
-            "first",
-            "last",
-        )
+        counted = ("replies", "truncated", "prompt_tokens", "completion_tokens", "usd")
+        names = ("host", "model", *counted, "mean_latency", "first", "last")
         models = [
             dict(zip(names, row, strict=True))
             for row in self._read(

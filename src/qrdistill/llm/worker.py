@@ -142,7 +142,7 @@ class Lane:
 
     def _estimate(self, request: ChatRequest) -> float:
         """Tokens that a request will use: its max_tokens until replies tell better."""
-        output = request.max_tokens
+        output = request.limit
         if self._replies >= _ENOUGH_REPLIES:
             output = min(output, 1.2 * self._written / self._replies)
         return prompt_estimate(request) + output

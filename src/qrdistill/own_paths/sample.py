@@ -192,7 +192,7 @@ def eligibility(
     seen: set[tuple[str, str, str]] = set()
     has: dict[str, set[str]] = defaultdict(set)
     for path in kept:
-        mark = (path.question_id, path.teacher, path.text)
+        mark = (path.question_id, path.teacher, path.lesson)
         if mark not in seen:
             seen.add(mark)
             chosen.append(path)

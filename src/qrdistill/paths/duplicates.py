@@ -35,7 +35,7 @@ def near_duplicates(paths: Iterable[ReasoningPath], threshold: float) -> dict[st
     kept: defaultdict[str, list[tuple[str, frozenset[str]]]] = defaultdict(list)
     repeats: dict[str, str] = {}
     for path in paths:
-        grams = word_grams(path.text)
+        grams = word_grams(path.lesson)
         earlier = next((id for id, other in kept[path.question_id] if _reaches(grams, other, threshold)), None)
         if earlier is None:
             kept[path.question_id].append((path.id, grams))

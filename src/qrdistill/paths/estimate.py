@@ -87,11 +87,11 @@ def _teacher_plan(source: ChatRequests, cache: ReplyCache) -> TeacherPlan:
     cached = cached_estimated = cached_prompt = cached_output = 0
     usd_cached = seconds = 0.0
     for group in grouped(source, 256):
-        found = cache.get_many([request.key for request in group])
+        found = cache.replies(group)
         for request in group:
             reply = found.get(request.key)
             more = longer(config, request, reply) if reply else None
-            if reply is None or (more and cache.get(more.key) is None):
+            if reply is None or (more and more.key not in cache.replies([more])):
                 calls += 1
                 estimated += prompt_estimate(request)
             if reply is not None:

@@ -15,8 +15,10 @@ from qrdistill.base.errors import ConfigError
 from qrdistill.base.progress import Progress, Silent
 from qrdistill.base.records import Failure, Question, ReasoningPath, Truth, path_id
 from qrdistill.base.store import TableWriter
+from qrdistill.base.thoughts import Thinking
 from qrdistill.llm.ask import Job, fill
 from qrdistill.llm.config import OpenAITeacher
+from qrdistill.llm.finish_reasons import ending
 from qrdistill.llm.live_counts import Budget
 from qrdistill.llm.reply_cache import Failed, ReplyCache
 from qrdistill.paths.config import PathsConfig, TeacherConfig
@@ -41,6 +43,9 @@ class Spending:
     paths: int = 0
     failures: int = 0
     truncated: int = 0
+    withheld: int = 0  # by a content filter, or refused
+    unknown_ends: int = 0  # ended with a reason that is not in our table
+    unanswered: int = 0  # paths that hold a thought at most
     cached: int = 0  # replies that were in the cache already
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -53,7 +58,11 @@ class Spending:
             self.failures += 1
             return
         self.paths += 1
-        self.truncated += item.finish_reason == "length"
+        meaning = ending(item.finish_reason)
+        self.truncated += meaning == "cut"
+        self.withheld += meaning == "refused"
+        self.unknown_ends += meaning == "unknown"
+        self.unanswered += meaning != "refused" and not item.text.strip()
         self.prompt_tokens += item.prompt_tokens
         self.completion_tokens += item.completion_tokens
         self.usd += item.cost
@@ -90,6 +99,7 @@ def generate(
         teacher.name: slot_source(teacher, asked, styles, config, cache, base_dir, seed, progress, round)
         for teacher in teachers
     }
+    thinking = {teacher.name: teacher.thinking for teacher in teachers}
     chats = {name: source for name, source in sources.items() if isinstance(source, ChatRequests)}
     spending = Spending(teachers={teacher.name: Spending() for teacher in teachers})
     if chats:
@@ -102,7 +112,7 @@ def generate(
         for question in group:
             for name in sources:
                 for slot in slots[name][question.id]:
-                    path = _row(slot, round, lambda question, text: extract(question, text).answer)
+                    path = _row(slot, round, thinking[name], lambda one, text: extract(one, text).answer)
                     _write(path, slot, out)
                     spending.book(path)
                     spending.teachers.setdefault(path.teacher, Spending()).book(path)
@@ -160,7 +170,9 @@ def _ask(
     )
 
 
-def _row(slot: Slot, round: int, answer: Callable[[Question, str], str | None]) -> ReasoningPath | Failure:
+def _row(
+    slot: Slot, round: int, thinking: Thinking, answer: Callable[[Question, str], str | None]
+) -> ReasoningPath | Failure:
     question_id, style, outcome = slot.question.id, slot.style.name, slot.outcome
     if isinstance(outcome, Failed):
         return Failure(
@@ -187,6 +199,8 @@ def _row(slot: Slot, round: int, answer: Callable[[Question, str], str | None]) 
         prompt_tokens=outcome.prompt_tokens,
         completion_tokens=outcome.completion_tokens,
         cost=outcome.cost,
+        thought=outcome.thought,
+        thinking=thinking,
     )
 
 

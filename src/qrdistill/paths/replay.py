@@ -11,6 +11,8 @@ from qrdistill.base.errors import DataError
 from qrdistill.base.progress import Progress
 from qrdistill.base.records import Question
 from qrdistill.base.settings import checked_name
+from qrdistill.base.thoughts import part
+from qrdistill.llm.finish_reasons import STOP, recorded
 from qrdistill.paths.config import ReplayTeacher
 from qrdistill.paths.styles import Style
 from qrdistill.paths.teachers import Draft
@@ -20,8 +22,8 @@ from qrdistill.questions.read_rows import Row, read_file
 class ReplayTeacherImplementation:
     """Hands out a file's paths; the rows of one question and style are its samples, in file order.
 
-    A row has `question_id`, `style` and `text`, and may have `teacher` (who wrote it),
-    `finish_reason`, `prompt_tokens`, `completion_tokens` and `cost`. Rows for questions that this run
+    A row has `question_id`, `style` and `text`, and may have `teacher` (who wrote it), `thought` (or the
+    thought in tags before the text), `finish_reason`, `prompt_tokens`, `completion_tokens` and `cost`. Rows for questions that this run
     does not ask are counted and warned of; a style that the run does not use is an error, because a
     misspelt style would silently lose all its paths.
     """
@@ -70,8 +72,14 @@ class ReplayTeacherImplementation:
 
 
 def _draft(row: Row) -> Draft:
-    row.text("text")
     value = row.value
+    thought = value.get("thought") or ""
+    if not isinstance(thought, str):
+        raise row.error(f"thought has to be text, not {thought!r:.60}")
+    if not (thought and value.get("text") == ""):  # a thought without an answer is a path without one
+        row.text("text")
+    parts = part(value["text"], thought)  # a text without tags stays as it came, blanks included
+    given = value.get("finish_reason")
     teacher = str(value["teacher"]) if value.get("teacher") else None
     try:
         if teacher is not None:
@@ -79,8 +87,9 @@ def _draft(row: Row) -> Draft:
     except ValueError as error:
         raise row.error(f"teacher {teacher!r}: {error}") from None
     return Draft(
-        text=value["text"],  # as it came, blanks at its ends included
-        finish_reason=str(value.get("finish_reason") or "stop"),
+        text=parts.answer,
+        thought=parts.thought,
+        finish_reason=STOP if given is None or given == "" else recorded(given),
         prompt_tokens=int(_number(row, "prompt_tokens", whole=True)),
         completion_tokens=int(_number(row, "completion_tokens", whole=True)),
         cost=_number(row, "cost"),

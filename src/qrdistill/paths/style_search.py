@@ -182,6 +182,7 @@ class _Trial:
                 style=style.name,
                 prompt_hash=slot.prompt_hash,
                 text=slot.outcome.text,
+                thought=slot.outcome.thought,
                 answer=extract(slot.question, slot.outcome.text).answer,
                 finish_reason=slot.outcome.finish_reason,
                 prompt_tokens=slot.outcome.prompt_tokens,
@@ -208,7 +209,7 @@ class _Trial:
     def ask(self, prompt: str, *, sample: int) -> Reply | None:
         request = Requests(self.teacher, base_dir=self._base_dir)([("user", prompt)], sample=sample, label="propose")
         self.fill(Job(self.teacher, [request], 1))
-        return self._cache.get(request.key)
+        return self._cache.replies([request]).get(request.key)
 
 
 class _Aside(Silent):

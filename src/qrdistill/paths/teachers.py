@@ -34,6 +34,7 @@ class Draft:
     truth: tuple[str, str] | None = None
     cost: float = 0.0
     teacher: str | None = None
+    thought: str = ""  # what was thought before `text`, without tags
 
 
 class PathTeacher(Protocol):

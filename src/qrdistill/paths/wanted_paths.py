@@ -110,9 +110,9 @@ class ChatRequests:
 
     def slots(self, questions: Sequence[Question]) -> dict[str, list[Slot]]:
         asked = {question.id: list(self._of(question)) for question in questions}
-        keys = [request.key for places in asked.values() for _, _, request in places]
-        replies = self._cache.get_many(keys)
-        failures = self._cache.failures([key for key in keys if key not in replies])
+        requests = [request for places in asked.values() for _, _, request in places]
+        replies = self._cache.replies(requests)
+        failures = self._cache.failures([one.key for one in requests if one.key not in replies])
         slots: dict[str, list[Slot]] = {}
         for question in questions:
             slots[question.id] = [
@@ -133,10 +133,11 @@ class ChatRequests:
     def _draft(self, request: ChatRequest, reply: Reply) -> Draft:
         """The reply, or the longer one that took a truncated one's place; both were paid for."""
         more = longer(self.config, request, reply)
-        again = self._cache.get(more.key) if more else None
+        again = self._cache.replies([more]).get(more.key) if more else None
         last = again or reply
         return Draft(
-            text=last.text,
+            text=last.parts.answer,
+            thought=last.parts.thought,
             finish_reason=last.finish_reason,
             prompt_tokens=reply.prompt_tokens + (again.prompt_tokens if again else 0),
             completion_tokens=reply.completion_tokens + (again.completion_tokens if again else 0),

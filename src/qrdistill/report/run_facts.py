@@ -12,6 +12,7 @@ from qrdistill.base.records import Assignment, Question, ReasoningPath, Record, 
 from qrdistill.base.store import read_table
 from qrdistill.base.untrusted.guarded_json import loads, read_json
 from qrdistill.base.untrusted.yaml_file import parse_yaml
+from qrdistill.llm.finish_reasons import ending
 
 R = TypeVar("R", bound=Record)
 
@@ -173,7 +174,7 @@ def _verdicts(folder: Path) -> dict[str, list[Verdict]]:
 def _count(total: Yield, path: ReasoningPath, outcome: str) -> None:
     total.paths += 1
     total.kept += outcome == "keep"
-    total.truncated += path.finish_reason == "length"
+    total.truncated += ending(path.finish_reason) == "cut"
     total.prompt_tokens += path.prompt_tokens
     total.completion_tokens += path.completion_tokens
     total.cost += path.cost

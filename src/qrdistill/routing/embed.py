@@ -54,7 +54,7 @@ def embed(
     if not paths:
         raise InputError("no path is left to embed; loosen the filter (verdicts tell why paths were dropped)")
     progress = progress or Silent()
-    pairs = [(questions[path.question_id].question, path.text) for path in paths]
+    pairs = [(questions[path.question_id].question, path.lesson) for path in paths]
     encode: Encoder = registry.find("encoders", config.kind, key="encoder.kind")
     progress.start("embed", len(pairs))
     vectors_NF = encode(pairs, config, seed=seed, device=device, progress=progress)

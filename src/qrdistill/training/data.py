@@ -44,11 +44,11 @@ class Material:
         self._encode = lru_cache(maxsize=_REMEMBERED)(self._tokens)
         self.rows = [row for row in range(len(paths)) if self._readable(row)]  # pool row -> row as given
         self.paths = [paths[row] for row in self.rows]
-        self.characters_N = torch.tensor([max(1, len(path.text)) for path in self.paths], dtype=torch.float64)
+        self.characters_N = torch.tensor([max(1, len(path.lesson)) for path in self.paths], dtype=torch.float64)
         self.features_NF = standardised(embeddings, self.rows)
 
     def _readable(self, row: int) -> bool:
-        if not self._all[row].text.strip():
+        if not self._all[row].lesson.strip():
             self.kept_out["empty"] += 1
             return False
         for s, student in enumerate(self.students):
@@ -63,7 +63,7 @@ class Material:
         path = self._all[row]
         style = self._styles.get(path.style) if hinted else None
         prompt = student_prompt(self._questions[path.question_id].question, style)
-        return self.students[s].encode(prompt, path.text)
+        return self.students[s].encode(prompt, path.lesson)
 
     def encoded(self, s: int, row: int, hinted: bool) -> Encoded:
         """Path `row` of the pool in the tokens of student `s`, with or without its style's hint."""

@@ -2,7 +2,7 @@
 
 Checks run in this order, those that the config switches on:
 
-    truncated, duplicate, over_long, language, leak, contamination    what the text alone shows
+    ended, truncated, duplicate, over_long, language, leak, contamination    what the text alone shows
     answer, program                                                   what it states, what its code prints
     judge                                                             what a reader says of its steps
     near_duplicate, surplus                                           which of the sound ones train

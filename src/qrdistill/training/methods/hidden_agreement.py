@@ -48,7 +48,7 @@ class HiddenAgreement(Method):
     def _spans(self, row: int, hinted: bool) -> SharedPath:
         students = range(len(self._material.students))
         tokens = [self._material.encoded(s, row, hinted).spans for s in students]
-        return share_path(self._material.paths[row].text, tokens, self.mutual.config.span)
+        return share_path(self._material.paths[row].lesson, tokens, self.mutual.config.span)
 
     def _paths(self, batch: StepBatch, reading: Reading) -> dict[int, SharedPath]:
         return {b: self._shared(batch.request.rows[b], batch.hinted[b]) for b in reading.compared}

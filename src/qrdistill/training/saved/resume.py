@@ -79,7 +79,7 @@ def fingerprint(data: TrainData, plan: TrainPlan, team: Team) -> str:
             [method.name for method in team.methods],
             list(data.styles),
             team.seed,
-            [[path.id, path.text] for path in data.paths],
+            [[path.id, path.lesson] for path in data.paths],
             {name: sorted(own) for name, own in data.allowed.items()},
             "" if data.embeddings is None else hashlib.blake2b(data.embeddings.tobytes()).hexdigest(),
         ]

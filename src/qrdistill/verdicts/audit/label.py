@@ -142,7 +142,7 @@ def _page(question: Question, path: ReasoningPath, place: str) -> str:
         clean_text(question.question),
         f"gold answer: {clean_text(question.gold or '(none)')}",
         rule,
-        clean_text(path.text, max_line=len(path.text)),
+        clean_text(path.lesson, max_line=len(path.lesson)),
         rule,
     ]
     return "\n".join(parts)

@@ -121,5 +121,5 @@ class Contamination:
         asked = self._questions.get(case.question.id)
         if asked:
             return Finding("drop", f"its question is also asked as {asked[0]}")
-        recited = self._index.contained_in(case.path.text)
+        recited = self._index.contained_in(case.path.lesson)
         return Finding("drop", f"recites {recited[0]}") if recited else Finding("keep")

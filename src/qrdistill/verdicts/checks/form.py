@@ -23,8 +23,8 @@ def over_long(limit: int) -> Callable[[Sequence[Case]], list[Finding]]:
 
     def run(cases: Sequence[Case]) -> list[Finding]:
         return [
-            Finding("drop", f"{len(case.path.text)} characters, more than filter.max_characters = {limit}")
-            if len(case.path.text) > limit
+            Finding("drop", f"{len(case.path.lesson)} characters, more than filter.max_characters = {limit}")
+            if len(case.path.lesson) > limit
             else KEEP
             for case in cases
         ]
@@ -53,7 +53,7 @@ def language(cases: Sequence[Case]) -> list[Finding]:
     A teacher that falls into another language is caught where that has another script; English for
     French is not. Short texts pass: a formula's few letters say nothing.
     """
-    return [_language(case.question.question, case.path.text) for case in cases]
+    return [_language(case.question.question, case.path.lesson) for case in cases]
 
 
 def _language(question: str, text: str) -> Finding:
@@ -82,7 +82,9 @@ def _leak(case: Case) -> Finding:
     from qrdistill.answers.check import canonical, extract
     from qrdistill.answers.statements import statements
 
-    question, text = case.question, case.path.text
+    question, text = case.question, case.path.lesson
+    if case.path.thinking == "keep" and case.path.thought:
+        return KEEP
     stated = statements(text)
     if not stated:
         return KEEP

@@ -6,7 +6,8 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from qrdistill.base.records import Question
+from qrdistill.base.records import Question, ReasoningPath
+from qrdistill.llm.finish_reasons import ending
 from qrdistill.verdicts.checks.contamination import Contamination
 from qrdistill.verdicts.checks.form import language, leak, over_long
 from qrdistill.verdicts.checks.program import program
@@ -16,13 +17,30 @@ from qrdistill.verdicts.open_case import Case, Check, Finding
 KEEP = Finding("keep")
 
 
+def ended(cases: Sequence[Case]) -> list[Finding]:
+    """Drops what was withheld or broke off; undecided where nothing was answered, or nobody knows why it ended."""
+    return [_ended(case.path) for case in cases]
+
+
+def _ended(path: ReasoningPath) -> Finding:
+    meaning = ending(path.finish_reason)
+    if meaning == "refused":
+        return Finding("drop", f"withheld ({path.finish_reason})")
+    if meaning == "transient":
+        return Finding("drop", f"broken off ({path.finish_reason})")
+    if path.thought and not path.text.strip():
+        return Finding("undecided", "a thought without an answer")
+    if meaning == "unknown":
+        return Finding("undecided", f"it ended for a reason that is not known ({path.finish_reason})")
+    if path.thinking == "only" and not path.thought:
+        return Finding("drop", "no thought, which is all that trains (thinking: only)")
+    return KEEP
+
+
 def truncated(cases: Sequence[Case]) -> list[Finding]:
-    """Drops replies that the token limit or the provider's content filter cut."""
-    reasons = {"length": "cut by the token limit", "content_filter": "cut by the content filter"}
-    return [
-        Finding("drop", reasons[case.path.finish_reason]) if case.path.finish_reason in reasons else KEEP
-        for case in cases
-    ]
+    """Drops replies that the token limit cut."""
+    cut = Finding("drop", "cut by the token limit")
+    return [cut if ending(case.path.finish_reason) == "cut" else KEEP for case in cases]
 
 
 def duplicate(cases: Sequence[Case]) -> list[Finding]:
@@ -30,7 +48,7 @@ def duplicate(cases: Sequence[Case]) -> list[Finding]:
     first: dict[tuple[str, str], str] = {}
     findings: list[Finding] = []
     for case in cases:
-        key = case.question.id, " ".join(case.path.text.split())
+        key = case.question.id, " ".join(case.path.lesson.split())
         original = first.setdefault(key, case.path.id)
         findings.append(KEEP if original == case.path.id else Finding("drop", f"same text as {original}"))
     return findings
@@ -41,7 +59,7 @@ def answer(cases: Sequence[Case]) -> list[Finding]:
     from qrdistill.answers.check import check_many
 
     outcomes = {"correct": "keep", "wrong": "drop", "undecided": "undecided"}
-    checked = check_many((case.question, case.path.text, case.path.finish_reason == "length") for case in cases)
+    checked = check_many((case.question, case.path.text, ending(case.path.finish_reason) == "cut") for case in cases)
     return [Finding(outcomes[one.outcome], one.reason) for one in checked]  # pyright: ignore[reportArgumentType]
 
 
@@ -87,6 +105,7 @@ def surplus(limit: int, seed: int) -> Check:
 def cheap_checks(config: FilterConfig, questions: Mapping[str, Question]) -> list[Check]:
     """Those that come before any judge: what text alone shows first, then the answer, then the program."""
     candidates: list[Check | None] = [
+        Check("ended", ended),
         Check("truncated", truncated) if config.truncated else None,
         Check("duplicate", duplicate) if config.deduplicate else None,
         Check("over_long", over_long(config.max_characters)) if config.max_characters is not None else None,

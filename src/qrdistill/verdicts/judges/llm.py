@@ -12,6 +12,7 @@ from qrdistill.base.progress import Progress
 from qrdistill.llm.ask import Budget, Job, fill
 from qrdistill.llm.client import ChatConfig, Requests
 from qrdistill.llm.config import OpenAITeacher
+from qrdistill.llm.finish_reasons import ending
 from qrdistill.llm.reply_cache import ChatRequest, Failed, Reply
 from qrdistill.verdicts.judges.judge import Item, Judgement
 from qrdistill.verdicts.judges.prompt import (
@@ -91,8 +92,9 @@ class LLMJudge:
         self._answered = True
         self.usd += outcome.cost
         try:
-            if outcome.finish_reason == "length":
-                raise Unreadable("it was cut off")
+            meaning = ending(outcome.finish_reason)
+            if meaning in ("cut", "refused"):
+                raise Unreadable("it was cut off" if meaning == "cut" else "it was withheld")
             material = item.question.question + item.text
             read = read_verdict(outcome.text, material=material)
             self.repaired += isinstance(read, RepairedReply)
@@ -121,7 +123,7 @@ class LLMJudge:
         )
         self._cache.warn(self._progress)
         keys = [request.key for request in requests]
-        replies, failures = self._cache.get_many(keys), self._cache.failures(keys)
+        replies, failures = self._cache.replies(requests), self._cache.failures(keys)
         return [replies.get(key) or failures.get(key) or Failed("no reply") for key in keys]
 
     def _find_out(self, item: Item) -> None:
@@ -129,7 +131,7 @@ class LLMJudge:
         if self._takes_schema is not None:
             return
         with_schema, without = (self._request(item, None, schema=schema) for schema in (True, False))
-        known = [self._cache.get(request.key) for request in (with_schema, without)]
+        known = [self._cache.replies([request]).get(request.key) for request in (with_schema, without)]
         if any(known):
             self._takes_schema = known[0] is not None
             return

@@ -69,7 +69,7 @@ class Panel:
         votes: list[list[Verdict]],
         failed: list[bool],
     ) -> None:
-        items = [Item(blind(cases[index].question), cases[index].path.text, wave) for index in which]
+        items = [Item(blind(cases[index].question), cases[index].path.lesson, wave) for index in which]
         for index, judgement in zip(which, seat.judge.judge_many(items), strict=True):
             failed[index] |= judgement.failed
             self.errors += judgement.failed
