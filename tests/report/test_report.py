@@ -1,5 +1,8 @@
 """The page as a browser would read it: parsed, not grepped."""
 
+import base64
+import gzip
+import hashlib
 import json
 import re
 import shutil
@@ -9,6 +12,8 @@ from html.parser import HTMLParser
 import pytest
 
 from qrdistill.base.errors import InputError
+from qrdistill.base.records import Answer
+from qrdistill.base.store import read_table, write_table
 from qrdistill.report.report import write_report
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -21,7 +26,6 @@ SECTIONS = {
     "routing",
     "training",
     "costs",
-    "paths",
     "stages",
     "config",
 }
@@ -66,8 +70,14 @@ def run_folder(build_run, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def html(run_folder):
+def whole(run_folder):
     return write_report(run_folder).read_text()
+
+
+@pytest.fixture(scope="module")
+def html(whole):
+    """The page without its data and scripts."""
+    return re.sub("<script.*?</script>", "", whole, flags=re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +88,7 @@ def page(html):
 def test_every_section_is_there_and_every_link_leads_somewhere(page):
     assert set(page.ids) >= SECTIONS
     targets = [value[1:] for _, name, value in page.attributes if name == "href"]
-    assert set(targets) <= set(page.ids)
+    assert set(targets) - {"questions"} <= set(page.ids)  # that one is the viewer's
     assert len(page.ids) == len(set(page.ids)), "ids must be unique, figures included"
 
 
@@ -90,7 +100,6 @@ def test_nothing_runs_and_nothing_is_fetched(page, html):
         "embed",
         "link",
         "img",
-        "form",
         "base",
         "audio",
         "video",
@@ -108,14 +117,26 @@ def test_nothing_runs_and_nothing_is_fetched(page, html):
 
 def test_what_models_wrote_is_shown_as_text(page, html):
     hostile = '</pre><script>alert("x")</script><img src="https://evil.example/p.png" onerror=alert(1)> & {{ 7*7 }}'
-    assert page.text.count(hostile) >= 5  # question, path, verdict reason and quote, warning, config
+    assert page.text.count(hostile) >= 2  # warning, config; the rest is the viewer's
     assert "<script" not in html
     assert "49" not in re.findall(r"&amp; (\S+)", html)  # templates in the text are not run
 
 
+def test_only_the_two_known_scripts_run_and_data_is_no_markup(whole):
+    blocks = re.findall(r"<script([^>]*)>(.*?)</script>", whole, flags=re.DOTALL)
+    data = [text for attributes, text in blocks if "application/json" in attributes]
+    run = [text for attributes, text in blocks if "application/json" not in attributes]
+    assert len(data) == len(run) == 2
+    assert not any("<" in text for text in data)
+    allowed = re.search(r"script-src ([^;\"]*)", whole)[1].replace("&#39;", "'").split()
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in run]
+    assert allowed == [f"'sha256-{one}'" for one in hashes]
+    assert whole.count("<script") == len(blocks) == 4
+
+
 def test_figures_are_valid_and_use_the_page_s_colours(html):
     drawn = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
-    assert len(drawn) >= 8
+    assert len(drawn) >= 2
     for svg in drawn:
         root = ElementTree.fromstring(svg)
         assert root.get("role") == "img"
@@ -131,7 +152,7 @@ def test_figures_are_valid_and_use_the_page_s_colours(html):
 def test_both_themes_define_every_colour(html):
     style = html.partition("<style>")[2].partition("</style>")[0]
     light, dark = re.findall(r":root \{(.*?)\}", style, flags=re.DOTALL)
-    used = set(re.findall(r"var\((--[\w-]+)", html)) - {"--tint"}
+    used = set(re.findall(r"var\((--[\w-]+)", html)) - {"--tint", "--soft", "--bar", "--share"}
     for theme in (light, dark):
         assert used <= set(re.findall(r"(--[\w-]+):", theme))
 
@@ -194,19 +215,19 @@ def test_kept_dropped_and_undecided_add_up(page, run_folder):
     assert paths.total.generated == sum(group.generated for group in paths.by_style.values()) == 36
 
 
-def test_same_files_same_bytes(run_folder, tmp_path, html):
-    assert write_report(run_folder, tmp_path / "again.html").read_text() == html
+def test_same_files_same_bytes(run_folder, tmp_path, whole):
+    assert write_report(run_folder, tmp_path / "again.html").read_text() == whole
 
 
 PARTS = {
     "scores.json": {"accuracy", "votes"},
-    "verdicts.parquet": {"filter", "paths"},
+    "verdicts.parquet": {"filter"},
     "assignments.parquet": {"routing"},
     "metrics.jsonl": {"training"},
-    "paths.parquet": {"filter", "paths", "costs", "routing"},
+    "paths.parquet": {"filter", "costs", "routing"},
     "manifest.json": {"stages"},
     "config.yaml": {"config"},
-    "questions.parquet": {"paths"},
+    "questions.parquet": set(),
     "answers.parquet": set(),
 }
 
@@ -217,7 +238,9 @@ def test_a_missing_file_is_an_absent_section(run_folder, tmp_path, missing):
     (folder / missing).unlink()
     page = Page(write_report(folder).read_text())
     assert set(page.ids) & SECTIONS == SECTIONS - PARTS[missing]
-    assert {value[1:] for _, name, value in page.attributes if name == "href"} <= set(page.ids)
+    targets = {value[1:] for _, name, value in page.attributes if name == "href"}
+    assert targets - {"questions"} <= set(page.ids)
+    assert ("questions" in targets) == ("run-cards" in page.ids) == (missing != "questions.parquet")
 
 
 def test_a_run_that_just_began(tmp_path):
@@ -236,25 +259,23 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
 def test_a_key_that_a_model_echoed_is_not_shown(run_folder, tmp_path, monkeypatch):
     folder = shutil.copytree(run_folder, tmp_path / "run")
     monkeypatch.setenv("SOME_API_KEY", "sk-12345678")
+    answers = list(read_table(folder / "answers.parquet", Answer))
+    answers[0] = answers[0].model_copy(update={"text": "the key is sk-12345678"})
+    write_table(folder / "answers.parquet", Answer, answers)
     config = folder / "config.yaml"
     config.write_text(config.read_text() + "# sk-12345678\n")
     html = write_report(folder).read_text()
-    assert "sk-12345678" not in html
+    cards = gzip.decompress(base64.b64decode(re.search('id="run-cards">([^<]*)<', html)[1])).decode()
+    assert "sk-12345678" not in html + cards
     assert "SOME_API_KEY" in html
+    assert "the key is <SOME_API_KEY>" in cards
 
 
-def test_a_half_written_log_line_is_skipped(run_folder, tmp_path, html):
+def test_a_half_written_log_line_is_skipped(run_folder, tmp_path, whole):
     folder = shutil.copytree(run_folder, tmp_path / "run")
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"step": 30, "lo')
-    assert write_report(folder).read_text() == html
-
-
-def test_rounds_follow_each_other_in_the_curves(run_folder):
-    from qrdistill.report.report import _series
-
-    rows = [{"step": step, "loss": value} for step, value in ((0, 3.0), (1, 2.0), (0, 1.5), (1, 1.0))]
-    assert _series(rows, "loss") == ([0.0, 1.0, 2.0, 3.0], [3.0, 2.0, 1.5, 1.0])
+    assert write_report(folder).read_text() == whole
 
 
 def test_the_students_own_paths_have_rows_of_their_own(run_folder, tmp_path):

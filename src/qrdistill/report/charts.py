@@ -142,43 +142,6 @@ def dots(name: str, caption: str, rows: Sequence[Dot], *, unit: str = "accuracy,
         return _svg(figure, name, caption)
 
 
-def grouped(
-    name: str, caption: str, rows: Sequence[str], series: Mapping[str, Sequence[Dot | None]], *, unit: str
-) -> Figure:
-    """Several series per row, side by side; each series holds one estimate (or None) per row."""
-    step = 0.62 / max(1, len(series))
-    with _canvas(0.75 + (0.16 + 0.17 * len(series)) * len(rows)) as (figure, (axis,)):
-        for number, (label, estimates) in enumerate(series.items()):
-            shift = step * (number - (len(series) - 1) / 2)
-            tint = colour(number)
-            for place, dot in enumerate(estimates):
-                if dot is not None:
-                    axis.plot(
-                        [100 * dot.low, 100 * dot.high],
-                        [place + shift] * 2,
-                        color=tint,
-                        linewidth=2,
-                        solid_capstyle="butt",
-                    )
-            there = [(place, dot) for place, dot in enumerate(estimates) if dot is not None]
-            axis.plot(
-                [100 * dot.value for _, dot in there],
-                [place + shift for place, _ in there],
-                "o",
-                color=tint,
-                markersize=5.5,
-                label=_label(label, 40),
-            )
-        axis.set_yticks(range(len(rows)), [_label(row) for row in rows])
-        axis.set_ylim(len(rows) - 0.5, -0.5)
-        axis.grid(axis="y", visible=False)
-        axis.spines["left"].set_visible(False)
-        axis.tick_params(axis="y", length=0)
-        axis.set_xlabel(unit)
-        figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=_FONT - 1)
-        return _svg(figure, name, caption)
-
-
 def trade(
     name: str,
     caption: str,
@@ -223,42 +186,6 @@ def trade(
         axis.set_ylabel("accuracy, %")
         axis.set_xlim(left=0)
         figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=_FONT - 1)
-        return _svg(figure, name, caption)
-
-
-def stacked(name: str, caption: str, rows: Sequence[str], parts: Mapping[str, Sequence[int]]) -> Figure:
-    """Horizontal bars of counts, one per row, in parts; the first part is the one that matters."""
-    with _canvas(0.85 + 0.28 * len(rows)) as (figure, (axis,)):
-        left = [0] * len(rows)
-        for number, (label, counts) in enumerate(parts.items()):
-            axis.barh(
-                range(len(rows)),
-                counts,
-                left=left,
-                height=0.66,
-                label=_label(label),
-                color=colour(number),
-                alpha=1.0 if number == 0 else 0.62,
-            )
-            left = [a + b for a, b in zip(left, counts, strict=True)]
-        for place, count in enumerate(next(iter(parts.values()), [])):
-            if left[place]:
-                axis.annotate(
-                    f"{100 * count / left[place]:.0f} % kept",
-                    (left[place], place),
-                    xytext=(4, 0),
-                    textcoords="offset points",
-                    va="center",
-                    fontsize=_FONT - 1.5,
-                )
-        axis.set_xlim(0, 1.22 * max(left, default=1))
-        axis.set_yticks(range(len(rows)), [_label(row) for row in rows])
-        axis.set_ylim(len(rows) - 0.5, -0.5)
-        axis.grid(axis="y", visible=False)
-        axis.spines["left"].set_visible(False)
-        axis.tick_params(axis="y", length=0)
-        axis.set_xlabel("paths")
-        figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=_FONT - 1)
         return _svg(figure, name, caption)
 
 

@@ -7,26 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from qrdistill.base.errors import InputError
-from qrdistill.base.records import FREE
 from qrdistill.base.store import write_text
 from qrdistill.base.untrusted.redact import redact
 from qrdistill.report import charts, sentences
 from qrdistill.report.charts import Dot, Figure
 from qrdistill.report.run_facts import Funnel, RunData, read_run
+from qrdistill.report.viewer.page import SCRIPTS, script_policy, viewer_css, with_scripts
+from qrdistill.report.viewer.page_data import page_data
 from qrdistill.scores.statistics import Interval, wilson
-
-# what is drawn of the training log, in this order, and what its axis says; others stay in metrics.jsonl
-_CURVES = {
-    "loss": ("Loss", "loss"),
-    "nll": ("Negative log-likelihood of the paths each student learnt from", "nats per token"),
-    "share": ("Share of the training pairs that each student was given", "share"),
-    "mutual": ("Mutual distillation: distance to the ensemble", "mean squared error"),
-    "balance": ("The router's load-balance term", "balance"),
-    "staleness": ("Age of the losses that the router reads", "steps"),
-}
-
-
-_MOST_FAMILIES = 16  # more are in scores.json
 
 
 def write_report(run_dir: Path, target: Path | None = None) -> Path:
@@ -41,8 +29,15 @@ def write_report(run_dir: Path, target: Path | None = None) -> Path:
     if run.config_text is None and run.scores is None and run.paths is None and not run.stages:
         raise InputError(f"{run_dir} is not a run directory: it has no config.yaml, manifest.json or tables")
     target = target or run_dir / "report.html"
-    write_text(target, redact(render("run.html.j2", **run_context(run))))
+    data = page_data(run)
+    html = redact(render("run.html.j2", **run_context(run), **viewer_context(data is not None)))
+    write_text(target, with_scripts(html, data) if data else html)
     return target
+
+
+def viewer_context(viewer: bool) -> dict[str, Any]:
+    """What a template needs for a page with the viewer in it."""
+    return {"viewer": viewer, "policy": script_policy(), "viewer_css": viewer_css(), "scripts": SCRIPTS}
 
 
 def render(template: str, **context: Any) -> str:
@@ -69,16 +64,11 @@ def run_context(run: RunData) -> dict[str, Any]:
         "summary": sentences.summary(run),
         "warnings": _warnings(run),
         "scores": scores,
-        "accuracy_figure": _accuracy_figure(scores) if scores else None,
-        "family_figure": _family_figure(scores) if scores else None,
         "paths": run.paths,
         "budget": (run.config.get("paths") or {}).get("budget_usd"),
-        "funnel_figure": _funnel_figure(run) if run.paths and run.paths.filtered else None,
         "filter_quality": _filter_quality(run.paths.planted) if run.paths else None,
         "routing": run.routing,
         "routed_students": _in_order(run, run.routing.students) if run.routing else [],
-        "routing_figures": _routing_figures(run),
-        "loss_figures": _loss_figures(run),
         "ensemble_figure": _ensemble_figure(scores) if scores else None,
         "calibration_figure": _calibration_figure(scores) if scores else None,
         "stages": run.stages,
@@ -110,60 +100,6 @@ def _in_order(run: RunData, names: Sequence[str]) -> list[str]:
     return sorted(names, key=lambda name: known.index(name) if name in known else len(known))
 
 
-def _accuracy_figure(scores: Mapping[str, Any]) -> Figure | None:
-    """Each student, prompted with its best style and free; hollow: before training."""
-    from qrdistill.scores.student_style import trained_name
-
-    names = _students_of(scores)
-    rows: list[Dot] = []
-    for mode in ("styled", "free"):
-        for head in sorted(
-            scores["headlines"],
-            key=lambda head: (names.index(trained_name(head["student"])), not head["base"]),
-        ):
-            score = head[mode]
-            if score:
-                form = "free" if mode == "free" else head["style"]
-                label = f"{trained_name(head['student'])}, {form}" + (" (base)" if head["base"] else "")
-                series = names.index(trained_name(head["student"]))
-                rows.append(Dot(label, score["accuracy"], score["low"], score["high"], series, head["base"]))
-    if not rows:
-        return None
-    caption = f"Accuracy on the {scores['split']} questions with 95 % Wilson intervals."
-    if any(row.hollow for row in rows):
-        caption += " Hollow: the same student before training."
-    return charts.dots("accuracy", caption, rows)
-
-
-def _family_figure(scores: Mapping[str, Any]) -> Figure | None:
-    """Each family of questions, every trained student prompted with its best style."""
-    series: dict[str, dict[str, Dot]] = {}
-    for head in scores["headlines"]:
-        wanted = (head["student"], scores["split"], head["style"] or FREE)
-        for score in scores["scores"]:
-            if (score["student"], score["split"], score["style"]) == wanted and score["family"] != "all":
-                dot = Dot(score["family"], score["accuracy"], score["low"], score["high"])
-                if not head["base"]:
-                    series.setdefault(f"{head['student']}, {wanted[2]}", {})[score["family"]] = dot
-    families = sorted({family for dots in series.values() for family in dots})
-    if not 2 <= len(families) <= _MOST_FAMILIES:
-        return None
-    caption = "Accuracy per family of questions, prompted with the best style, 95 % intervals."
-    rows = {label: [dots.get(family) for family in families] for label, dots in series.items()}
-    return charts.grouped("families", caption, families, rows, unit="accuracy, %")
-
-
-def _funnel_figure(run: RunData) -> Figure | None:
-    assert run.paths
-    styles = list(run.paths.by_style)
-    if not styles:
-        return None
-    parts = {"kept": [run.paths.by_style[style].kept for style in styles]}
-    for check in run.paths.closing_checks:
-        parts[f"closed by {check}"] = [run.paths.by_style[style].closed.get(check, 0) for style in styles]
-    return charts.stacked("funnel", "What became of the paths of each style.", styles, parts)
-
-
 def _filter_quality(planted: Mapping[str, Funnel]) -> list[tuple[str, Interval]] | None:
     """Where the truth is known: how much of what was kept is sound, how much of the sound was kept."""
     if not planted:
@@ -174,53 +110,6 @@ def _filter_quality(planted: Mapping[str, Funnel]) -> list[tuple[str, Interval]]
         ("of the kept paths are sound (precision)", wilson(sound.kept, kept)),
         ("of the sound paths were kept (recall)", wilson(sound.kept, sound.generated)),
     ]
-
-
-def _routing_figures(run: RunData) -> list[Figure]:
-    if run.routing is None:
-        return []
-    found: list[Figure] = []
-    students, per_row = _in_order(run, run.routing.students), 2
-    for at in range(0, len(students), per_row):
-        group = students[at : at + per_row]
-        panels = {s: [run.routing.shares[s][style] for style in run.routing.styles] for s in group}
-        caption = (
-            f"Share of each style's paths that trained {sentences.listed(group)}, over the steps of training: "
-            "the fuller the colour, the larger the share."
-        )
-        found.append(
-            charts.heat(f"routing-{at}", caption, run.routing.styles, panels, run.routing.edges, first_colour=at)
-        )
-    return found
-
-
-def _loss_figures(run: RunData) -> list[Figure]:
-    """One figure per logged quantity; what is logged per student (`nll/mistral`) shares one."""
-    keys = list(dict.fromkeys(key for row in run.metrics for key in row))
-    found: list[Figure] = []
-    for group, (title, axis) in _CURVES.items():
-        members = [key for key in keys if key.partition("/")[0] == group]
-        names = _in_order(run, [member.partition("/")[2] for member in members])
-        lines = {name or group: _series(run.metrics, f"{group}/{name}" if name else group) for name in names}
-        if any(y for _, ys in lines.values() for y in ys):
-            found.append(charts.curves(f"curve-{group}", f"{title}, over the steps.", lines, x="step", y=axis))
-    return found
-
-
-def _series(metrics: Sequence[Mapping[str, float]], key: str) -> tuple[list[float], list[float]]:
-    """Steps run on through rounds: a step counter that starts again is put behind the one before."""
-    xs: list[float] = []
-    ys: list[float] = []
-    offset, last = 0.0, -1.0
-    for place, row in enumerate(metrics):
-        step = row.get("step", float(place))
-        if step < last:
-            offset += last + 1
-        last = step
-        if key in row:
-            xs.append(offset + step)
-            ys.append(row[key])
-    return xs, ys
 
 
 def _training_tokens(run: RunData) -> dict[str, dict[str, float]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from qrdistill.base.errors import DataError
-from qrdistill.base.records import Assignment, Question, ReasoningPath, Record, Truth, Verdict
+from qrdistill.base.records import Assignment, ReasoningPath, Record, Truth, Verdict
 from qrdistill.base.store import read_table
 from qrdistill.base.untrusted.guarded_json import loads, read_json
 from qrdistill.base.untrusted.yaml_file import parse_yaml
@@ -16,8 +16,7 @@ from qrdistill.llm.finish_reasons import ending
 
 R = TypeVar("R", bound=Record)
 
-BINS = 12  # columns of the routing heat map
-_EXAMPLES = 8
+BINS = 12  # of the steps, in the routing's charts
 
 
 @dataclass
@@ -51,17 +50,6 @@ class Yield:
     cost: float = 0.0  # US dollars
 
 
-@dataclass(frozen=True)
-class Example:
-    """A path with its question and every check's verdict."""
-
-    path: ReasoningPath
-    question: Question
-    verdicts: tuple[Verdict, ...]
-    outcome: str
-    planted: str | None = None  # what a teacher planted on purpose: never read by filter or router
-
-
 @dataclass
 class Paths:
     """The teachers' (and the students' own) paths after the filter."""
@@ -71,7 +59,6 @@ class Paths:
     total: Funnel = field(default_factory=Funnel)
     by_teacher: dict[str, Yield] = field(default_factory=dict[str, Yield])
     style_of: dict[str, str] = field(default_factory=dict[str, str])
-    examples: list[Example] = field(default_factory=list[Example])
     filtered: bool = False
     planted: dict[str, Funnel] = field(default_factory=dict[str, Funnel])  # planted truth -> outcomes
 
@@ -135,9 +122,7 @@ def _paths(folder: Path) -> Paths | None:
     found = Paths()
     verdicts = _verdicts(folder)
     found.filtered = bool(verdicts)
-    questions = {row.id: row for row in _rows(folder / "questions.parquet", Question)}
     truth = {row.path_id: row.label for row in _rows(folder / "truth.parquet", Truth)}
-    wanted: dict[str, Example] = {}
     teachers = {path.teacher for path in _rows(folder / "paths.parquet", ReasoningPath)}
     for name in ("paths.parquet", "own_paths.parquet"):
         for path in _rows(folder / name, ReasoningPath):
@@ -155,11 +140,6 @@ def _paths(folder: Path) -> Paths | None:
                     found.planted.setdefault(truth[path.id], Funnel()).add(outcome, check)
                 found.checks += [v.check for v in own if v.check not in (*found.checks, "filter")]
             _count(found.by_teacher.setdefault(path.teacher, Yield()), path, outcome)
-            if path.question_id in questions and closing is not None:
-                kind = f"{outcome} {check if outcome != 'keep' else path.style}"
-                example = Example(path, questions[path.question_id], tuple(own[:-1]), outcome, truth.get(path.id))
-                wanted.setdefault(kind, example)
-    found.examples = _choose(wanted.values())
     return found
 
 
@@ -178,14 +158,6 @@ def _count(total: Yield, path: ReasoningPath, outcome: str) -> None:
     total.prompt_tokens += path.prompt_tokens
     total.completion_tokens += path.completion_tokens
     total.cost += path.cost
-
-
-def _choose(found: Iterable[Example]) -> list[Example]:
-    """One path per way to be closed, then kept ones of different styles."""
-    ordered = sorted(found, key=lambda example: example.outcome == "keep")  # stable: in the order found
-    closed = [example for example in ordered if example.outcome != "keep"][: _EXAMPLES // 2]
-    kept = [example for example in ordered if example.outcome == "keep"][: _EXAMPLES - len(closed)]
-    return [*kept, *closed]
 
 
 def _routing(folder: Path, style_of: Mapping[str, str]) -> Routing | None:
