@@ -136,6 +136,8 @@ def test_dates(gold: str, text: str, outcome: str) -> None:
         ("18", "The answer is 18. So", "correct"),
         ("18", "\\boxed{18}", "correct"),
         ("18", "The answer is 18\nQuestion: How many are", "correct"),
+        ("1", "Answer: 1. Start with", "undecided"),
+        ("1", "Answer:\n**1.** Buy", "undecided"),
     ],
 )
 def test_a_cut_answer_counts_only_where_it_is_whole(gold: str, text: str, outcome: str) -> None:
@@ -150,6 +152,12 @@ def test_a_cut_answer_counts_only_where_it_is_whole(gold: str, text: str, outcom
         ("2", "1. Add.\n2.", "undecided"),
         ("1", "The answer is:\n1. 5 apples\n2. 6 pears", "undecided"),
         ("1", "Answer: 1. Add 3 and 4. 2. Take 6 away.", "undecided"),
+        ("1", "Answer: 1) Now he buys", "undecided"),
+        ("1", "Answer:\n\n1) Compute the cost", "undecided"),
+        ("1", "Answer:\n**1.** Buy apples", "undecided"),
+        ("1", "Thus:\n(1) He buys apples", "undecided"),
+        ("7", "Answer: 1) He has 7", "correct"),
+        ("2", "**2.**", "correct"),
         ("5", "The answer is:\n1. 5 apples", "correct"),
         ("18", "18.", "correct"),
         ("1", "The answer is 1.", "correct"),

@@ -102,7 +102,7 @@ def test_a_student_samples_in_the_style_that_it_is_best_at(tmp_path, monkeypatch
         prompted.setdefault(student, set()).update(prompts)
         return [[Completion("The answer is 4.", -1.0, 3, "stop")] * samples for _ in prompts]
 
-    def tried(student, asked, styles, *, max_tokens):
+    def tried(student, asked, styles, *, max_tokens, stop):
         assert max_tokens == 6
         return {style: StyleTrial(int(10 * share), 10, 1.0) for style, share in accuracy[student].items()}
 

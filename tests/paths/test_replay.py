@@ -150,3 +150,9 @@ def test_thoughts_and_ends_of_a_file_are_read_as_a_servers_are(tmp_path: Path):
     assert [path.text for path in paths] == ["The answer is 4.", "The answer is 4.", "", " The answer is 4.\n"]
     with pytest.raises(DataError, match="thought has to be text, not 7"):
         run(tmp_path, PathsConfig(styles=["facts"]), write(tmp_path, [{**ROWS[0], "thought": 7}], "wrong.jsonl"))
+
+
+def test_an_answer_that_the_limit_cut_is_not_read(tmp_path: Path):
+    cut = [{**row, "text": "The answer is 1", "finish_reason": "length"} for row in ROWS[:1]]
+    _, paths = run(tmp_path, PathsConfig(), write(tmp_path, [*cut, ROWS[1]]))
+    assert [path.answer for path in paths] == ["7", None]

@@ -84,6 +84,7 @@ TABLE = {
         ),
         NOTHING,
     ),
+    "train.closing_line": [*TRAINED, *SAMPLED, "evaluate"],
     "train.*": TRAINED,
     "own_paths.rounds": [*TRAINED, "gather"],
     "own_paths.warm_share": TRAINED,
@@ -96,6 +97,7 @@ TABLE = {
     "own_paths.*": SAMPLED,
     "evaluate.batch_size": NOTHING,
     "evaluate.max_tokens": [*SAMPLED, "evaluate"],  # the style to sample in is chosen under the same limit
+    "evaluate.stop": [*SAMPLED, "evaluate"],
     "evaluate.fallback": ["score"],
     "evaluate.vote*": ["evaluate", "score"],
     "evaluate.split": ["evaluate", "score"],

@@ -86,6 +86,19 @@ def test_the_task_s_checker_is_ours(run_dir, tmp_path):
     assert utils.process_results(doc, ["The answer is 6."]) == {"acc": 1.0}
     assert utils.process_results(doc, ["The answer is 7."]) == {"acc": 0.0}
     assert utils.process_results(doc, ["who knows"]) == {"acc": 0.0}
+    assert utils.process_results(doc, ["= = = The answer is 6"]) == {"acc": 0.0}, "six tokens: cut by the limit"
+    assert utils.process_results(doc, ["The answer is 6. = ="]) == {"acc": 1.0}, "cut after a whole answer"
+
+
+def test_the_closing_line_and_the_stop_texts_are_the_run_s(run_dir, tmp_path):
+    run = shutil.copytree(run_dir, tmp_path / "run")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["train"], config["evaluate"]["stop"] = {"closing_line": True}, ["\nQuestion:"]
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    task = harness.write_task(run, "anna", tmp_path / "task", style="facts")
+    row = json.loads((task.folder / "questions.jsonl").read_text().splitlines()[1])
+    assert row["prompt"] == "1 + 1 = ?\nEnd with: The answer is N.\nRecall the facts first.\n"
+    assert read(task.folder, task.names[0])["generation_kwargs"]["until"] == ["</s>", "\nQuestion:"]
 
 
 def write_samples(run_dir, results, style, change=()):
@@ -138,5 +151,5 @@ def test_a_chat_template_is_in_the_text_not_added_again(run_dir, tmp_path):
     settings.write_text(json.dumps({**json.loads(settings.read_text()), "chat_template": template}))
     task = harness.write_task(run, "anna", tmp_path / "task", style="vanilla")
     row = json.loads((task.folder / "questions.jsonl").read_text().splitlines()[0])
-    assert row["prompt"] == "<s> 0 + 0 = ?\nSolve it.\n = "
+    assert row["prompt"] == "<s> 0 + 0 = ?\nSolve it. = "
     assert any(word.endswith("dtype=float32,add_bos_token=False") for word in task.command)

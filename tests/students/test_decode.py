@@ -122,3 +122,21 @@ def test_decoding_leaves_training_mode_as_it_was(student: Student) -> None:
     student.model.train()
     decode(student, ["x\n"], max_tokens=1)
     assert student.model.training
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_completion_ends_before_a_stop_text(student: Student, packed: bool) -> None:
+    prompts = [*PROMPTS, *PROMPTS]
+    whole = [row[0] for row in decode(student, prompts, max_tokens=24)]
+    stop = [whole[0].text[6:9], whole[1].text[2:4]]
+    own = student.packed
+    student.packed = packed and own
+    try:
+        found = [row[0] for row in decode(student, prompts, max_tokens=24, batch_size=3, stop=stop)]
+    finally:
+        student.packed = own
+    for one, two in zip(whole, found, strict=True):
+        ends = [place for end in stop if (place := one.text.find(end)) >= 0]
+        assert two.text == (one.text[: min(ends)] if ends else one.text)
+        assert (two.finish_reason, two.tokens < one.tokens) == (("stop", True) if ends else (one.finish_reason, False))
+    assert any(one.text != two.text for one, two in zip(whole, found, strict=True))

@@ -111,7 +111,7 @@ def test_a_chat_template_closes_responses_its_own_way(codecs: dict[str, Codec]) 
     assert codec.end_id == codec.tokenizer.convert_tokens_to_ids("<turn>")
     assert codec.stop_ids == {codec.end_id, codec.tokenizer.eos_token_id}
     text = codec.tokenizer.decode(list(codec.prompt_ids("Hi\n")))
-    assert text == "<s><turn>user\nHi\n<turn>\n<turn>assistant\n"
+    assert text == "<s><turn>user\nHi<turn>\n<turn>assistant\n"
 
 
 def test_the_context_is_never_cut_silently(codecs: dict[str, Codec]) -> None:
@@ -158,3 +158,15 @@ def test_a_template_that_refuses_is_named(codecs: dict[str, Codec]) -> None:
             Codec(tokenizer, name="strict").encode("A\n", "B")
     finally:
         tokenizer.chat_template = kept
+
+
+@pytest.mark.parametrize("kind", ["chat", "metaspace_chat"])
+def test_a_message_ends_as_a_user_would_send_it(codecs: dict[str, Codec], kind: str) -> None:
+    codec = codecs[kind]
+    message = [{"role": "user", "content": "What is 3 + 4?\nThink step by step."}]
+    sent: Any = codec.tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=True)
+    assert codec.prompt_ids("What is 3 + 4?\nThink step by step.\n") == tuple(sent["input_ids"])
+
+
+def test_without_a_template_a_newline_parts_prompt_and_answer(codecs: dict[str, Codec]) -> None:
+    assert codecs["byte_level"].prompt_text("What is 3 + 4?\n") == "What is 3 + 4?\n"

@@ -51,7 +51,7 @@ _ABBREVIATION = re.compile(
 _SHORT_MONTH = re.compile(r"\b(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.$")
 _FACE = re.compile(r":[()](?=[\s.]|$)")
 _NUMBER_FOLLOWS = re.compile(r"(?<=\d)\.[^\w\n]+(?=\d)")  # "7. 5": a sentence's end, a list's number or 7.5
-_LIST = re.compile(r"1[.)]\s+(?=\S)")  # a list's first number is no answer
+_LIST = re.compile(r"1[.)](?:\*{2}|__)?\s+(?=\S)")  # a list's first number is no answer
 _BREAK = re.compile(r"[.!?](?=[\s\"'*)\]$]|\\[)\]]|$)|\n")
 _CLAUSE_AT_MOST = 600  # characters of a stated clause
 _END_AT_MOST = 4000  # characters at either end of a completion that states nothing
@@ -155,7 +155,7 @@ def _clause(text: str, start: int) -> tuple[str, int]:
         start += 2
     if (item := _LIST.match(text, start)) is not None and re.search(r"(?:^|\s)2[.)]\s", text[item.end() :]):
         return text[start : start + _CLAUSE_AT_MOST].strip(_DECORATION), min(len(text), start + _CLAUSE_AT_MOST)
-    if item is not None and "\n" in text[opened:start]:
+    if item is not None and ("\n" in text[opened:start] or item[0].rstrip()[-1] in "*_"):
         start = item.end()
     for opening, closing in (("\\[", "\\]"), ("$$", "$$"), ("\\(", "\\)")):
         if text.startswith(opening, start):
@@ -268,6 +268,8 @@ def cut_short(completion: str) -> bool:
     """Whether a completion that its token limit cut states an answer that may have been cut too: only a
     marked answer with more text after it is whole.
 
+    "Answer: 1. He" may open a list, so it is not whole either.
+
     >>> [cut_short(text) for text in ("He wants to see 1", "The answer is 1", "The answer is 18. So", r"\\boxed{18}")]
     [True, True, False, False]
     """
@@ -275,6 +277,8 @@ def cut_short(completion: str) -> bool:
     if not stated:
         return True
     last = stated[-1]
+    if last.how == "marker" and last.text.strip("(") == "1" and _LIST.match(f"1{completion[last.end :]}"):
+        return True
     closed = last.how in ("boxed", "tag") and completion[last.end - 1 : last.end] in ("}", ">")
     more = completion[last.end :].strip(_DECORATION + ".,!")
     marker = [match.end() for match in _MARKER.finditer(completion)][-1:]

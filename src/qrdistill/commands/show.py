@@ -149,7 +149,7 @@ def interval(score: dict[str, Any] | None) -> str:
 
 
 def print_scores(run_dir: Path) -> None:
-    """The students' and ensembles' accuracies of a run."""
+    """The students' and ensembles' accuracies of a run, with what to doubt in each, and the run's warnings."""
     scores = read_json(
         _existing(run_dir, "scores.json"), nan=True, fields={"split": str, "headlines": list, "ensembles": list}
     )
@@ -161,11 +161,27 @@ def print_scores(run_dir: Path) -> None:
     for row in scores["headlines"]:
         n = (row["styled"] or row["free"] or {"n": 0})["n"]
         names = (Text(clean(row[field])) for field in ("student", "style"))
-        table.add_row(*names, interval(row["styled"]), interval(row["free"]), str(n))
+        table.add_row(*names, _with_doubts(row["styled"]), _with_doubts(row["free"]), str(n))
     for row in scores["ensembles"]:
         cost = f"{len(row['members'])} voters, {row['decodes']:.1f} decodes"
-        table.add_row(Text(clean(row["name"])), cost, interval(row), "", str(row["n"]))
+        table.add_row(Text(clean(row["name"])), cost, _with_doubts(row), "", str(row["n"]))
     Console().print(table)
+    for warning in _warnings(run_dir, scores):
+        print(f"warning: {clean(warning)}")
+
+
+def _with_doubts(score: dict[str, Any] | None) -> str:
+    """An accuracy, and below it how many answers were cut by their limit and how many could not be read."""
+    if score is None:
+        return ""
+    cut = f"{score['truncated']} cut, " if "truncated" in score else ""  # a vote is cut nowhere
+    return f"{interval(score)}\n{cut}{score['undecided']} unreadable"
+
+
+def _warnings(run_dir: Path, scores: dict[str, Any]) -> Iterator[str]:
+    """What the stages warned of, and what the scores say of themselves; each once."""
+    said = [record.get("warnings", []) for record in Manifest(run_dir).stages.values()]
+    yield from dict.fromkeys(str(text) for texts in (*said, scores.get("warnings", [])) for text in texts)
 
 
 def compare_runs(runs: Sequence[Path], *, as_json: bool = False) -> None:

@@ -66,6 +66,7 @@ def sample_paths(
     base_dir: Path,
     seed: int,
     dev_tokens: int,
+    stop: Sequence[str] = (),
     batch_size: int = 64,
     device: str = "auto",
     progress: Progress,
@@ -74,7 +75,7 @@ def sample_paths(
 
     A gap is a question for which `kept`, the pool so far, has no path in the student's style: neither a
     teacher's nor the student's own. The style is the student's best (`students.best_style`), its dev answers cut at
-    `dev_tokens`. Rows stand in canonical order: question, student, sample. The teacher
+    `dev_tokens`; `stop` texts end these and the paths. Rows stand in canonical order: question, student, sample. The teacher
     of such a path is the student's name, its `round` says which students wrote it.
     """
     from qrdistill.students.best_style import choose_style, dev_sample, try_styles
@@ -92,7 +93,7 @@ def sample_paths(
     written: dict[str, dict[str, list[Any]]] = {}
     for settings in students:
         student = load_student(settings, base_dir=base_dir, device=device, seed=seed)
-        choice = choose_style(settings.name, try_styles(student, dev, styles, max_tokens=dev_tokens))
+        choice = choose_style(settings.name, try_styles(student, dev, styles, max_tokens=dev_tokens, stop=stop))
         best[settings.name] = style = choice.style
         accuracy[settings.name] = {name: one.accuracy for name, one in choice.trials.items()}
         if warning := choice.warning():
@@ -111,6 +112,7 @@ def sample_paths(
             samples=config.samples,
             seed=int(content_hash([seed, round]), 16) % 2**31,
             batch_size=batch_size,
+            stop=stop,
         )
         written[settings.name] = dict(zip((question.id for question in asked), completions, strict=True))
         progress.advance(student=settings.name, style=style)

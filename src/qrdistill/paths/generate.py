@@ -112,7 +112,7 @@ def generate(
         for question in group:
             for name in sources:
                 for slot in slots[name][question.id]:
-                    path = _row(slot, round, thinking[name], lambda one, text: extract(one, text).answer)
+                    path = _row(slot, round, thinking[name], lambda one, text, cut: extract(one, text, cut=cut).answer)
                     _write(path, slot, out)
                     spending.book(path)
                     spending.teachers.setdefault(path.teacher, Spending()).book(path)
@@ -171,7 +171,7 @@ def _ask(
 
 
 def _row(
-    slot: Slot, round: int, thinking: Thinking, answer: Callable[[Question, str], str | None]
+    slot: Slot, round: int, thinking: Thinking, answer: Callable[[Question, str, bool], str | None]
 ) -> ReasoningPath | Failure:
     question_id, style, outcome = slot.question.id, slot.style.name, slot.outcome
     if isinstance(outcome, Failed):
@@ -194,7 +194,7 @@ def _row(
         sample=slot.sample,
         prompt_hash=slot.prompt_hash,
         text=outcome.text,
-        answer=answer(slot.question, outcome.text),
+        answer=answer(slot.question, outcome.text, outcome.finish_reason == "length"),
         finish_reason=outcome.finish_reason,
         prompt_tokens=outcome.prompt_tokens,
         completion_tokens=outcome.completion_tokens,

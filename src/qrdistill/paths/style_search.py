@@ -183,7 +183,7 @@ class _Trial:
                 prompt_hash=slot.prompt_hash,
                 text=slot.outcome.text,
                 thought=slot.outcome.thought,
-                answer=extract(slot.question, slot.outcome.text).answer,
+                answer=extract(slot.question, slot.outcome.text, cut=slot.outcome.finish_reason == "length").answer,
                 finish_reason=slot.outcome.finish_reason,
                 prompt_tokens=slot.outcome.prompt_tokens,
                 completion_tokens=slot.outcome.completion_tokens,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from qrdistill.base.errors import ConfigError
 from qrdistill.base.plugins import registry
-from qrdistill.base.records import FREE
+from qrdistill.base.records import FREE, Question
 from qrdistill.paths.config import StyleConfig
 
 
@@ -83,5 +83,15 @@ def resolve_styles(names: Sequence[str | StyleConfig]) -> dict[str, Style]:
 
 
 def student_prompt(question: str, style: Style | None) -> str:
-    """What a student reads: the question, a newline, the style's hint, a newline (no hint: free)."""
+    """What a student reads: the question, a newline, the style's hint, a newline (no hint: free).
+
+    Where the student has a chat template, this is the user's message, without the last newline.
+    """
     return f"{question}\n{style.hint}\n" if style else f"{question}\n"
+
+
+def with_closing_line(question: Question) -> Question:
+    """The question as students read it under `train.closing_line`: with the line that teachers are asked to close with."""
+    from qrdistill.answers.check import answer_format
+
+    return question.model_copy(update={"question": f"{question.question}\n{answer_format(question.kind)}"})

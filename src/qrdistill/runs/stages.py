@@ -129,7 +129,7 @@ def _train(config: Config, round: int) -> Stage:
     reads = ("seed", "students", "router", "mutual", "train", "paths.styles", "own_paths.rounds")
     inputs = ("questions.parquet", *_pools(config, round + 1), *_vectors(config, round))
     if work.asks_dev(config):
-        reads = (*reads, "evaluate.max_tokens")
+        reads = (*reads, "evaluate.max_tokens", "evaluate.stop")
     if own.rounds:
         reads = (*reads, "own_paths.warm_share")
     if round:
@@ -155,6 +155,8 @@ def _sample(config: Config, round: int) -> Stage:
         *(f"students.*.{key}" for key in _LOADED),
         *(f"own_paths.{key}" for key in own),
         "evaluate.max_tokens",
+        "evaluate.stop",
+        "train.closing_line",
         *_AGAIN,
     )
     earlier = _pools(config, round) if config.own_paths.ask == "gaps" else ()
@@ -165,8 +167,14 @@ def _sample(config: Config, round: int) -> Stage:
 def _evaluation(config: Config) -> list[Stage]:
     """Answers, and what is made of them: another vote or fallback decodes nothing anew."""
     voters = ("vote", "vote_above", "vote_styles")  # they decide in which styles the scored split is answered
-    decoding = ("split", "styles", "free", "samples", "temperature", "max_tokens", "engine")
-    asked = ("seed", "paths.styles", "students.*.name", *(f"evaluate.{key}" for key in (*decoding, *voters)))
+    decoding = ("split", "styles", "free", "samples", "temperature", "max_tokens", "stop", "engine")
+    asked = (
+        "seed",
+        "paths.styles",
+        "students.*.name",
+        "train.closing_line",
+        *(f"evaluate.{key}" for key in (*decoding, *voters)),
+    )
     scored = tuple(f"evaluate.{key}" for key in ("split", "fallback", *voters))
     if config.evaluate.fallback:
         scored = (*scored, "seed", "filter", *_judging(config))

@@ -216,22 +216,24 @@ def train(context: Context) -> Counts:
             students = _continued(context)
     steps = steps_of_round(config.train, config.own_paths, round)
     warmup = config.train.warmup * steps // max(1, config.train.steps)  # each round warms up by its share
+    plan = TrainPlan(
+        students,
+        config.router,
+        config.mutual,
+        config.train.model_copy(update={"steps": steps, "warmup": warmup}),
+    )
+    if asks_dev(config):
+        plan = dataclasses.replace(plan, dev_tokens=config.evaluate.max_tokens, dev_stop=config.evaluate.stop)
     result = train(
         TrainData(
-            questions,
+            _asked(config, questions),
             [*pool, *own],
             resolve_styles(config.paths.styles),
             _vectors(context, len(own)) if embeds(config) else None,
             allowed,
-            [row for row in questions.values() if row.split == "dev"],
+            [row for row in _asked(config, questions).values() if row.split == "dev"],
         ),
-        TrainPlan(
-            students,
-            config.router,
-            config.mutual,
-            config.train.model_copy(update={"steps": steps, "warmup": warmup}),
-            **({"dev_tokens": config.evaluate.max_tokens} if asks_dev(config) else {}),
-        ),
+        plan,
         context.out,
         base_dir=context.base_dir,
         seed=config.seed if config.train.seed is None else config.train.seed,
@@ -239,6 +241,15 @@ def train(context: Context) -> Counts:
         progress=context.progress,
     )
     return _plain(result)
+
+
+def _asked(config: Config, questions: Mapping[str, Question]) -> Mapping[str, Question]:
+    """The questions as students read them."""
+    from qrdistill.paths.styles import with_closing_line
+
+    if not config.train.closing_line:
+        return questions
+    return {name: with_closing_line(question) for name, question in questions.items()}
 
 
 def _vectors(context: Context, own: int) -> NDArray[np.float32]:
@@ -265,7 +276,7 @@ def sample(context: Context) -> Counts:
     with TableWriter(context.out / "paths.parquet", ReasoningPath) as out:
         sampled = sample_paths(
             _continued(context),
-            list(context.questions().values()),
+            list(_asked(config, context.questions()).values()),
             resolve_styles(config.paths.styles),
             config.own_paths,
             round=round,
@@ -274,6 +285,7 @@ def sample(context: Context) -> Counts:
             base_dir=context.base_dir,
             seed=config.seed,
             dev_tokens=config.evaluate.max_tokens,
+            stop=config.evaluate.stop,
             batch_size=config.evaluate.batch_size,
             device=config.train.device,
             progress=context.progress,
@@ -315,7 +327,7 @@ def evaluate(context: Context) -> Counts:
     with TableWriter(folder / "answers.parquet", Answer) as out:
         evaluate(
             students,
-            list(context.questions().values()),
+            list(_asked(config, context.questions()).values()),
             config.evaluate,
             styles=resolve_styles(config.paths.styles),
             out=out,

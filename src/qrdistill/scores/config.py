@@ -23,6 +23,8 @@ class EvaluateConfig(Settings):
     """Of the sampled answers."""
     max_tokens: int = Field(default=160, gt=0)
     """Tokens of one answer, at most."""
+    stop: list[Annotated[str, Field(min_length=1)]] = []
+    """Texts that end an answer, and a path that a student samples, before they are written: `["\\nQuestion:"]`."""
     batch_size: ShapesNothing[int] = Field(default=64, gt=0)
     """Prompts that are answered at once."""
     vote: bool = True

@@ -68,6 +68,7 @@ def open_torch(
             temperature=temperature,
             seed=seed,
             samples=samples,
+            stop=config.stop,
         )
 
     return write
@@ -88,7 +89,7 @@ def open_vllm(
     """
     from transformers import AutoConfig, AutoTokenizer
 
-    from qrdistill.students.decode.decode import Completion
+    from qrdistill.students.decode.decode import Completion, before
     from qrdistill.students.find_model import find_model
     from qrdistill.students.tokens import Codec
 
@@ -120,7 +121,7 @@ def open_vllm(
 
     def completion(one: Any) -> Completion:
         return Completion(
-            text=codec.decode([token for token in one.token_ids if token not in codec.stop_ids]),
+            text=before(codec.decode([token for token in one.token_ids if token not in codec.stop_ids]), config.stop),
             logprob=float(one.cumulative_logprob),
             tokens=len(one.token_ids),
             finish_reason="length" if one.finish_reason == "length" else "stop",
@@ -134,6 +135,7 @@ def open_vllm(
             temperature=temperature,
             seed=seed,
             max_tokens=config.max_tokens,
+            stop=config.stop,
             stop_token_ids=sorted(codec.stop_ids),
             logprobs=0,  # the chosen token's alone, before temperature
         )

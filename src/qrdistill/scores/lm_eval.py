@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qrdistill.base.chat_template import render
 from qrdistill.base.errors import InputError
 from qrdistill.base.ownership import claim
 from qrdistill.base.records import FREE, Answer, Question
@@ -26,17 +25,22 @@ from qrdistill.base.store import read_table, write_text
 from qrdistill.base.untrusted.guarded_json import loads, read_json
 from qrdistill.base.untrusted.yaml_file import parse_yaml
 from qrdistill.paths.config import PathsConfig
-from qrdistill.paths.styles import resolve_styles, student_prompt
+from qrdistill.paths.styles import resolve_styles, student_prompt, with_closing_line
 from qrdistill.scores.config import EvaluateConfig
 
-_UTILS = '''"""Scores a completion as qrdistill does: from the completion alone."""
+_UTILS = '''"""Scores a completion as qrdistill does: from the completion alone, and whether its limit cut it."""
+
+from transformers import AutoTokenizer
 
 from qrdistill.answers.check import check
 from qrdistill.base.records import Question
 
+tokenizer = AutoTokenizer.from_pretrained(MODEL)
+
 
 def process_results(doc, results):
-    checked = check(Question.model_validate_json(doc["record"]), results[0])
+    cut = len(tokenizer(results[0], add_special_tokens=False)["input_ids"]) >= MAX_TOKENS
+    checked = check(Question.model_validate_json(doc["record"]), results[0], cut=cut)
     return {"acc": float(checked.outcome == "correct")}
 '''
 
@@ -81,6 +85,7 @@ def write_task(run_dir: Path, student: str, folder: Path, *, style: str | None =
     config: dict[str, Any] = parse_yaml(_text(run_dir / "config.yaml"))[0]
     evaluate = EvaluateConfig.model_validate(config.get("evaluate", {}))
     styles = resolve_styles(PathsConfig.model_validate(config.get("paths", {})).styles)
+    closing_line = bool(config.get("train", {}).get("closing_line"))
     chosen = style or _best_styles(run_dir).get(student, FREE)
     if chosen != FREE and chosen not in styles:
         raise InputError(f"style {chosen!r} is not among the run's: {', '.join([*styles, FREE])}")
@@ -89,8 +94,9 @@ def write_task(run_dir: Path, student: str, folder: Path, *, style: str | None =
     rows: list[dict[str, str]] = []
     for question in read_table(run_dir / "questions.parquet", Question):
         if question.split == evaluate.split:
-            prompt = student_prompt(question.question, styles.get(chosen))
-            text = _rendered(tokenizer, prompt, student) if codec.has_template else prompt
+            asked = with_closing_line(question) if closing_line else question
+            prompt = student_prompt(asked.question, styles.get(chosen))
+            text = codec.prompt_text(prompt)
             ids = tokenizer(text, add_special_tokens=not codec.has_template)["input_ids"]
             if tuple(ids) != codec.prompt_ids(prompt):
                 raise InputError(
@@ -102,14 +108,15 @@ def write_task(run_dir: Path, student: str, folder: Path, *, style: str | None =
         raise InputError(f"{run_dir} has no {evaluate.split} questions")
     end: str = tokenizer.convert_ids_to_tokens(codec.end_id)
     name = f"qrdistill_{student}_{chosen}".replace("-", "_").replace(".", "_")
-    tasks = _tasks(name, folder.resolve() / "questions.jsonl", end, evaluate.max_tokens)
+    tasks = _tasks(name, folder.resolve() / "questions.jsonl", [end, *evaluate.stop], evaluate.max_tokens)
     if not all(_is_integer(row["gold"]) for row in rows):
         tasks = tasks[:1]
     claim(folder)
     for stale in folder.glob("qrdistill_*.yaml"):  # of another student or style: the harness reads them all
         stale.unlink()
     write_text(folder / "questions.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    write_text(folder / "utils.py", _UTILS)
+    utils = _UTILS.replace("MODEL", repr(str(model))).replace("MAX_TOKENS", str(evaluate.max_tokens))
+    write_text(folder / "utils.py", utils)
     for task in tasks:
         text = yaml.safe_dump(task, sort_keys=False).replace(
             "'!function utils.process_results'", "!function utils.process_results"
@@ -126,16 +133,11 @@ def _text(file: Path) -> str:
         raise InputError(f"{file} is needed and cannot be read ({error.strerror}); run the stages first") from error
 
 
-def _rendered(tokenizer: Any, prompt: str, student: str) -> str:
-    message = {"role": "user", "content": prompt}
-    return render(tokenizer, [message], who=f"student {student}", add_generation_prompt=True)
-
-
 def _is_integer(gold: str) -> bool:
     return gold.removeprefix("-").isdigit()
 
 
-def _tasks(name: str, questions: Path, end: str, max_tokens: int) -> list[dict[str, Any]]:
+def _tasks(name: str, questions: Path, until: list[str], max_tokens: int) -> list[dict[str, Any]]:
     common: dict[str, Any] = {
         "dataset_path": "json",
         "dataset_kwargs": {"data_files": {"test": str(questions)}},
@@ -145,7 +147,7 @@ def _tasks(name: str, questions: Path, end: str, max_tokens: int) -> list[dict[s
         "doc_to_target": "gold",
         "target_delimiter": "",
         "num_fewshot": 0,
-        "generation_kwargs": {"until": [end], "max_gen_toks": max_tokens, "do_sample": False},
+        "generation_kwargs": {"until": until, "max_gen_toks": max_tokens, "do_sample": False},
         "metadata": {"version": 1},
     }
     ours = {

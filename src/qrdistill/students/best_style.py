@@ -85,13 +85,18 @@ def trial(checked: Iterable[tuple[bool, float, str]]) -> StyleTrial:
 
 
 def try_styles(
-    student: Student, questions: Sequence[Question], styles: Mapping[str, Style | None], *, max_tokens: int
+    student: Student,
+    questions: Sequence[Question],
+    styles: Mapping[str, Style | None],
+    *,
+    max_tokens: int,
+    stop: Sequence[str] = (),
 ) -> dict[str, StyleTrial]:
     """Greedy answers to `questions` in every style, in the order of `styles`."""
     trials: dict[str, StyleTrial] = {}
     for name, style in styles.items():
         prompts = [student_prompt(question.question, style) for question in questions]
-        completions = [row[0] for row in decode(student, prompts, max_tokens=max_tokens)]
+        completions = [row[0] for row in decode(student, prompts, max_tokens=max_tokens, stop=stop)]
         trials[name] = trial(
             (check(question, one.text, cut=one.finish_reason == "length").outcome == "correct", one.logprob, one.text)
             for question, one in zip(questions, completions, strict=True)
@@ -100,7 +105,14 @@ def try_styles(
 
 
 def try_all(
-    students: Sequence[Student], questions: Sequence[Question], styles: Mapping[str, Style | None], *, max_tokens: int
+    students: Sequence[Student],
+    questions: Sequence[Question],
+    styles: Mapping[str, Style | None],
+    *,
+    max_tokens: int,
+    stop: Sequence[str] = (),
 ) -> dict[str, dict[str, StyleTrial]]:
     """`try_styles` of several students, by name."""
-    return {student.name: try_styles(student, questions, styles, max_tokens=max_tokens) for student in students}
+    return {
+        student.name: try_styles(student, questions, styles, max_tokens=max_tokens, stop=stop) for student in students
+    }

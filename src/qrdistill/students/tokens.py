@@ -99,11 +99,15 @@ class Codec:
         ids: list[int] = self.tokenizer(tail, add_special_tokens=False)["input_ids"] if tail else []
         return ids[0] if ids and ids[0] in self.tokenizer.all_special_ids else None
 
-    def _prompt_text(self, prompt: str) -> str:
+    def prompt_text(self, prompt: str) -> str:
+        """What the tokenizer reads: the chat template's text around the prompt as the user's message, or the prompt.
+
+        A message ends where its text does: the closing newline parts prompt and answer only where no template does.
+        """
         if not self.has_template:
             return prompt
         try:
-            message = {"role": "user", "content": prompt}
+            message = {"role": "user", "content": prompt.removesuffix("\n")}
             return render(self.tokenizer, [message], who=f"student {self.name}", add_generation_prompt=True)
         except ModelError:
             raise
@@ -131,7 +135,7 @@ class Codec:
         return batch
 
     def _prompt_ids(self, prompt: str) -> tuple[int, ...]:
-        ids = tuple(self._ids(self._prompt_text(prompt))["input_ids"])
+        ids = tuple(self._ids(self.prompt_text(prompt))["input_ids"])
         return ids or (self.end_id,)  # nothing to condition on: generation still needs one token
 
     def encode(self, prompt: str, response: str) -> Encoded:
@@ -174,7 +178,7 @@ class Codec:
     ) -> Tokenized | None:
         if not self.tokenizer.is_fast or (spelled_out and self.has_template):
             return None
-        text = self._prompt_text(prompt)
+        text = self.prompt_text(prompt)
         batch = self._ids(text + response, offsets=True, spelled_out=spelled_out)
         ids, start = tuple(batch["input_ids"]), len(prompt_ids)
         if ids[:start] != prompt_ids:

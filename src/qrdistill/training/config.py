@@ -49,6 +49,9 @@ class TrainConfig(Settings):
     """Largest norm of a student's gradient."""
     style_dropout: float = Field(default=0.1, ge=0, le=1)
     """Share of training prompts without their style's hint."""
+    closing_line: bool = False
+    """Students too are asked for the line that teachers close with (`End with: The answer is N.`), whenever they are
+    trained, sampled or measured: what an untrained one gets wrong is then its reasoning, not its form."""
     shared_prefix: bool = True
     """Compute a question once for all of its paths in a batch."""
     checkpoint_every: ShapesNothing[int] = Field(default=50, gt=0)

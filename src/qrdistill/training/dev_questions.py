@@ -56,7 +56,7 @@ class DevQuestions:
                 f"router.kind {self._plan.router.kind} needs dev questions; set questions.dev, or router.styles"
             )
         known = {style: self._data.styles.get(style) for style in styles}
-        return try_all(students, questions, known, max_tokens=self._plan.dev_tokens)
+        return try_all(students, questions, known, max_tokens=self._plan.dev_tokens, stop=self._plan.dev_stop)
 
 
 def _shares(trials: Mapping[str, Mapping[str, StyleTrial]]) -> DevAccuracy:

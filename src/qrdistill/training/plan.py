@@ -33,10 +33,12 @@ class TrainData:
 
 @dataclass(frozen=True)
 class TrainPlan:
-    """Who learns, and how: the config's sections. dev_tokens: the limit of an answer to a dev question."""
+    """Who learns, and how: the config's sections. dev_tokens: the limit of an answer to a dev question;
+    dev_stop: the texts that end one."""
 
     students: Sequence[StudentConfig]
     router: RouterConfig
     mutual: MutualConfig
     train: TrainConfig
     dev_tokens: int = 160
+    dev_stop: Sequence[str] = ()

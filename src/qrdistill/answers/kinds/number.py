@@ -39,6 +39,10 @@ _BOUND_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _DASH = re.compile(r"\w\s+[-–—−]\s$")
+_BOLD = r"(?:\*{1,2}|_{1,2})?"
+_LIST_NUMBER = re.compile(
+    rf"(?:^|(?<=:)\s+){_BOLD}(?:\(?\d{{1,2}}\)|\d{{1,2}}\.(?=[*_])){_BOLD}\s+(?=[A-Z])"
+)  # "1) He buys"
 _ASSIGNED = r"\b([A-Za-z])\s*=\s*[^=,;]*"
 _TWO_NAMES = re.compile(rf"{_ASSIGNED}(?:[,;]|\band\b)(?:\s*and\b)?\s*(?!\1){_ASSIGNED}")
 _BESIDE = 40  # characters beside a number that are looked at
@@ -66,6 +70,7 @@ def read_clause(text: str, *, marked: bool = True) -> Reading:
     'several numbers are stated: 18, 20'
     """
     text = plain_characters(text).strip()
+    text = _LIST_NUMBER.sub(" ", text).strip()
     number = parse_number(text)
     if number is not None:
         return Reading(number.text)
@@ -132,7 +137,7 @@ def _in_expression(text: str, number: Number) -> bool:
 def read_closing(question: Question, end: Closing) -> Reading:
     """An unmarked completion states a number where its last line is one, ends in "= 18", has one bold
     number, or where its last sentence holds exactly one."""
-    for text in (end.line, end.bold or ""):
+    for text in (end.line, "" if _LIST_NUMBER.match(end.line) else end.bold or ""):
         number = parse_number(text)
         if number is not None:
             return Reading(number.text)

@@ -10,7 +10,7 @@ Legend: R rows that are being decoded, V vocabulary.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,22 +49,24 @@ def decode(
     temperature: float = 0.0,
     seed: int = 0,
     samples: int = 1,
+    stop: Sequence[str] = (),
 ) -> list[list[Completion]]:
     """`samples` completions of each prompt, in order; temperature 0 is greedy.
 
-    A sampled completion depends on (seed, prompt, sample) only, not on its neighbours. A prompt that fills
+    A completion ends before the first of the `stop` texts. A sampled completion depends on (seed, prompt, sample) only, not on its neighbours. A prompt that fills
     the student's context yields an empty completion with finish_reason `length`.
     """
     context = student.codec.max_context or 1 << 40
+    ends = _ends_in(student, stop) if stop else None
     requests: list[Request] = []
     for prompt in prompts:
         ids = student.codec.prompt_ids(prompt)
         limit = max(0, min(max_tokens, context - len(ids)))
         for sample in range(samples):
             draws = _draws(seed, prompt, sample, limit) if temperature > 0 else torch.zeros(limit)
-            requests.append(Request(ids, draws, limit))
+            requests.append(Request(ids, draws, limit, ends))
     decode_requests(student, requests, batch_size=batch_size, temperature=temperature)
-    done = [_completion(student, request) for request in requests]
+    done = [_completion(student, request, stop) for request in requests]
     return [done[start : start + samples] for start in range(0, len(done), samples)]
 
 
@@ -84,10 +86,29 @@ def decode_requests(student: Student, requests: Sequence[Request], *, batch_size
         student.model.train(training)
 
 
-def _completion(student: Student, request: Request) -> Completion:
-    ids = request.written[:-1] if request.stopped else request.written
-    reason = "stop" if request.stopped else "length"
-    return Completion(student.codec.decode(ids), request.logprob, len(request.written), reason)
+def _completion(student: Student, request: Request, stop: Sequence[str]) -> Completion:
+    written = request.written
+    ids = written[:-1] if request.stopped and written[-1] in student.codec.stop_ids else written
+    text = before(student.codec.decode(ids), stop)
+    return Completion(text, request.logprob, len(written), "stop" if request.stopped else "length")
+
+
+def before(text: str, stop: Sequence[str]) -> str:
+    """A text up to the first of the `stop` texts in it."""
+    for end in stop:
+        text = text.partition(end)[0]
+    return text
+
+
+def _ends_in(student: Student, stop: Sequence[str]) -> Callable[[Sequence[int]], bool]:
+    """Whether the newest tokens write one of these texts; a token writes a byte at least."""
+    reach = max(len(text.encode()) for text in stop) + 1
+
+    def ends(written: Sequence[int]) -> bool:
+        text = student.codec.decode(written[-reach:])
+        return any(end in text for end in stop)
+
+    return ends
 
 
 def _draws(seed: int, prompt: str, sample: int, count: int) -> Tensor:

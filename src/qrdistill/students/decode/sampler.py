@@ -5,7 +5,7 @@ Legend: R rows, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -14,11 +14,13 @@ from torch import Tensor
 
 @dataclass
 class Request:
-    """One completion to write. draws: uniform numbers, one per token; limit: tokens it may take."""
+    """One completion to write. draws: uniform numbers, one per token; limit: tokens it may take; ends: whether
+    what is written ends the completion (beside the tokens that do)."""
 
     prompt: tuple[int, ...]
     draws: Tensor
     limit: int
+    ends: Callable[[Sequence[int]], bool] | None = None
     written: list[int] = field(default_factory=list[int])
     logprob: float = 0.0
     stopped: bool = False
@@ -27,7 +29,7 @@ class Request:
         """Appends a token; whether that ended the completion."""
         self.written.append(token)
         self.logprob += logprob
-        self.stopped = token in stop_ids
+        self.stopped = token in stop_ids or (self.ends is not None and self.ends(self.written))
         return self.stopped or len(self.written) >= self.limit
 
 

@@ -214,7 +214,7 @@ def answers(
         style = styles.get(prompted.get(student.name, FREE))
         prompts = [student_prompt(question.question, style) for question in questions]
         checked = [
-            check(question, completions[0].text)
+            check(question, completions[0].text, cut=completions[0].finish_reason == "length")
             for question, completions in zip(questions, decode(student, prompts, max_tokens=max_tokens), strict=True)
         ]
         found[student.name] = (

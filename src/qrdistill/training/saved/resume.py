@@ -75,7 +75,7 @@ def fingerprint(data: TrainData, plan: TrainPlan, team: Team) -> str:
             [student.model_dump(mode="json") for student in plan.students],
             plan.router.model_dump(mode="json"),
             plan.mutual.model_dump(mode="json"),
-            plan.dev_tokens,
+            [plan.dev_tokens, *plan.dev_stop],
             [method.name for method in team.methods],
             list(data.styles),
             team.seed,
