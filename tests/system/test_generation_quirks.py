@@ -9,7 +9,7 @@ import pytest
 from fault_server import FaultServer
 from generation_runner import KEY, KEY_NAME, run, teacher
 
-from qrdistill.base.errors import BudgetError
+from qrdistill.base.errors import BudgetError, TeacherError
 from qrdistill.base.progress import Silent
 from qrdistill.base.records import Failure, ReasoningPath
 from qrdistill.base.store import read_table
@@ -269,3 +269,100 @@ def test_a_cache_of_the_format_before_is_read_anew(tmp_path: Path):
     paths = list(read_table(tmp_path / "b/paths.parquet", ReasoningPath))
     assert [path.thought for path in paths] == ["3 + 4", "", ""]
     assert [path.finish_reason for path in paths] == ["stop", "length", "stop"]
+
+
+class Listening(Silent):
+    """Remembers what was said in lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def log(self, message: str) -> None:
+        self.lines.append(message)
+
+
+def test_fields_that_a_model_does_not_take_are_mended_once_and_remembered(tmp_path: Path):
+    def modern(request: dict[str, Any]) -> tuple[int, Any]:
+        for field, words in (
+            ("max_tokens", "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."),
+            ("temperature", "Unsupported value: 'temperature' does not support 0.8. Only the default (1) value."),
+            ("seed", "Unrecognized request argument supplied: seed"),
+        ):
+            if field in request:
+                return 400, {"error": {"message": words, "param": field}}
+        return 200, says()
+
+    progress = Listening()
+    with FaultServer(quirk=modern) as server:
+        for folder in ("a", "b"):
+            asked = teacher(server.url, concurrency=1, max_attempts=1, max_tokens=77)
+            run(tmp_path / folder, [asked], 3, progress=progress)
+        assert len(server.bodies) == 3 + 12 + 12, "three refusals in all"
+        assert server.bodies[-1]["max_completion_tokens"] == 77
+        assert not {"max_tokens", "temperature", "seed"} & server.bodies[-1].keys()
+    assert len(list(read_table(tmp_path / "b/paths.parquet", ReasoningPath))) == 12
+    said = [line for line in progress.lines if "does not take" in line]
+    assert len(said) == 3
+    assert "tiny does not take max_tokens: max_completion_tokens is sent instead" in said[0]
+
+
+def test_a_mend_that_many_requests_find_out_at_once_is_said_once(tmp_path: Path):
+    progress = Listening()
+
+    def strict(request: dict[str, Any]) -> tuple[int, Any]:
+        return (
+            (422, {"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]})
+            if ("seed" in request)
+            else (200, says())
+        )
+
+    with FaultServer(quirk=strict) as server:
+        assert run(tmp_path, [teacher(server.url)], 20, progress=progress).failures == 0
+    assert sum("does not take seed" in line for line in progress.lines) == 1
+
+
+def test_a_400_to_everything_stops_after_a_few_with_the_servers_words(tmp_path: Path):
+    no = {"error": {"message": "Set reasoning_effort to one of low, high"}}
+    with FaultServer(quirk=lambda request: (400, no)) as server:
+        with pytest.raises(
+            TeacherError, match=r"refuses every request \(HTTP 400: Set reasoning_effort to one of"
+        ) as caught:
+            run(tmp_path, [teacher(server.url, concurrency=2)], 50)
+        assert 5 <= len(server.bodies) <= 7
+    assert "extra_body" in str(caught.value)
+
+
+def test_400s_beside_replies_of_earlier_runs_are_failures_and_no_reason_to_stop(tmp_path: Path):
+    no = {"error": {"message": "no"}}
+    with FaultServer(quirk=lambda request: (200, says()) if request["seed"] == 0 else (400, no)) as server:
+        asked = teacher(server.url, concurrency=1)
+        assert run(tmp_path, [asked], 10).failures == 20
+        assert run(tmp_path, [asked], 10).failures == 20
+        assert len(server.bodies) == 40 + 20
+
+
+def quota(name: str, delay: str) -> list[dict[str, Any]]:
+    details = [{"violations": [{"quotaId": name}]}, {"retryDelay": delay}]
+    return [{"error": {"code": 429, "message": "You exceeded your current quota", "details": details}}]
+
+
+def test_a_daily_quota_stops_with_one_line(tmp_path: Path):
+    with FaultServer(quirk=lambda request: (429, quota("RequestsPerDayPerProject", "30s"))) as server:
+        with pytest.raises(TeacherError, match="has used up a quota that is renewed once a day") as caught:
+            run(tmp_path, [teacher(server.url, concurrency=4)], 50)
+        assert len(server.bodies) <= 8
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wait_that_stands_in_the_body_is_kept_and_a_long_one_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("qrdistill.llm.worker.LONG_WAIT", 0.2)
+    progress = Listening()
+    answers = iter([(429, quota("RequestsPerMinute", "0.4s"))])
+    with FaultServer(quirk=lambda request: next(answers, (200, says()))) as server:
+        run(tmp_path, [teacher(server.url, concurrency=1)], 2, progress=progress)
+        assert server.times[1] - server.times[0] >= 0.4
+    assert [line for line in progress.lines if "asks to wait" in line] == [
+        line for line in progress.lines if line.startswith("teacher 'faulty' asks to wait 0 s (HTTP 429: You exceeded")
+    ]
+    assert sum("asks to wait" in line for line in progress.lines) == 1

@@ -162,6 +162,7 @@ class _Run:
             stop=self._stop,
             may_buy=self._may_buy,
             waste=self._wasted,
+            say=self._progress.log,
             num_known=job.num_requests,
         )
 
@@ -219,6 +220,7 @@ class _Run:
         return [request for request in part if request.key not in mine]
 
     def _book_cached(self, lane: Lane, request: ChatRequest, reply: Reply) -> None:
+        lane.has_replies = True
         self.board.cached(lane.name, request, reply)
         self._again(lane, request, reply)
 

@@ -28,6 +28,7 @@ class Transient(Exception):
     """Asking again can help: 408, 409, 429, 5xx, a broken connection, a reply that makes no sense.
 
     `wasted` is what the attempt cost all the same: the server counted tokens, or a reply came that cannot be read.
+    `daily`: not before tomorrow, because a quota is used up.
     """
 
     def __init__(
@@ -37,11 +38,12 @@ class Transient(Exception):
         status: int | None = None,
         retry_after: float | None = None,
         unreachable: bool = False,
+        daily: bool = False,
         wasted: Reply | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason, self.status, self.retry_after = reason, status, retry_after
-        self.unreachable, self.wasted = unreachable, wasted
+        self.unreachable, self.daily, self.wasted = unreachable, daily, wasted
 
 
 class Refused(Exception):
@@ -54,9 +56,17 @@ class Refused(Exception):
         self.reason, self.status, self.everything, self.wasted = reason, status, everything, wasted
 
 
+class Mended(Exception):
+    """The server does not take a field of the request, and the next one is sent without it; `note` says so once."""
+
+    def __init__(self, note: str = "") -> None:
+        super().__init__(note)
+        self.note = note
+
+
 class ChatClient(Protocol):
     async def complete(self, request: ChatRequest) -> Reply:
-        """Raises Transient or Refused."""
+        """Raises Transient or Refused; Mended where the same request is to be sent again at once."""
         ...
 
     async def close(self) -> None: ...

@@ -23,11 +23,12 @@ from qrdistill.base.errors import ConfigError, DataError, InputError
 from qrdistill.base.untrusted.clean_text import one_line
 from qrdistill.base.untrusted.guarded_json import loads
 from qrdistill.base.untrusted.redact import Redactor, redact, secrets_in
-from qrdistill.llm.client import OPENAI_URL, Refused, Transient, estimate_tokens, prompt_estimate
+from qrdistill.llm.client import OPENAI_URL, Mended, Refused, Transient, estimate_tokens, prompt_estimate
 from qrdistill.llm.config import OpenAITeacher
 from qrdistill.llm.finish_reasons import ending, recorded
 from qrdistill.llm.reply_body import counts, said
 from qrdistill.llm.reply_cache import ChatRequest, Reply
+from qrdistill.llm.server_advice import daily, mend, mended, wait
 
 _RETRY = frozenset({408, 409, 425, 429})  # beside every 5xx
 _NO_CREDIT = ("insufficient_quota", "insufficient_balance", "billing_hard_limit_reached")
@@ -37,6 +38,7 @@ _BLOCKED = frozenset(  # of the question: OpenAI and Azure, z.ai, DashScope
 _NOT_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError")
 _SHOWN = 300  # characters of a server's message that are kept
 _LONGEST_RETRY_AFTER = 1e7  # seconds; about four months stand for whatever a server says beyond
+_MENDS: dict[tuple[str, str], dict[str, str | None]] = {}  # (base_url, model) -> fields it does not take
 _SMALL = 32 << 10  # bytes; larger bodies are read in a thread, so that the other requests go on
 
 
@@ -54,6 +56,7 @@ class OpenAIChat:
         self._config = config
         self._read = ReplyReader(config)
         self._raw = httpx2.Response
+        self._mends = _MENDS.setdefault((config.base_url or OPENAI_URL, config.model), {})
         self._client = AsyncOpenAI(
             api_key=api_key(config),
             base_url=config.base_url or OPENAI_URL,  # given, so that OPENAI_BASE_URL cannot change it
@@ -71,14 +74,14 @@ class OpenAIChat:
 
         from qrdistill.llm.bounded_http import BrokenOff
 
-        begun = time.monotonic()
+        begun, body = time.monotonic(), mended(request.body(), self._mends)
         try:
             # the SDK's time limit is per read: a server that drips would hold a request for ever
             async with asyncio.timeout(self._config.timeout):
-                response = await self._client.post("/chat/completions", cast_to=self._raw, body=request.body())
+                response = await self._client.post("/chat/completions", cast_to=self._raw, body=body)
         except openai.APIStatusError as error:
-            status, headers = error.status_code, error.response.headers
-            failure = self._read.error(status, error.response.content, headers)
+            status, headers, content = error.status_code, error.response.headers, error.response.content
+            failure = self._mend(status, content, body) or self._read.error(status, content, headers)
         except TimeoutError:
             failure = Transient(f"no reply within {self._config.timeout:g} s", wasted=self._read.most(request))
         except BrokenOff as broken:
@@ -99,6 +102,18 @@ class OpenAIChat:
         if isinstance(failure, Reply):
             return failure
         raise failure  # outside the handler: the SDK's exception holds the request's headers
+
+    def _mend(self, status: int, content: bytes, sent: dict[str, Any]) -> Mended | None:
+        """Where the server names a field that it does not take: remembered for all requests to this model."""
+        advice = mend(sent, _error_body(content)) if status in (400, 422) else None
+        if advice is None:
+            return None
+        field, other = advice
+        if field in self._mends:
+            return Mended()  # a request that was under way when another one found it out
+        self._mends[field] = other
+        instead = f"{other} is sent instead" if other else "it is left out, whatever the config says"
+        return Mended(f"teacher {self._config.name!r}: {self._config.model} does not take {field}: {instead}")
 
 
 class ReplyReader:
@@ -123,10 +138,7 @@ class ReplyReader:
 
     def error(self, status: int, content: bytes, headers: Any) -> Transient | Refused | Reply:
         """Of a status other than 2xx; a Reply where the question itself was blocked, which asking again never mends."""
-        try:
-            body = loads(content, where="the error's body", strict=False)
-        except DataError:
-            body = content.decode(errors="replace")
+        body = _error_body(content)
         message, code = _error_message(body)
         if 300 <= status < 400:
             message = f"it moved to {headers.get('location', 'another address')}; give that as base_url"
@@ -137,7 +149,11 @@ class ReplyReader:
         if status == 402 or code in _NO_CREDIT:
             return Refused(reason, status=status, everything=True, wasted=wasted)
         if status in _RETRY or status >= 500:
-            return Transient(reason, status=status, retry_after=_retry_after(headers), wasted=wasted)
+            said = _retry_after(headers)
+            asked = wait(body) if said is None else said
+            return Transient(
+                reason, status=status, retry_after=asked, daily=status == 429 and daily(body), wasted=wasted
+            )
         return Refused(reason, status=status, wasted=wasted)
 
     def reply(self, request: ChatRequest, content: bytes, latency: float) -> Reply:
@@ -230,6 +246,13 @@ def api_key(config: OpenAITeacher) -> str:
             key=f"teachers.{config.name}.api_key_env",
         )
     return key
+
+
+def _error_body(content: bytes) -> Any:
+    try:
+        return loads(content, where="the error's body", strict=False)
+    except DataError:
+        return content.decode(errors="replace")
 
 
 def _error_message(body: Any) -> tuple[str, str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import time
 from collections import deque
 from collections.abc import Callable
 from functools import cached_property
 
 from qrdistill.base.errors import TeacherError
-from qrdistill.llm.client import ChatClient, ChatConfig, Refused, Transient, prompt_estimate
+from qrdistill.llm.client import ChatClient, ChatConfig, Mended, Refused, Transient, prompt_estimate
 from qrdistill.llm.config import OpenAITeacher
 from qrdistill.llm.limits import Bucket, Gate, Stop
 from qrdistill.llm.reply_cache import ChatRequest, Failed, Reply
@@ -21,6 +22,7 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds of backoff
 _LONGEST_PAUSE = 900.0  # seconds; a server that asks for more has a daily limit
 _BUSY_ATTEMPTS = 5  # times max_attempts: being told to wait is no fault of the request
 _REFUSALS_IN_A_ROW = 5  # 403 or 404 without any reply before: no request can succeed
+LONG_WAIT = 5.0  # seconds; a wait that is worth a line
 _ENOUGH_REPLIES = 8  # to estimate the next one's tokens from
 _AUTHENTICATION = frozenset({401, 403, 404})
 
@@ -36,10 +38,12 @@ class Lane:
         stop: Stop,
         may_buy: Callable[[], bool] = lambda: True,
         waste: Callable[[str, ChatRequest, Reply], None] = lambda name, request, reply: None,
+        say: Callable[[str], None] = lambda message: None,
         num_known: int | None = None,
     ) -> None:
         self.config, self.name, self._waste, self._may_buy = config, config.name, waste, may_buy
-        self._make_client = make_client
+        self._make_client, self._say, self._said_until = make_client, say, 0.0
+        self.has_replies = False  # or had, in the cache
         if isinstance(config, OpenAITeacher):
             most, self._attempts = config.concurrency, config.max_attempts
             rates = config.requests_per_minute, config.tokens_per_minute
@@ -55,6 +59,7 @@ class Lane:
         self._jitter = random.Random(os.getpid())  # shapes waits only, never results
         self._replies = self._written = 0  # replies, and their completion tokens
         self._refusals = 0  # in a row
+        self._rejected = 0  # of any other kind than a key or model that is not there
         self._exhausted = 0  # requests in a row that failed although they were retried
 
     # --- queue --------------------------------------------------------------------------------------
@@ -97,12 +102,24 @@ class Lane:
             attempts += 1
             try:
                 reply = await self._once(request)
+            except Mended as mend:
+                attempts -= 1
+                if mend.note:
+                    self._say(mend.note)
             except Refused as refusal:
                 self._count_wasted(request, refusal.wasted)
                 self._refused(refusal)
                 return Failed(refusal.reason, refusal.status, attempts)
             except Transient as fault:
                 self._count_wasted(request, fault.wasted)
+                if fault.daily:
+                    self._stop.now(
+                        TeacherError(
+                            f"teacher {self.name!r} has used up a quota that is renewed once a day ({fault.reason}); "
+                            "wait for that, or raise it at the provider"
+                        )
+                    )
+                    return None
                 busy += fault.status == 429
                 if attempts - busy >= self._attempts or busy >= _BUSY_ATTEMPTS * self._attempts:
                     self._gave_up(fault)
@@ -160,6 +177,9 @@ class Lane:
                 )
                 return
             wait = fault.retry_after + self._jitter.uniform(0, 0.1 * fault.retry_after)
+        if wait >= LONG_WAIT and fault.retry_after is not None and time.monotonic() >= self._said_until:
+            self._said_until = time.monotonic() + wait
+            self._say(f"teacher {self.name!r} asks to wait {wait:.0f} s ({fault.reason})")
         if fault.status == 429 or fault.retry_after is not None:
             self.gate.close_for(wait if fault.retry_after is None else fault.retry_after)
         await self._stop.sleep(wait)
@@ -169,14 +189,15 @@ class Lane:
     def _refused(self, refusal: Refused) -> None:
         self._exhausted = 0
         self._refusals += refusal.status in _AUTHENTICATION
+        self._rejected += refusal.status not in _AUTHENTICATION
         hopeless = refusal.status == 401 or self._refusals >= _REFUSALS_IN_A_ROW
         if refusal.everything or (hopeless and not self._replies) or self._refusals >= 4 * _REFUSALS_IN_A_ROW:
-            self._stop.now(
-                TeacherError(
-                    f"teacher {self.name!r} refuses every request ({refusal.reason}); check its api_key_env, "
-                    "model and base_url"
-                )
-            )
+            mend = "check its api_key_env, model and base_url"
+        elif self._rejected >= _REFUSALS_IN_A_ROW and not (self._replies or self.has_replies):
+            mend = "set what it asks for in the teacher's entry; extra_body: {field: null} leaves a field out"
+        else:
+            return
+        self._stop.now(TeacherError(f"teacher {self.name!r} refuses every request ({refusal.reason}); {mend}"))
 
     def _gave_up(self, fault: Transient) -> None:
         self._exhausted += 1
