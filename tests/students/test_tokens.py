@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qrdistill.base.errors import ModelError
+from qrdistill.base.thoughts import part, taught
 from qrdistill.students.tokens import Codec, Encoded, Unencodable
 
 TEMPLATE = (
@@ -170,3 +171,47 @@ def test_a_message_ends_as_a_user_would_send_it(codecs: dict[str, Codec], kind: 
 
 def test_without_a_template_a_newline_parts_prompt_and_answer(codecs: dict[str, Codec]) -> None:
     assert codecs["byte_level"].prompt_text("What is 3 + 4?\n") == "What is 3 + 4?\n"
+
+
+THINKS = {"byte_level": ("<think>\n", "</think>"), "metaspace": ("[THINK]", "[/THINK]")}  # the second as special tokens
+
+
+@pytest.fixture(scope="session")
+def thinkers(request: pytest.FixtureRequest) -> dict[str, Codec]:
+    """Students whose chat template opens a thought for them."""
+    make = request.getfixturevalue("tiny_student_folder")
+    from transformers import AutoTokenizer
+
+    found: dict[str, Codec] = {}
+    for kind, (opening, closing) in THINKS.items():
+        template = TEMPLATE.replace("assistant\n{% endif", f"assistant\n{opening}{{% endif")
+        special = ["<turn>", *([opening, closing] if kind == "metaspace" else [])]
+        folder: Path = make(
+            "llama", tokenizer=kind, chat_template=template, tokenizer_settings={"extra_special_tokens": special}
+        )
+        found[kind] = Codec(AutoTokenizer.from_pretrained(folder), name=kind)
+    return found
+
+
+@pytest.mark.parametrize("kind", list(THINKS))
+@pytest.mark.parametrize("thought", ["", "3 and 4\nmake 7"])
+def test_a_thought_that_the_template_opened_is_closed_before_the_answer(
+    thinkers: dict[str, Codec], kind: str, thought: str
+) -> None:
+    codec, opening = thinkers[kind], THINKS[kind][0]
+    answer = "3 + 4 = 7.\nThe answer is 7."
+    lesson = taught(thought, answer) if thought else answer
+    path = codec.encode("3 + 4?", lesson)
+    assert codec.decode(path.prompt_ids).endswith(opening)
+    written = codec.decode(path.response_ids[:-1])
+    assert part(opening + written) == (thought, answer, True)
+    assert path.exact
+    assert codec.completion(path.response_ids[:-1]) == (opening + written if thought else answer)
+    taken = "".join(lesson[start:end] for start, end in dict.fromkeys(path.spans))
+    assert taken.replace(" ", "") == (thought + answer).replace(" ", ""), "each label knows its characters"
+
+
+def test_a_thought_that_never_ends_is_no_answer(thinkers: dict[str, Codec]) -> None:
+    codec = thinkers["byte_level"]
+    ids = codec.encode("3 + 4?", taught("the answer is 8", "7")).response_ids[:4]
+    assert part(codec.completion(ids)).answer == ""

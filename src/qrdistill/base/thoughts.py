@@ -7,7 +7,8 @@ because the chat template had written it into the prompt; the closing one, becau
 from __future__ import annotations
 
 import re
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 Thinking = Literal["drop", "keep", "only"]
 
@@ -68,6 +69,55 @@ def taught(thought: str, answer: str) -> str:
     """
     opening, closing = TAGS[0]
     return f"{opening}\n{thought}\n{closing}\n\n{answer}"
+
+
+def decoded(tokenizer: Any, ids: Sequence[int], **settings: Any) -> str:
+    """The text of tokens without special ones, but for those that are tags of a thought."""
+    tags = {tag for pair in TAGS for tag in pair}
+    added: dict[int, Any] = getattr(tokenizer, "added_tokens_decoder", {})
+    kept = {id: token.content for id, token in added.items() if token.special and token.content in tags}
+    texts: list[str] = []
+    start = 0
+    for place in [place for place, id in enumerate(ids) if id in kept] if kept else ():
+        texts += [tokenizer.decode(list(ids[start:place]), skip_special_tokens=True, **settings), kept[ids[place]]]
+        start = place + 1
+    return "".join([*texts, tokenizer.decode(list(ids[start:]), skip_special_tokens=True, **settings)])
+
+
+class Begun(NamedTuple):
+    """A response that goes on where the prompt opened a thought. text: what is learnt. kept: (start in `text`, end,
+    start in the response as it was given) of its thought and of its answer."""
+
+    text: str
+    kept: tuple[tuple[int, int, int], ...]
+
+    def span(self, first: int, last: int) -> tuple[int, int]:
+        """The characters of the response that [first, last) of the text writes; none for the closing tag."""
+        at = 0
+        for start, end, place in self.kept:
+            if max(first, start) < min(last, end):
+                return max(first, start) - start + place, min(last, end) - start + place
+            at = place if first >= start else at
+        return at, at
+
+
+def begun(response: str, opening: str, closing: str) -> Begun:
+    """A response for a prompt that ends in `opening`: its own thought, or none, then `closing`.
+
+    >>> begun("It is 7.", "<think>\\n", "</think>").text
+    '\\n</think>\\n\\nIt is 7.'
+    >>> begun(taught("3 + 4", "It is 7."), "[THINK]", "[/THINK]").text
+    '\\n3 + 4\\n[/THINK]\\n\\nIt is 7.'
+    """
+    thought, answer, _ = part(response)
+    at = response.find(thought)
+    if not thought or at < 0:
+        thought, answer, at = "", response, 0
+    before = "" if opening.endswith("\n") else "\n"
+    lead = f"{before}{thought}\n{closing}\n\n"
+    thinks = len(before), len(before) + len(thought), at
+    answers = len(lead), len(lead) + len(answer), len(response) - len(answer)
+    return Begun(lead + answer, (thinks, answers))
 
 
 def opened(prompt: str) -> tuple[str, str] | None:

@@ -21,6 +21,7 @@ from typing import Any
 from qrdistill.base.chat_template import render
 from qrdistill.base.device import resolve_device
 from qrdistill.base.errors import ModelError
+from qrdistill.base.thoughts import decoded, opened
 from qrdistill.llm.config import TransformersTeacher
 from qrdistill.llm.reply_cache import ChatRequest, Reply
 
@@ -117,8 +118,9 @@ class TransformersChat:
         begun = time.monotonic()
         model = self._model or self._load()
         with_template = bool(self._tokenizer.chat_template)  # which writes its own special tokens
+        prompts = [self.prompt(request) for request in requests]
         tokens = self._tokenizer(
-            [self.prompt(request) for request in requests],
+            prompts,
             return_tensors="pt",
             padding=True,
             add_special_tokens=not with_template,
@@ -141,15 +143,18 @@ class TransformersChat:
         ends = settings.eos_token_id
         stops = set(ends if isinstance(ends, list) else [ends])
         return [
-            self._reply(request, row[width:].tolist(), int(mask.sum()), stops, time.monotonic() - begun)
-            for request, row, mask in zip(requests, written, tokens["attention_mask"], strict=True)
+            self._reply(request, prompt, row[width:].tolist(), int(mask.sum()), stops, time.monotonic() - begun)
+            for request, prompt, row, mask in zip(requests, prompts, written, tokens["attention_mask"], strict=True)
         ]
 
-    def _reply(self, request: ChatRequest, ids: list[int], num_prompt: int, stops: set[Any], seconds: float) -> Reply:
+    def _reply(
+        self, request: ChatRequest, prompt: str, ids: list[int], num_prompt: int, stops: set[Any], seconds: float
+    ) -> Reply:
         end = next((place for place, token in enumerate(ids) if token in stops), None)
         length = min(len(ids) if end is None else end, request.max_tokens)
         stopped = end is not None and end < request.max_tokens
-        text = self._tokenizer.decode(ids[:length], skip_special_tokens=True)
+        thought = opened(prompt) if self._tokenizer.chat_template else None  # else an unended one would look like text
+        text = (thought[0] if thought else "") + decoded(self._tokenizer, ids[:length])
         return Reply(
             text=text,
             finish_reason="stop" if stopped else "length",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from qrdistill.base.progress import Progress
 from qrdistill.base.records import Question, ReasoningPath, path_id
 from qrdistill.base.store import TableWriter, content_hash
+from qrdistill.base.thoughts import part
 from qrdistill.own_paths.config import OwnPathsConfig
 from qrdistill.paths.styles import Style, student_prompt
 from qrdistill.students.config import StudentConfig
@@ -132,6 +133,7 @@ def _as_path(
     from qrdistill.answers.check import extract
     from qrdistill.answers.statements import own_turn
 
+    thought, text, _ = part(completion.text)
     return ReasoningPath(
         id=path_id(round, question.id, student, style, sample),
         round=round,
@@ -140,7 +142,9 @@ def _as_path(
         style=style,
         sample=sample,
         prompt_hash=content_hash([question.question, style, student, round]),
-        text=own_turn(completion.text),
+        text=own_turn(text),
+        thought=thought,
+        thinking="keep" if thought else "drop",
         answer=extract(question, completion.text, cut=completion.finish_reason == "length").answer,
         finish_reason=completion.finish_reason,
         completion_tokens=completion.tokens,

@@ -99,7 +99,7 @@ def generate(
         teacher.name: slot_source(teacher, asked, styles, config, cache, base_dir, seed, progress, round)
         for teacher in teachers
     }
-    thinking = {teacher.name: teacher.thinking for teacher in teachers}
+    thinking: dict[str, Thinking] = {teacher.name: teacher.thinking for teacher in teachers}
     chats = {name: source for name, source in sources.items() if isinstance(source, ChatRequests)}
     spending = Spending(teachers={teacher.name: Spending() for teacher in teachers})
     if chats:

@@ -121,7 +121,9 @@ def open_vllm(
 
     def completion(one: Any) -> Completion:
         return Completion(
-            text=before(codec.decode([token for token in one.token_ids if token not in codec.stop_ids]), config.stop),
+            text=before(
+                codec.completion([token for token in one.token_ids if token not in codec.stop_ids]), config.stop
+            ),
             logprob=float(one.cumulative_logprob),
             tokens=len(one.token_ids),
             finish_reason="length" if one.finish_reason == "length" else "stop",

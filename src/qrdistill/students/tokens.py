@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from qrdistill.base.chat_template import render
 from qrdistill.base.errors import DataError, ModelError
+from qrdistill.base.thoughts import begun, decoded, opened, part
 
 _MARK = "qrdistillqrdistill"  # stands for an answer when a chat template is asked how it closes one
 
@@ -138,14 +139,33 @@ class Codec:
         ids = tuple(self._ids(self.prompt_text(prompt))["input_ids"])
         return ids or (self.end_id,)  # nothing to condition on: generation still needs one token
 
+    @functools.cached_property
+    def opened(self) -> tuple[str, str] | None:
+        """The thought that the chat template opens at a prompt's end, and the tag that closes it."""
+        return opened(self.prompt_text("a")) if self.has_template else None
+
+    def completion(self, ids: Sequence[int]) -> str:
+        """The text of what was written after a prompt: with the opening of a thought, where there is a thought."""
+        text = self.decode(ids)
+        whole = self.opened[0] + text if self.opened else text
+        parts = part(whole) if self.opened else None
+        return parts.answer if parts and parts.ended and not parts.thought else whole
+
     def encode(self, prompt: str, response: str) -> Encoded:
-        """A prompt and the response to learn.
+        """A prompt and the response to learn; where the template opened a thought, it is closed first.
 
         The response is tokenized as the prompt's continuation where that leaves the prompt's own tokens
         untouched and decodes to the response; by itself otherwise.
 
         Raises Unencodable where nothing can be learnt or the context is too short.
         """
+        if self.opened:
+            given = begun(response, *self.opened)
+            encoded = self._encode(prompt, given.text)
+            return replace(encoded, spans=[given.span(*span) for span in encoded.spans])
+        return self._encode(prompt, response)
+
+    def _encode(self, prompt: str, response: str) -> Encoded:
         prompt_ids = self.prompt_ids(prompt)
         tried: list[Tokenized] = []
         for spelled_out in (False, True):  # a teacher may write `</s>`, and it is text
@@ -204,5 +224,5 @@ class Codec:
         return Tokenized(ids, list(zip([0, *ends[:-1]], ends, strict=True)))
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of a completion: special tokens left out, spaces kept as they are."""
-        return self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        """The text of tokens: special ones left out but for the tags of a thought, spaces kept as they are."""
+        return decoded(self.tokenizer, ids, clean_up_tokenization_spaces=False)

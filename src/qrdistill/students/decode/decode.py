@@ -30,7 +30,7 @@ _SHRINK = 0.7  # with no prompts left, rows are dropped when so few are live
 
 @dataclass(frozen=True)
 class Completion:
-    """text: without special tokens. logprob: summed over `tokens` tokens (the end token included), nats,
+    """text: without special tokens; with its thought, in tags, where there is one. logprob: summed over `tokens` tokens (the end token included), nats,
     of the untempered distribution. finish_reason: `length` where `max_tokens` or the context cut it."""
 
     text: str
@@ -89,7 +89,7 @@ def decode_requests(student: Student, requests: Sequence[Request], *, batch_size
 def _completion(student: Student, request: Request, stop: Sequence[str]) -> Completion:
     written = request.written
     ids = written[:-1] if request.stopped and written[-1] in student.codec.stop_ids else written
-    text = before(student.codec.decode(ids), stop)
+    text = before(student.codec.completion(ids), stop)
     return Completion(text, request.logprob, len(written), "stop" if request.stopped else "length")
 
 
