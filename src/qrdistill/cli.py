@@ -8,16 +8,16 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from qrdistill import __version__
 from qrdistill.base.errors import QRDistillError
 from qrdistill.base.stop_signals import interruptible
-
-if TYPE_CHECKING:
-    from qrdistill.base.progress import Progress
+from qrdistill.commands.groups import cache_app, styles_app
+from qrdistill.commands.options import AsJson, ConfigFile, Overrides, Quiet, RunDir
+from qrdistill.commands.options import progress_for as _progress
 
 app = typer.Typer(
     name="qrdistill",
@@ -27,23 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-cache_app = typer.Typer(help="The reply cache: every reply that was paid for.", no_args_is_help=True)
-styles_app = typer.Typer(help="Reasoning styles.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
 app.add_typer(styles_app, name="styles")
-
-ConfigFile = Annotated[Path, typer.Argument(help="The config file (YAML).", show_default=False)]
-RunDir = Annotated[
-    Path | None,
-    typer.Option("--run-dir", "-d", help="Where the run lives.  [default: runs/<name>]", show_default=False),
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", "-s", help="Override a key, e.g. --set train.steps=50 (repeatable).", show_default=False),
-]
-CacheFile = Annotated[Path, typer.Argument(help="The cache file.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one machine-readable result on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
 def main() -> None:
@@ -72,12 +57,6 @@ def _complain(message: str, code: int) -> None:
 
     print(f"qrdistill: {clean_text(redact(message))}", file=sys.stderr)
     sys.exit(code)
-
-
-def _progress(quiet: bool) -> Progress:
-    from qrdistill.runs.terminal import terminal_progress
-
-    return terminal_progress(quiet)
 
 
 def _version(value: bool) -> None:
@@ -231,7 +210,7 @@ def study(
     name: Annotated[
         str,
         typer.Argument(
-            help="ablation, recipe, samples, routing, filter, mutual, vote, own_paths, signals, teachers, students or thinking",
+            help="ablation, recipe, samples, routing, filter, mutual, vote, own_paths, signals, teachers or students",
             show_default=False,
         ),
     ],
@@ -245,6 +224,15 @@ def study(
         bool, typer.Option("--tune", help="Choose learning rate and steps on dev for every arm, baselines too.")
     ] = False,
     arms: Annotated[str, typer.Option(help="Only these arms, separated by commas.", show_default=False)] = "",
+    judge_only: Annotated[
+        bool, typer.Option("--judge-only", help="Of `filter`: measure its judges on labelled paths, train nothing.")
+    ] = False,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels", help="With --judge-only: the labelled run.  [default: runs/<name>]", show_default=False
+        ),
+    ] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -252,6 +240,12 @@ def study(
     """A grid of resumable runs that share what they have in common, and one page with intervals."""
     from qrdistill.studies import run_study
 
+    if judge_only or labels:
+        from qrdistill.commands.label import measure_judges
+
+        wanted = name if judge_only else ""
+        measure_judges(wanted, config, run_dir, labels, overrides or (), as_json=as_json, progress=_progress(quiet))
+        return
     folder, result = run_study(
         name,
         config,
@@ -314,85 +308,19 @@ def label(
     run_dir: Annotated[Path, typer.Argument(help="A run that has generated its paths.", show_default=False)],
     paths: Annotated[int, typer.Option(help="How many sampled paths to label.")] = 100,
     seed: Annotated[int, typer.Option(help="Which paths are sampled.")] = 0,
-) -> None:
-    """Label paths by hand, one key each, saved as you go: the truth that `study filter` measures against."""
-    from qrdistill.verdicts.audit.label import label_paths
-
-    done = label_paths(run_dir, num_paths=paths, seed=seed)
-    print(f"{done.done} of {done.planned} labelled; next: qrdistill study filter CONFIG")
-
-
-@styles_app.command("list", epilog="Example: qrdistill styles list")
-def styles_list(as_json: AsJson = False) -> None:
-    """The built-in styles: what a teacher is asked for, and a student told."""
-    from qrdistill.commands.styles import list_styles
-
-    list_styles(as_json=as_json)
-
-
-@styles_app.command("search", epilog="Example: qrdistill styles search config.yaml --rounds 2")
-def styles_search(
-    config: ConfigFile,
-    rounds: Annotated[int, typer.Option(help="Rounds of proposals.")] = 1,
-    teacher: Annotated[
-        str | None,
+    file: Annotated[
+        Path | None,
         typer.Option(
-            help="Which teacher proposes and writes.  [default: the first that can be asked]", show_default=False
+            "--from",
+            help="Take labels over from a file: path_id (or question_id and text), label, first_wrong_step.",
+            show_default=False,
         ),
     ] = None,
-    candidates: Annotated[int, typer.Option(help="Proposals a round.")] = 4,
-    questions: Annotated[int, typer.Option(help="Training questions that each is tried on.")] = 20,
-    run_dir: RunDir = None,
-    overrides: Overrides = None,
-    quiet: Quiet = False,
 ) -> None:
-    """Let a teacher propose new styles; keep those whose paths pass the filter and differ from the others."""
-    from qrdistill.commands.styles import search
+    """Label paths by hand, one key each, saved as you go: the truth that `study filter` measures against."""
+    from qrdistill.commands.label import import_or_ask
 
-    search(
-        config,
-        run_dir,
-        overrides or (),
-        rounds=rounds,
-        teacher=teacher,
-        candidates=candidates,
-        questions=questions,
-        progress=_progress(quiet),
-    )
-
-
-@cache_app.command("stats", epilog="Example: qrdistill cache stats runs/replies.sqlite")
-def cache_stats(file: CacheFile = Path("runs/replies.sqlite"), as_json: AsJson = False) -> None:
-    """How many replies the cache holds, from whom, at what cost."""
-    from qrdistill.commands.cache import stats
-
-    stats(file, as_json=as_json)
-
-
-@cache_app.command("export", epilog="Example: qrdistill cache export runs/replies.sqlite --to replies.jsonl")
-def cache_export(
-    to: Annotated[Path, typer.Option("--to", help="The JSONL file to write.", show_default=False)],
-    file: CacheFile = Path("runs/replies.sqlite"),
-) -> None:
-    """All replies with their requests, a JSON line each."""
-    from qrdistill.commands.cache import export
-
-    export(file, to)
-
-
-@cache_app.command("prune", epilog="Example: qrdistill cache prune --model old-model")
-def cache_prune(
-    file: CacheFile = Path("runs/replies.sqlite"),
-    model: Annotated[str | None, typer.Option(help="Only replies of this model.", show_default=False)] = None,
-    older_than: Annotated[
-        float | None, typer.Option("--older-than", help="Only replies older than so many days.", show_default=False)
-    ] = None,
-    truncated: Annotated[bool, typer.Option("--truncated", help="Only replies that the token limit cut.")] = False,
-) -> None:
-    """Deletes replies: what is deleted must be paid for again."""
-    from qrdistill.commands.cache import prune
-
-    prune(file, model=model, older_than=older_than, truncated=truncated)
+    print(import_or_ask(run_dir, file, num_paths=paths, seed=seed))
 
 
 @app.command()

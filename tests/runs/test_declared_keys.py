@@ -28,7 +28,10 @@ RICH: dict[str, Any] = {
         {"name": "local", "kind": "transformers", "model": "m"},
     ],
     "paths": {"styles": ["vanilla", {"name": "own", "instruction": "a", "hint": "b"}]},
-    "filter": {"judges": ["judge", {"kind": "lab"}], "escalate_to": {"kind": "lab", "name": "last"}},
+    "filter": {
+        "judges": ["judge", {"kind": "lab"}, {"kind": "arithmetic"}],
+        "escalate_to": {"kind": "lab", "name": "last"},
+    },
     "students": [
         {"name": "a", "model": "lab:mistral-tiny", "lora": {"rank": 4}},
         {"name": "b", "model": "lab:gemma-tiny"},

@@ -202,3 +202,15 @@ def test_a_local_model_that_talks_nonsense_decides_nothing(judge) -> None:
     assert outcomes == ["undecided"] * 2
     assert all("unreadable verdict" in vote.reason for vote in votes)
     assert counts.errors == 0
+
+
+def test_the_share_of_replies_that_needed_the_second_reading_is_reported(judge, judge_server, honest_answer) -> None:
+    judge_server.answer = lambda prompt: (
+        honest_answer(prompt) if "3 + 5" in prompt else f"Here it is: {honest_answer(prompt)}"
+    )
+    outcomes, _, counts = judge([SOUND, SPURIOUS])
+    assert outcomes == ["keep", "drop"]
+    assert counts.repaired == {"reader": 0.5}
+    assert any("50% of the readable replies of judge 'reader'" in warning for warning in counts.warnings)
+    judge_server.answer = honest_answer
+    assert judge(["1 + 1 = 2"])[2].repaired == {"reader": 0.0}

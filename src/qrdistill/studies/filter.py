@@ -111,6 +111,10 @@ class FilterResults(StudyResults):
     """Three votes against one, at 15 % errors."""
     rule: RuleChoice | None = None
     thresholds: list[ThresholdChoice] = Field(default_factory=list)
+    first_wrong_steps: dict[str, dict[str, Estimate]] = Field(default_factory=dict)
+    """Questions' family (or all) -> judge -> share of the paths with a known first wrong step on which it names that step."""
+    repaired: dict[str, float] = Field(default_factory=dict)
+    """Judge -> share of its readable replies that only the second reading could read."""
 
 
 def filter_study(setup: Setup) -> FilterResults:

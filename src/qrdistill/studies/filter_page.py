@@ -53,7 +53,7 @@ def _reliability(result: FilterResults, titles: Mapping[str, str]) -> Part:
                 title="Every check",
                 columns=["filter", "check", *CHECK],
                 rows=[
-                    [titles[name], checker, *_cells(one)]
+                    [titles[name], checker, *check_cells(one)]
                     for name, checkers in result.reliability.items()
                     for checker, one in checkers.items()
                 ],
@@ -70,7 +70,7 @@ def _rule(rule: RuleChoice) -> Table:
         title="How three votes of a judge with 15 % errors are combined",
         columns=["rule", "half", *CHECK],
         rows=[
-            [f"{name}{' (chosen)' if name == rule.chosen else ''}", half, *_cells(one)]
+            [f"{name}{' (chosen)' if name == rule.chosen else ''}", half, *check_cells(one)]
             for half, found in halves.items()
             for name, one in found.items()
         ],
@@ -83,7 +83,7 @@ def _thresholds(found: Sequence[ThresholdChoice]) -> Table:
         title="A judge's confidence threshold",
         columns=["judge", "filter.threshold", "half", *CHECK],
         rows=[
-            [one.judge, one.threshold, half, *_cells(figures)]
+            [one.judge, one.threshold, half, *check_cells(figures)]
             for one in found
             for half, figures in (("calibration", one.calibration), ("held out", one.held_out))
         ],
@@ -206,6 +206,7 @@ def _short(text: str) -> str:
     return joined if len(joined) <= LONGEST else f"{joined[: LONGEST - 1]}…"
 
 
-def _cells(one: CheckFigures) -> list[Cell]:
+def check_cells(one: CheckFigures) -> list[Cell]:
+    """The cells under the columns `CHECK`."""
     shares = [interval(value) if value else None for value in (one.precision, one.recall, one.caught)]
     return [*shares, interval(one.kappa, scale=1.0, digits=2), one.undecided, one.n]

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from qrdistill.base.records import Outcome
 from qrdistill.verdicts.counts import FilterCounts, Tally
 from qrdistill.verdicts.open_case import Case
+
+if TYPE_CHECKING:
+    from qrdistill.verdicts.judges.panel import Panel
 
 FEW_KEPT = 0.25  # a style or teacher that keeps a smaller share of its paths than this ...
 MANY = 20  # ... of at least so many is worth a warning
 EMPTIED = 0.1  # share of questions without any path left
 UNDECIDED = 0.1  # share of paths
 DISAGREES = 0.7  # a judge whose first two votes agree on less than this is guessing
+REPAIRED = 0.2  # a judge of which more replies than this needed the second reading
 _SHOWN = 3
 
 
@@ -44,7 +49,8 @@ class Account:
             self._undecided[f"{case.closed_by}: {case.closing.reason}"] += 1
         self._kept[case.question.id] = self._kept.get(case.question.id, 0) + (outcome == "keep")
 
-    def counts(self, *, errors: int, agreement: Mapping[str, float], judge_usd: float) -> FilterCounts:
+    def counts(self, panel: Panel | None) -> FilterCounts:
+        """The account so far; `panel` knows of its judges' errors, costs and agreement."""
         emptied = [id for id, kept in self._kept.items() if kept == 0]
         return FilterCounts(
             generated=self.total.generated,
@@ -57,13 +63,14 @@ class Account:
             by_check=self._checks,
             questions=len(self._kept),
             emptied=len(emptied),
-            errors=errors,
-            judge_usd=judge_usd,
-            agreement=agreement,
-            warnings=tuple(self._alarms(emptied, errors, agreement)),
+            errors=panel.errors if panel else 0,
+            judge_usd=panel.usd if panel else 0.0,
+            agreement=panel.agreement() if panel else {},
+            repaired=panel.repaired() if panel else {},
+            warnings=(*self._alarms(emptied), *(judge_alarms(panel) if panel else ())),
         )
 
-    def _alarms(self, emptied: Sequence[str], errors: int, agreement: Mapping[str, float]) -> Iterable[str]:
+    def _alarms(self, emptied: Sequence[str]) -> Iterable[str]:
         if len(emptied) > EMPTIED * len(self._kept):
             shown = ", ".join(emptied[:_SHOWN]) + (", ..." if len(emptied) > _SHOWN else "")
             yield (
@@ -87,8 +94,18 @@ class Account:
                 f"{undecided} of {self.total.generated} paths are undecided, and do not train; most often "
                 f"({count}): {reason[:120]}"
             )
-        for judge, share in agreement.items():
-            if share < DISAGREES:
-                yield f"judge {judge!r} agrees with itself on only {share:.0%} of the paths it was asked about twice"
-        if errors:
-            yield f"{errors} judge votes could not be asked; run again to ask them"
+
+
+def judge_alarms(panel: Panel) -> Iterable[str]:
+    """What is odd about how judges answered."""
+    for judge, share in panel.agreement().items():
+        if share < DISAGREES:
+            yield f"judge {judge!r} agrees with itself on only {share:.0%} of the paths it was asked about twice"
+    for judge, share in panel.repaired().items():
+        if share > REPAIRED:
+            yield (
+                f"{share:.0%} of the readable replies of judge {judge!r} needed the second reading (prose around the "
+                "object, another spelling); a server that takes a JSON schema would make it write what is asked for"
+            )
+    if panel.errors:
+        yield f"{panel.errors} judge votes could not be asked; run again to ask them"

@@ -43,4 +43,5 @@ class FilterCounts:
     errors: int = 0
     judge_usd: float = 0.0  # what the judges' replies cost, those of earlier runs included
     agreement: Mapping[str, float] = field(default_factory=dict[str, float])  # judge -> with itself
+    repaired: Mapping[str, float] = field(default_factory=dict[str, float])  # judge -> share read at second reading
     warnings: tuple[str, ...] = ()

@@ -23,15 +23,13 @@ from typing import TYPE_CHECKING
 from qrdistill.base.errors import DataError
 from qrdistill.base.progress import Progress, Silent
 from qrdistill.base.records import Question, ReasoningPath
-from qrdistill.llm.ask import Budget
 from qrdistill.paths.config import TeacherConfig
 from qrdistill.verdicts.alarms import Account
 from qrdistill.verdicts.checks.contamination import refuse_contaminated
 from qrdistill.verdicts.checks.run_checks import cheap_checks, late_checks
 from qrdistill.verdicts.config import FilterConfig
 from qrdistill.verdicts.counts import FilterCounts
-from qrdistill.verdicts.judges.judge import seat_judges
-from qrdistill.verdicts.judges.panel import Panel
+from qrdistill.verdicts.judges.panel import Panel, seat_panel
 from qrdistill.verdicts.open_case import Case, Check
 
 if TYPE_CHECKING:
@@ -65,19 +63,10 @@ def filter_paths(
     progress = progress or Silent()
     refuse_contaminated(questions.values(), config)
     progress.start("filter")
-    seats, escalation = seat_judges(
-        config,
-        teachers,
-        seed=seed,
-        cache=cache,
-        base_dir=base_dir,
-        progress=progress,
-        budget=Budget(config.budget_usd, config.budget_tokens, section="filter"),
-    )
-    panel = Panel(seats, escalation, config)
+    panel = seat_panel(config, teachers, cache=cache, base_dir=base_dir, seed=seed, progress=progress)
     checks = [
         *cheap_checks(config, questions),
-        *([Check("judge", panel.run)] if seats else []),
+        *([Check("judge", panel.run)] if panel else []),
         *late_checks(config, seed=seed),
     ]
     account = Account(check.name for check in checks)
@@ -92,17 +81,17 @@ def filter_paths(
             account.closed(case, case.close())
             for verdict in case.verdicts:
                 out.write(verdict)
-        progress.advance(len(window), kept=account.total.kept, of=account.total.generated, **_price(account, panel.usd))
-    counts = account.counts(errors=panel.errors, agreement=panel.agreement(), judge_usd=panel.usd)
+        progress.advance(len(window), kept=account.total.kept, of=account.total.generated, **_price(account, panel))
+    counts = account.counts(panel)
     for warning in counts.warnings:
         progress.warn(warning)
-    progress.done(kept=counts.kept, dropped=counts.dropped, undecided=counts.undecided, **_price(account, panel.usd))
+    progress.done(kept=counts.kept, dropped=counts.dropped, undecided=counts.undecided, **_price(account, panel))
     return counts
 
 
-def _price(account: Account, judges_usd: float) -> dict[str, str]:
+def _price(account: Account, panel: Panel | None) -> dict[str, str]:
     """What a kept path has cost so far, teachers and judges together; nothing where nothing was paid."""
-    usd = account.usd + judges_usd
+    usd = account.usd + (panel.usd if panel else 0.0)
     return {"usd/kept": f"{usd / account.total.kept:.5f}"} if usd and account.total.kept else {}
 
 

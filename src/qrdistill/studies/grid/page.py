@@ -34,11 +34,12 @@ def finish(
     caveats: Sequence[str] = (),
     warnings: Sequence[str] = (),
     brief: bool = False,
+    trained: bool = True,
 ) -> Results:
     """Writes study.json and report.html and returns what they hold.
 
     `findings` stand before the answers to the comparisons' questions, `parts` after the conditions.
-    `brief`: only the first condition's answers stand in the summary.
+    `brief`: only the first condition's answers stand in the summary. `trained`: whether the study trains at all.
     """
     titles, conditions = result.titles(), list(result.conditions.values())
     answers = [
@@ -49,7 +50,7 @@ def finish(
     ]
     whole = result.having(
         findings=[*findings, *answers],
-        caveats=[*caveats, *([] if result.tuned else [UNTUNED])],
+        caveats=[*caveats, *([UNTUNED] if trained and not result.tuned else [])],
         warnings=list(warnings),
         provenance={
             "command": " ".join(["qrdistill", *sys.argv[1:]]),

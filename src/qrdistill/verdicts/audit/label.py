@@ -32,10 +32,14 @@ HELP = "s sound, p spurious (right answer, a wrong step), w wrong answer, u unsu
 
 
 class PathLabel(Record):
-    """What a person said of one path. `unsure` is left out of every measurement."""
+    """What a person said of one path. `unsure` is left out of every measurement.
+
+    `first_wrong_step`: where it stands in the path's text, [start, end) in characters; None: not said.
+    """
 
     path_id: str
     label: Literal["sound", "spurious", "wrong", "unsure"]
+    first_wrong_step: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,12 @@ def read_labels(run_dir: Path) -> dict[str, Label]:
     return labels
 
 
+def read_first_wrong_steps(run_dir: Path) -> dict[str, tuple[int, int]]:
+    """Path id -> where its first wrong step stands, of the labels that say so."""
+    last = {one.path_id: one for one in read_label_file(run_dir / FILE)}
+    return {path: one.first_wrong_step for path, one in last.items() if one.first_wrong_step and one.label != "unsure"}
+
+
 def label_paths(
     run_dir: Path,
     *,
@@ -100,7 +110,7 @@ def label_paths(
     questions = {one.id: one for one in read_table(run_dir / "questions.parquet", Question) if one.id in asked}
     file = run_dir / FILE
     labels = read_label_file(file)
-    _rewrite(file, labels)  # without a line that was cut short
+    write_label_file(file, labels)  # without a line that was cut short
     show(f"{len(paths)} paths, {_count(labels, sample)} labelled already. {HELP}")
     while True:
         known = {one.path_id for one in labels}
@@ -113,7 +123,7 @@ def label_paths(
             break
         if key == "b":
             labels = labels[:-1]
-            _rewrite(file, labels)
+            write_label_file(file, labels)
             continue
         labels.append(PathLabel(path_id=path.id, label=KEYS[key]))
         _append(file, labels[-1])
@@ -151,14 +161,15 @@ def _page(question: Question, path: ReasoningPath, place: str) -> str:
 def _append(file: Path, label: PathLabel) -> None:
     try:
         with file.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(label.model_dump(), ensure_ascii=False) + "\n")
+            stream.write(json.dumps(label.model_dump(exclude_none=True), ensure_ascii=False) + "\n")
             stream.flush()
             os.fsync(stream.fileno())
     except OSError as error:
         raise BoundaryError(f"cannot write {file}: {error.strerror or error}; free some space and go on") from error
 
 
-def _rewrite(file: Path, labels: list[PathLabel]) -> None:
-    text = "".join(json.dumps(one.model_dump(), ensure_ascii=False) + "\n" for one in labels)
+def write_label_file(file: Path, labels: list[PathLabel]) -> None:
+    """The whole file anew."""
+    text = "".join(json.dumps(one.model_dump(exclude_none=True), ensure_ascii=False) + "\n" for one in labels)
     if text or file.exists() or file.is_symlink():  # a link is replaced, so that no label goes through it
         write_text(file, text)

@@ -51,9 +51,13 @@ class Judge(Protocol):
 
 class BatchJudge(Protocol):
     """A judge that answers many items together, in order. `usd`: what its replies so far have cost, also
-    those that an earlier run paid for."""
+    those that an earlier run paid for. `repaired`: the share of its readable replies that only the second reading
+    could read; None where it writes none."""
 
     usd: float
+
+    @property
+    def repaired(self) -> float | None: ...
 
     def judge_many(self, items: Sequence[Item]) -> list[Judgement]: ...
 
@@ -62,6 +66,7 @@ class OneByOne:
     """A `Judge` as a `BatchJudge`."""
 
     usd = 0.0
+    repaired: float | None = None
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge

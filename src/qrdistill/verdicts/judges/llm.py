@@ -56,7 +56,11 @@ class LLMJudge:
         self._takes_schema = None if isinstance(config, OpenAITeacher) else False  # None: not known yet
         self._answered = False
         self.usd = 0.0
-        self.repaired = 0  # replies that only the second pass could read
+        self._read_replies = self._repaired = 0  # replies that could be read; that only the second pass could
+
+    @property
+    def repaired(self) -> float | None:
+        return self._repaired / self._read_replies if self._read_replies else None
 
     def judge_many(self, items: Sequence[Item]) -> list[Judgement]:
         if not items:
@@ -78,8 +82,6 @@ class LLMJudge:
                 f"judge {self._config.name!r} has answered none of {len(items)} requests ({reasons[0]}); see that "
                 "it works, then run the same command again"
             )
-        if self.repaired:
-            self._progress.log(f"judge {self._config.name!r}: {self.repaired} replies so far needed the second reading")
         return [
             vote or Judgement("undecided", f"unreadable verdict, also when asked again: {last[index]}")
             for index, vote in enumerate(votes)
@@ -97,7 +99,8 @@ class LLMJudge:
                 raise Unreadable("it was cut off" if meaning == "cut" else "it was withheld")
             material = item.question.question + item.text
             read = read_verdict(outcome.text, material=material)
-            self.repaired += isinstance(read, RepairedReply)
+            self._read_replies += 1
+            self._repaired += isinstance(read, RepairedReply)
             return judgement(read, item.text)
         except Unreadable as problem:
             problems[index] = str(problem)

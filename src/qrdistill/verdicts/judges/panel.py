@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from qrdistill.base.progress import Progress
 from qrdistill.base.records import Outcome, Verdict
+from qrdistill.llm.ask import Budget
 from qrdistill.verdicts.config import FilterConfig
-from qrdistill.verdicts.judges.judge import Item, Judgement, Seat, blind
+from qrdistill.verdicts.judges.judge import Item, Judgement, Seat, blind, seat_judges
 from qrdistill.verdicts.judges.votes import combine
 from qrdistill.verdicts.open_case import Case, Finding
+
+if TYPE_CHECKING:
+    from qrdistill.llm.reply_cache import ReplyCache
+    from qrdistill.paths.config import TeacherConfig
 
 WORDS: dict[Outcome, str] = {"keep": "sound", "drop": "spurious", "undecided": "undecided"}
 
@@ -118,5 +126,30 @@ class Panel:
     def usd(self) -> float:
         return sum(seat.judge.usd for seat in [*self._seats, *([self._escalation] if self._escalation else [])])
 
+    def repaired(self) -> dict[str, float]:
+        """Judge -> share of its readable replies that only the second, stricter reading could read."""
+        seats = [*self._seats, *([self._escalation] if self._escalation else [])]
+        return {seat.name: seat.judge.repaired for seat in seats if seat.judge.repaired is not None}
+
     def agreement(self) -> dict[str, float]:
         return {name: self._equal[name] / pairs for name, pairs in sorted(self._pairs.items())}
+
+
+def seat_panel(
+    config: FilterConfig,
+    teachers: Sequence[TeacherConfig],
+    *,
+    cache: ReplyCache | None,
+    base_dir: Path,
+    seed: int,
+    progress: Progress,
+) -> Panel | None:
+    """The judges of `filter.judges` under the filter's votes, rule and budget; None where no judge is named.
+
+    Replies go through the cache; the budget counts anew. Raises ConfigError for a judge that cannot be had.
+    """
+    budget = Budget(config.budget_usd, config.budget_tokens, section="filter")
+    seats, escalation = seat_judges(
+        config, teachers, seed=seed, cache=cache, base_dir=base_dir, progress=progress, budget=budget
+    )
+    return Panel(seats, escalation, config) if seats else None

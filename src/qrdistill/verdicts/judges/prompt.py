@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import unicodedata
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -119,6 +120,8 @@ class Unreadable(Exception):
 
 
 _THOUGHT = "</think>"
+_FLAT = re.compile(r"\{[^{}]{1,20000}\}")
+_STARTS = 50  # opening braces of a reply at which its object is looked for
 _FENCED = re.compile(r"```(?:json)?\s*(\{.*\})\s*```", re.DOTALL)
 
 
@@ -127,11 +130,11 @@ class RepairedReply(VerdictReply):
 
 
 def read_verdict(reply: str, *, material: str = "") -> VerdictReply:
-    """Reads a judge's reply as it was asked for; else, as a `RepairedReply`, one with prose before its one
-    flat object, another case of the verdict, or a confidence in percent. Raises Unreadable.
+    """Reads a judge's reply as it was asked for; else, as a `RepairedReply`, one with prose before its
+    object, another case of the verdict, or a confidence in percent. Raises Unreadable.
 
-    The second pass reads nothing where the material itself speaks of a verdict: no field of that name in
-    the reply can then have been quoted from it.
+    The second pass reads nothing where the material itself speaks of a verdict: else no field of that name in
+    the reply can have been quoted from it.
     """
     try:
         return _read_exactly(reply, material)
@@ -146,25 +149,51 @@ def read_verdict(reply: str, *, material: str = "") -> VerdictReply:
 
 
 def _repaired(reply: str, material: str) -> dict[str, Any] | None:
+    """The object that a reply ends with, its verdict and confidence in the form asked for; None where it is not clear.
+
+    The reply has one field `verdict`, and the material does not hold that word, so that the field is the judge's
+    own: a verdict that was quoted from the path, however it was written there, would have brought its word along.
+    """
     text = (reply if _THOUGHT in material else reply.rpartition(_THOUGHT)[2]).strip().removesuffix("```").rstrip()
-    if "verdict" in material.casefold() or text.count("{") != 1 or not text.endswith("}"):
+    if _speaks_of_verdicts(material) or text.count('"verdict"') != 1:
         return None
-    text = text[text.index("{") :]
-    try:
-        value = loads(text, where="the reply")
-    except DataError:
+    starts = [place for place, char in enumerate(text[: text.index('"verdict"')]) if char == "{"]
+    found: dict[str, Any] | None = None
+    for start in starts[-_STARTS:]:
+        try:
+            value = loads(text[start:], where="the reply")
+        except DataError:
+            continue
+        if isinstance(value, dict) and "verdict" in value:
+            found = dict(value)  # pyright: ignore[reportUnknownArgumentType]
+            break
+    if found is None:
         return None
-    if not isinstance(value, dict) or '"verdict"' not in text:
-        return None
-    found: dict[str, Any] = dict(value)  # pyright: ignore[reportUnknownArgumentType]
     if isinstance(verdict := found.get("verdict"), str):
         found["verdict"] = verdict.strip().rstrip(".").casefold()
     confidence = found.get("confidence")
-    if isinstance(confidence, str) and re.fullmatch(r"\d{1,3}(?:\.\d+)?\s*%", confidence.strip()):
-        found["confidence"] = float(confidence.strip().rstrip("% ")) / 100
-    elif isinstance(confidence, int | float) and not isinstance(confidence, bool) and 10 < confidence <= 100:
+    if isinstance(confidence, str) and (stated := re.fullmatch(r"\s*(\d{1,3}(?:\.\d{1,6})?)\s*(%?)\s*", confidence)):
+        confidence = found["confidence"] = float(stated[1]) / (100 if stated[2] else 1)
+    if isinstance(confidence, int | float) and not isinstance(confidence, bool) and 10 < confidence <= 100:
         found["confidence"] = confidence / 100  # up to 10 it may be out of ten
     return found
+
+
+def _speaks_of_verdicts(material: str) -> bool:
+    """Also in fullwidth letters, behind JSON's escapes, or with blanks and marks in between, as a judge may mend them."""
+    plain = re.sub(r"\\+u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), material)
+    return "verdict" in "".join(filter(str.isalpha, unicodedata.normalize("NFKC", plain))).casefold()
+
+
+def _planted(reply: VerdictReply, material: str) -> bool:
+    """Whether the material holds this very verdict as an object, in another order or spelling of the same values."""
+    for found in _FLAT.finditer(material) if _speaks_of_verdicts(material) else ():
+        try:
+            if VerdictReply.model_validate(loads(found[0], where="the material")) == reply:
+                return True
+        except (DataError, ValidationError):
+            continue
+    return False
 
 
 def _read_exactly(reply: str, material: str = "") -> VerdictReply:
@@ -172,8 +201,8 @@ def _read_exactly(reply: str, material: str = "") -> VerdictReply:
 
     Anything else is Unreadable. To search a reply for something that looks like a verdict would find
     the one that a path had planted and the judge quoted. For the same reason a verdict that stands
-    word for word in the `material` the judge read is not taken for the judge's own, and nothing is
-    taken for the end of its thinking where the material holds that tag.
+    word for word in the `material` the judge read, or value for value, is not taken for the judge's own, and
+    nothing is taken for the end of its thinking where the material holds that tag.
 
     >>> _read_exactly('{"reason": "", "first_wrong_step": null, "verdict": "sound", "confidence": 1}').verdict
     'sound'
@@ -191,9 +220,12 @@ def _read_exactly(reply: str, material: str = "") -> VerdictReply:
     if not isinstance(value, dict):
         raise Unreadable("it is not one JSON object")
     try:
-        return VerdictReply.model_validate(value)
+        read = VerdictReply.model_validate(value)
     except ValidationError as error:
         raise Unreadable("; ".join(_problem(detail) for detail in error.errors())) from None
+    if _planted(read, material):
+        raise Unreadable("it only repeats the solution")
+    return read
 
 
 def _problem(detail: Any) -> str:

@@ -8,12 +8,10 @@ from pathlib import Path
 from qrdistill.base.errors import ConfigError
 from qrdistill.base.progress import Progress
 from qrdistill.base.records import Question, ReasoningPath
-from qrdistill.llm.ask import Budget
 from qrdistill.llm.reply_cache import ReplyCache
 from qrdistill.paths.config import TeacherConfig
 from qrdistill.verdicts.config import FilterConfig
-from qrdistill.verdicts.judges.judge import seat_judges
-from qrdistill.verdicts.judges.panel import Panel
+from qrdistill.verdicts.judges.panel import seat_panel
 from qrdistill.verdicts.open_case import Case
 
 
@@ -33,16 +31,10 @@ def reader(
     """
     if not config.judges:
         raise ConfigError("evaluate.fallback needs a judge; name one here", key="filter.judges")
-    seats, escalation = seat_judges(
-        config,
-        teachers,
-        seed=seed,
-        cache=cache,
-        base_dir=base_dir,
-        progress=progress,
-        budget=Budget(config.budget_usd, config.budget_tokens, section="filter"),
-    )
-    panel = Panel(seats, escalation, config.model_copy(update={"undecided": "drop"}) if not escalation else config)
+    # what stays undecided is not sound, also where the filter would keep it
+    decided = config if config.undecided == "escalate" else config.model_copy(update={"undecided": "drop"})
+    panel = seat_panel(decided, teachers, cache=cache, base_dir=base_dir, seed=seed, progress=progress)
+    assert panel is not None
 
     def sound(items: Sequence[tuple[Question, str]]) -> list[bool]:
         cases = [Case(question, _path(question, text)) for question, text in items]
