@@ -201,3 +201,13 @@ def test_gaps_are_the_questions_without_a_kept_path_in_the_students_style(tmp_pa
     assert len(list(done.own_paths())) == counts["sample@1"]["paths"] + counts["sample@2"]["paths"]
     show(tmp_path, "own_paths", ["decision=keep"], limit=1000, as_json=True)
     assert {row["id"] for row in json.loads(capsys.readouterr().out)} == {path.id for path in own_kept}
+
+
+def test_what_a_student_thought_is_parted_from_its_answer_and_taught_again() -> None:
+    question = Question(id="a", split="train", task="t", family="f", kind="number", question="3 + 4?", gold="7")
+    completion = Completion("<think>\n3 + 4 = 8\n</think>\n\nThe answer is 7.", -1.0, 9, "stop")
+    path = sample._as_path(question, "ada", "facts", 0, completion, 1)
+    assert (path.thought, path.text, path.answer) == ("3 + 4 = 8", "The answer is 7.", "7")
+    assert path.lesson == completion.text
+    plain = sample._as_path(question, "ada", "facts", 0, Completion("The answer is 7.", -1.0, 9, "stop"), 1)
+    assert (plain.thought, plain.thinking, plain.lesson) == ("", "drop", "The answer is 7.")

@@ -52,7 +52,8 @@ class FaultServer:
 
     `fault(body, sight)` chooses a kind or None; by default `rate` of all bodies get one of `kinds`,
     of which those in `without` are left out (the others stay with the bodies that they had).
-    `quirk(body)` gives status and JSON of every answer itself, as a provider of its own mind does.
+    `quirk(body)` gives status and JSON of every answer itself, as a provider of its own mind does, `delay(n)` the
+    seconds that the n-th takes.
     `seen` counts each body's digest, `replied` those that were answered in full; `watch` is called
     with every body before it is answered.
     """
@@ -70,14 +71,16 @@ class FaultServer:
         status: int | None = None,
         text: Callable[[dict[str, Any]], str] | None = None,
         quirk: Callable[[dict[str, Any]], tuple[int, Any]] | None = None,
+        delay: Callable[[int], float] = lambda number: 0.0,
     ) -> None:
         self._rate, self._kinds, self._latency, self._retry_after = rate, kinds, latency, retry_after
-        self._without, self._quirk = without, quirk
+        self._without, self._quirk, self._delay = without, quirk, delay
         self._fault, self._watch, self._status = fault or self._by_hash, watch, status
         self._text = text or (lambda body: f"Path {digest(body)[:8]}. The answer is {len(digest(body))}.")
         self.seen: Counter[str] = Counter()
         self.replied: Counter[str] = Counter()
         self.served: Counter[str] = Counter()  # per kind
+        self._asked = 0
         self.charges = 0  # requests that a text was generated for, of ten tokens each
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
@@ -164,7 +167,10 @@ class FaultServer:
         self, kind: str | None, body: dict[str, Any], headers: dict[str, str], writer: asyncio.StreamWriter
     ) -> bool:
         if self._quirk:
+            number = self._asked
+            self._asked += 1
             status, value = self._quirk(body)
+            await asyncio.sleep(self._delay(number))
             self.replied[digest(body)] += status == 200
             return await _send(writer, status, json.dumps(value).encode())
         key = headers.get("authorization", "").removeprefix("Bearer ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,8 @@ def test_every_end_goes_through_one_table(tmp_path: Path, finish: str | None, ke
         says("The answer is", finish="insufficient_system_resource"),
         {"choices": [{"error": {"code": 502, "message": "upstream"}, "message": {"content": "The answer"}}]},
         {"error": {"code": 503, "message": "upstream"}},
+        {"choices": [], "error": {"code": 503, "message": "upstream"}},
+        {"choices": None},
     ],
 )
 def test_a_reply_that_broke_off_on_the_servers_side_is_asked_for_again(tmp_path: Path, reply: dict[str, Any]):
@@ -366,3 +369,16 @@ def test_a_wait_that_stands_in_the_body_is_kept_and_a_long_one_is_said(tmp_path:
         line for line in progress.lines if line.startswith("teacher 'faulty' asks to wait 0 s (HTTP 429: You exceeded")
     ]
     assert sum("asks to wait" in line for line in progress.lines) == 1
+
+
+def test_refusals_that_come_sooner_than_the_first_reply_are_no_reason_to_stop(tmp_path: Path):
+    no = {"error": {"message": "no"}}
+    picked = itertools.count()
+
+    def few(request: dict[str, Any]) -> tuple[int, Any]:
+        return (200, says()) if next(picked) % 12 == 0 else (400, no)
+
+    late = {0: 0.4}  # the only reply of the first dozen
+    with FaultServer(quirk=few, delay=lambda number: late.get(number, 0.0)) as server:
+        spending = run(tmp_path, [teacher(server.url, concurrency=12)], 12)
+    assert (spending.paths, spending.failures) == (4, 44)

@@ -32,6 +32,8 @@ def said(body: dict[str, Any]) -> Said:
     choices = body.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(choice, dict):
+        if body.get("error"):
+            return Said(error=body["error"])
         blocked = next((_blocked(body[name]) for name in _BLOCKED if isinstance(body.get(name), dict)), "")
         return (
             Said(finish="prohibited_content", refusal=blocked) if blocked else Said(problem="the reply has no choices")

@@ -60,6 +60,7 @@ class Lane:
         self._replies = self._written = 0  # replies, and their completion tokens
         self._refusals = 0  # in a row
         self._rejected = 0  # of any other kind than a key or model that is not there
+        self._last_refusal = ""
         self._exhausted = 0  # requests in a row that failed although they were retried
 
     # --- queue --------------------------------------------------------------------------------------
@@ -139,6 +140,7 @@ class Lane:
             self._waste(self.name, request, reply)
 
     async def _once(self, request: ChatRequest) -> Reply | None:
+        await self._clear_doubt()
         if not self._may_buy():
             return None
         estimate = self._estimate(request) if self._tokens.limited else 0
@@ -191,13 +193,24 @@ class Lane:
         self._refusals += refusal.status in _AUTHENTICATION
         self._rejected += refusal.status not in _AUTHENTICATION
         hopeless = refusal.status == 401 or self._refusals >= _REFUSALS_IN_A_ROW
+        self._last_refusal = refusal.reason
         if refusal.everything or (hopeless and not self._replies) or self._refusals >= 4 * _REFUSALS_IN_A_ROW:
-            mend = "check its api_key_env, model and base_url"
-        elif self._rejected >= _REFUSALS_IN_A_ROW and not (self._replies or self.has_replies):
-            mend = "set what it asks for in the teacher's entry; extra_body: {field: null} leaves a field out"
-        else:
-            return
-        self._stop.now(TeacherError(f"teacher {self.name!r} refuses every request ({refusal.reason}); {mend}"))
+            self._refuses_everything("check its api_key_env, model and base_url")
+
+    def _refuses_everything(self, mend: str) -> None:
+        self._stop.now(TeacherError(f"teacher {self.name!r} refuses every request ({self._last_refusal}); {mend}"))
+
+    @property
+    def _in_doubt(self) -> bool:
+        """Whether it has refused a few requests for what is in them, and answered none."""
+        return self._rejected >= _REFUSALS_IN_A_ROW and not (self._replies or self.has_replies)
+
+    async def _clear_doubt(self) -> None:
+        """Waits for what is in flight, because refusals come sooner than replies; stops where none was a reply."""
+        while self._in_doubt and self.gate.in_flight and not self._stop:
+            await self._stop.sleep(0.02)
+        if self._in_doubt and not self._stop:
+            self._refuses_everything("set what it asks for; extra_body: {field: null} leaves a field out")
 
     def _gave_up(self, fault: Transient) -> None:
         self._exhausted += 1

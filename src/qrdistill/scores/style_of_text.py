@@ -12,6 +12,8 @@ import itertools
 import re
 from collections.abc import Collection, Mapping
 
+from qrdistill.base.thoughts import part
+
 UNKNOWN = "unknown"
 _SIMILAR = 0.6  # Jaccard similarity of word pairs from which two texts are in one form
 
@@ -36,7 +38,10 @@ def style_of(text: str, styles: Collection[str], styled: Mapping[str, str] | Non
     'facts'
     >>> style_of("Well, 2 + 2 = 4", ["program", "facts"])
     'unknown'
+    >>> style_of("<think>Facts: a cow has 4 legs.</think> It is 4.", ["program", "facts"])
+    'facts'
     """
+    text = " ".join(part(text)[:2])
     words = _WORD.findall(text.lower()[:200])
     if words:
         for style in styles:
