@@ -210,7 +210,7 @@ def study(
     name: Annotated[
         str,
         typer.Argument(
-            help="ablation, recipe, samples, routing, filter, mutual, vote, own_paths, signals, teachers or students",
+            help="ablation, recipe, samples, routing, filter, mutual, vote, own_paths, signals, teachers, students or thinking",
             show_default=False,
         ),
     ],

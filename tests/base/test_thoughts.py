@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from qrdistill.base.thoughts import TAGS, Parted, opened, part, taught
+from qrdistill.base.thoughts import TAGS, Parted, begun, opened, part, taught
 
 
 @pytest.mark.parametrize(("opening", "closing"), TAGS)
@@ -36,3 +38,32 @@ def test_a_field_and_tags_are_one_thought_and_the_same_thought_counts_once():
 def test_what_is_taught_can_be_parted_again():
     assert part(taught("3 + 4", "It is 7.")) == Parted("3 + 4", "It is 7.")
     assert opened("user: what does <think> mean?\nassistant:") is None
+
+
+@given(st.text(alphabet="ab \n<>/think[]THINK`◁▷|", max_size=60), st.text(max_size=60))
+def test_any_text_is_parted_without_loss_of_an_answer(text: str, thought: str):
+    parts = part(text, thought)
+    assert parts.answer in text
+    assert parts.ended or not parts.answer
+    if not parts.thought and parts.ended and not _tagged(text):
+        assert parts.answer == text
+    assert part(parts.answer, parts.thought).answer in parts.answer
+
+
+@given(st.text(max_size=60), st.text(max_size=60), st.sampled_from(["<think>\n", "<think>", "[THINK]"]))
+def test_what_goes_on_after_an_opened_thought_keeps_every_character_in_its_place(
+    thought: str, answer: str, opening: str
+):
+    lesson = taught(thought, answer) if thought.strip() else answer
+    closing = dict(TAGS)[opening.strip()]
+    text, kept = whole = begun(lesson, opening, closing)
+    for start, end, place in kept:
+        assert text[start:end] == lesson[place : place + end - start]
+    for at in range(len(text)):
+        first, last = whole.span(at, at + 1)
+        assert 0 <= first <= last <= len(lesson)
+        assert last == first or text[at] == lesson[first]
+
+
+def _tagged(text: str) -> bool:
+    return any(tag in text for pair in TAGS for tag in pair)

@@ -132,3 +132,12 @@ def test_foreign_questions_and_styles_are_refused(even: Written) -> None:
     teacher = LabTeacherImplementation(LabTeacher(), base_dir=Path(), seed=0, questions=[question])
     with pytest.raises(ConfigError, match="haiku"):
         teacher.path(question, Style("haiku", "Write a haiku.", "Haiku.", ""), 0)
+
+
+def test_one_that_thinks_answers_in_its_last_line(even: Written) -> None:
+    for question, style, draft in even[:60]:
+        teacher = LabTeacherImplementation(LabTeacher(thinks=True), base_dir=Path(), seed=0, questions=[])
+        thinking = teacher.path(question, STYLES[style], 0)
+        assert thinking is not None
+        assert f"{thinking.thought}\n{thinking.text}" == draft.text
+        assert answers.extract(question, thinking.text).answer == answers.extract(question, draft.text).answer

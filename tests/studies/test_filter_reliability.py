@@ -11,8 +11,8 @@ from qrdistill.base.store import write_table
 from qrdistill.report.study_page import write_study_report
 from qrdistill.report.study_results import Estimate, StudyResults
 from qrdistill.studies.filter import percent
-from qrdistill.studies.filter_page import _to_read  # pyright: ignore[reportPrivateUsage]
 from qrdistill.studies.measures import filter_reliability as reliability
+from qrdistill.studies.pages.filter_page import _to_read  # pyright: ignore[reportPrivateUsage]
 from qrdistill.verdicts.audit.calibration import Label
 
 

@@ -13,7 +13,7 @@ from qrdistill.base.errors import InputError
 from qrdistill.base.progress import Silent
 from qrdistill.report.study_results import Outcome
 from qrdistill.runs.config import Config
-from qrdistill.studies import STUDIES, load_study, own_paths, signals, students, teachers
+from qrdistill.studies import STUDIES, load_study, own_paths, signals, students, teachers, thinking
 from qrdistill.studies.grid.outcomes import compare
 from qrdistill.studies.grid.plan import Plan
 from qrdistill.studies.grid.study import Setup
@@ -27,7 +27,7 @@ SMALL: dict[str, Any] = {
 }
 
 
-PLANS = (own_paths.PLAN, signals.PLAN, students.PLAN, teachers.PLAN)
+PLANS = (own_paths.PLAN, signals.PLAN, students.PLAN, teachers.PLAN, thinking.PLAN)
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
@@ -144,3 +144,23 @@ def test_small_studies_run_and_explain_themselves(tmp_path: Path, monkeypatch: p
     assert known == [("halves-learned", 0, fact) for fact in ("teacher", "style", "family")]
     assert "tell the teachers apart" in (tmp_path / "teachers/report.html").read_text()
     assert load_study(tmp_path / "teachers/study.json") == facts
+
+
+@pytest.mark.slow
+def test_what_a_thinking_teacher_teaches_is_compared_by_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    config = Config.model_validate({**SMALL, "evaluate": {**SMALL["evaluate"], "styles": ["vanilla"], "vote": False}})
+    found = thinking.thinking(Setup(config, tmp_path / "s", Silent(), seeds=(0,), workers=1))
+    lessons = {one.arm: one.lesson for one in found.lengths}
+    assert lessons["answer"] < lessons["thought"] < lessons["both"]
+    tags = len("<think>\n\n</think>\n\n")
+    assert lessons["both"] == pytest.approx(lessons["answer"] + lessons["thought"] + tags), (
+        "the same paths in every arm"
+    )
+    assert {(row.first, row.second) for row in found.conditions["even"].comparisons} == {
+        ("both", "answer"),
+        ("thought", "answer"),
+        ("both", "thought"),
+    }
+    assert load_study(tmp_path / "s/study.json") == found
+    assert "tokens of an answer" in (tmp_path / "s/report.html").read_text()

@@ -20,6 +20,8 @@ class LabTeacher(TeacherBase):
     """Share of the training questions that it is asked about."""
     strength: dict[str, float] = {}
     """Family -> share of its paths whose answer is wrong, instead of the scenario's."""
+    thinks: bool = False
+    """All but the last line of a path is its thought, the last line the answer."""
 
 
 class LabJudge(JudgeBase):

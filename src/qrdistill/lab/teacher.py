@@ -102,8 +102,10 @@ class LabTeacherImplementation:
         else:
             label, planted = "sound", Planted(sound(problem), "")
         text = render(problem, planted.shown, style.name)
+        thought, _, answer = text.rpartition("\n") if self._config.thinks else ("", "", text)
         return Draft(
-            text=text,
+            text=answer,
+            thought=thought,
             prompt_tokens=_tokens(f"{question.question} {style.instruction}"),
             completion_tokens=_tokens(text),
             truth=(label, planted.detail),

@@ -30,6 +30,7 @@ STUDIES: dict[str, tuple[str, str]] = {
     "own_paths": ("qrdistill.studies.own_paths:own_paths", ""),
     "signals": ("qrdistill.studies.signals:signals", ""),
     "teachers": ("qrdistill.studies.teachers:teachers", "TeacherResults"),
+    "thinking": ("qrdistill.studies.thinking:thinking", "ThinkingResults"),
     "students": ("qrdistill.studies.students:students", ""),
 }
 

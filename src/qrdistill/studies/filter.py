@@ -11,7 +11,6 @@ from pydantic import Field
 from qrdistill.report.study_results import Estimate, StudyResults
 from qrdistill.report.study_words import interval
 from qrdistill.scores.statistics import established
-from qrdistill.studies.filter_page import parts
 from qrdistill.studies.grid.arms import Arm, by_name
 from qrdistill.studies.grid.page import finish
 from qrdistill.studies.grid.run_grid import run_grid
@@ -37,6 +36,7 @@ from qrdistill.studies.measures.filter_reliability import (
     Shown,
     ThresholdChoice,
 )
+from qrdistill.studies.pages.filter_page import parts
 from qrdistill.verdicts.audit import calibration
 
 ERRORS = (0.0, 0.05, 0.15, 0.3)  # share of a judge's verdicts that are turned around

@@ -17,10 +17,10 @@ from qrdistill.runs.load_config import load_config
 from qrdistill.runs.run import Run
 from qrdistill.scores.statistics import Interval
 from qrdistill.studies.filter import CAVEATS, FilterResults, percent
-from qrdistill.studies.filter_page import CHECK, check_cells
 from qrdistill.studies.grid.page import finish
 from qrdistill.studies.grid.study import Setup
 from qrdistill.studies.measures import filter_reliability as measured
+from qrdistill.studies.pages.filter_page import CHECK, check_cells
 from qrdistill.verdicts.alarms import judge_alarms
 from qrdistill.verdicts.audit.calibration import FILTER, Label
 from qrdistill.verdicts.audit.first_wrong_step import found_first_wrong_step

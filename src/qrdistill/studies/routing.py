@@ -17,7 +17,7 @@ from qrdistill.studies.grid.study import Setup, Variant, arm_titles, needs_all_a
 from qrdistill.studies.grid.summary import summarise, tuned_arms
 from qrdistill.studies.measures.agreement import agreement
 from qrdistill.studies.measures.routing_records import ALPHA, RoutingFigures, RunRouting, read_routing
-from qrdistill.studies.routing_page import parts
+from qrdistill.studies.pages.routing_page import parts
 
 RESTART_SEEDS = (1001, 1002)  # of train.seed: another router, order and dropout over the same data
 LEARNED, RANDOM = "learned", "random"

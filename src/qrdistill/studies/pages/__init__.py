@@ -1,0 +1,1 @@
+"""The pages of studies that have sections of their own."""
