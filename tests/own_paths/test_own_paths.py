@@ -79,13 +79,16 @@ def test_agreement_stands_in_for_gold_and_never_reads_it():
     questions = {name: question(name, gold) for name, gold in (("q1", "4"), ("q2", "9"), ("q3", "1"))}
     answers = {"q1": ["4", "4", "5"], "q2": ["3", "3", "3"], "q3": ["1", "2", "3"]}
     paths = [own("a", name, sample=n, answer=text) for name, texts in answers.items() for n, text in enumerate(texts)]
-    agreed, facts = agreed_gold(questions, paths, set(), 0.6)
-    assert {name: row.gold for name, row in agreed.items()} == {"q1": "4", "q2": "3"}  # q3: no agreement
+    agreed, unsettled, facts = agreed_gold(questions, paths, set(), 0.6)
+    assert {name: row.gold for name, row in agreed.items()} == {"q1": "4", "q2": "3", "q3": None}
+    assert list(unsettled) == ["q3"]
+    assert "sampled paths state one answer, fewer than own_paths.min_agreement" in unsettled["q3"]
     assert facts == {"precision": 0.5, "coverage": pytest.approx(2 / 3)}
     without_gold = {name: row.model_copy(update={"gold": None}) for name, row in questions.items()}
     assert {n: row.gold for n, row in agreed_gold(without_gold, paths, set(), 0.6)[0].items()} == {
         "q1": "4",
         "q2": "3",
+        "q3": None,
     }
     taught = agreed_gold(questions, paths, {"q1", "q2", "q3"}, 0.6)[0]
     assert {name: row.gold for name, row in taught.items()} == {"q1": "4", "q2": "9", "q3": "1"}

@@ -115,3 +115,21 @@ def test_a_round_goes_on_from_the_one_before_unless_it_is_to_restart(tmp_path, r
     start = base if restart else first
     assert all(np.array_equal(second[name], start[name]) for name in second)
     assert any(not np.array_equal(first[name], base[name]) for name in first)
+
+
+def test_every_sampled_path_has_a_verdict_also_where_nobody_knows_the_answer(tmp_path, tiny_student_folder):
+    settings = {
+        **CONFIG,
+        "teachers": [{**CONFIG["teachers"][0], "coverage": 0.5}],
+        "students": [{"name": "random", "model": str(tiny_student_folder("mistral"))}],
+        "router": {"kind": "all"},
+        "train": {"steps": 2, "paths_per_step": 2, "warmup": 0},
+        "own_paths": {"rounds": 1, "warm_share": 0.5, "samples": 2, "max_tokens": 6, "ask": "all", "gold": False},
+    }
+    run(settings, tmp_path / "run", until="train")
+    closing = [row for row in Run(tmp_path / "run").own_verdicts() if row.check == "filter"]
+    assert [row.path_id for row in closing] == [path.id for path in Run(tmp_path / "run").own_paths()]
+    assert len(closing) == 32
+    assert any("agreement: 0 of 2 sampled paths state one answer" in row.reason for row in closing)
+    account = json.loads((tmp_path / "run/manifest.json").read_text())["stages"]["filter@1"]["counts"]
+    assert account["generated"] == 32 == account["kept"] + account["dropped"] + account["undecided"]

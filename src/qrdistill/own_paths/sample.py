@@ -153,12 +153,12 @@ def _as_path(
 
 def agreed_gold(
     questions: Mapping[str, Question], paths: Iterable[ReasoningPath], taught: set[str], min_share: float
-) -> tuple[dict[str, Question], dict[str, float]]:
+) -> tuple[dict[str, Question], dict[str, str], dict[str, float]]:
     """Questions with the students' agreed answer in the place of gold, for those not in `taught`.
 
-    An answer is agreed where at least `min_share` of all sampled paths of the question state it; a
-    question without agreement is left out, and so are its paths. Gold is read only to measure how
-    often agreement is right: `precision` and `coverage` of the second result.
+    An answer is agreed where at least `min_share` of all sampled paths of the question state it; a question
+    without agreement has no gold, and the second result says why: its paths are undecided. Gold is read only to
+    measure how often agreement is right: `precision` and `coverage` of the third result.
     """
     from qrdistill.answers.check import canonical
 
@@ -166,19 +166,26 @@ def agreed_gold(
     for path in paths:
         stated[path.question_id][canonical(questions[path.question_id], path.answer)] += 1
     replaced: dict[str, Question] = {}
+    unsettled: dict[str, str] = {}
     right = agreed = asked = 0
     for identity, question in questions.items():
         if question.split != "train" or identity in taught:
             replaced[identity] = question
             continue
         asked += 1
-        votes = stated.get(identity)
-        answer, count = votes.most_common(1)[0] if votes else (None, 0)
-        if votes and answer is not None and count >= min_share * votes.total():
-            replaced[identity] = question.model_copy(update={"gold": answer})
+        votes = stated.get(identity, Counter())
+        answers = ((said, number) for said, number in votes.items() if said is not None)
+        answer, count = max(answers, key=lambda one: one[1], default=(None, 0))
+        settled = answer is not None and count >= min_share * votes.total()
+        replaced[identity] = question.model_copy(update={"gold": answer if settled else None})
+        if settled:
             agreed += 1
             right += answer == canonical(question, question.gold)
-    return replaced, {"precision": right / max(1, agreed), "coverage": agreed / max(1, asked)}
+        elif votes:
+            unsettled[identity] = (
+                f"{count} of {votes.total()} sampled paths state one answer, fewer than own_paths.min_agreement asks for"
+            )
+    return replaced, unsettled, {"precision": right / max(1, agreed), "coverage": agreed / max(1, asked)}
 
 
 def eligibility(

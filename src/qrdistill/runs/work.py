@@ -129,18 +129,19 @@ def filter(context: Context) -> Counts:
     from qrdistill.verdicts.filter import filter_paths
 
     config, round = context.config, context.round
-    questions, facts = context.questions(), {}
+    questions, unsettled, facts = context.questions(), {}, {}
     if round and not config.own_paths.gold:
         taught = {path.question_id for earlier in range(round) for path in context.taught(earlier)}
         sampled = read_table(context.out / "paths.parquet", ReasoningPath)
-        questions, agreement = agreed_gold(questions, sampled, taught, config.own_paths.min_agreement)
+        questions, unsettled, agreement = agreed_gold(questions, sampled, taught, config.own_paths.min_agreement)
         facts = {"agreement": agreement}
     with ReplyCache(context.replies) as cache, TableWriter(context.out / "verdicts.parquet", Verdict) as out:
         counts = filter_paths(
             questions,
-            (path for path in _to_filter(context) if path.question_id in questions),
+            _to_filter(context),
             config.filter,
             teachers=config.teachers,
+            unsettled=unsettled,
             out=out,
             cache=cache,
             base_dir=context.base_dir,

@@ -45,6 +45,7 @@ def filter_paths(
     config: FilterConfig,
     *,
     teachers: Sequence[TeacherConfig] = (),
+    unsettled: Mapping[str, str] | None = None,
     out: TableWriter,
     cache: ReplyCache | None = None,
     base_dir: Path = Path(),
@@ -54,7 +55,8 @@ def filter_paths(
     """Writes every check's verdict and one closing verdict (`check="filter"`) per path to `out`.
 
     `paths` come grouped by question, in canonical order, and are read once, in constant memory; so
-    are the verdicts written. `cache` holds the judges' replies.
+    are the verdicts written. `cache` holds the judges' replies. unsettled: questions without an answer to compare
+    with, and why: `filter.answer` leaves their paths undecided.
 
     Raises ConfigError for a judge that cannot be had, DataError for a path whose question is not
     there or whose question's paths do not stand together, InputError for train questions that are
@@ -65,7 +67,7 @@ def filter_paths(
     progress.start("filter")
     panel = seat_panel(config, teachers, cache=cache, base_dir=base_dir, seed=seed, progress=progress)
     checks = [
-        *cheap_checks(config, questions),
+        *cheap_checks(config, questions, unsettled or {}),
         *([Check("judge", panel.run)] if panel else []),
         *late_checks(config, seed=seed),
     ]

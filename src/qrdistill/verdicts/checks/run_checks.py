@@ -102,7 +102,17 @@ def surplus(limit: int, seed: int) -> Check:
     return Check("surplus", run)
 
 
-def cheap_checks(config: FilterConfig, questions: Mapping[str, Question]) -> list[Check]:
+def agreement(unsettled: Mapping[str, str]) -> Check:
+    """Leaves undecided the paths of questions whose answer nobody settled, whatever their kind compares with."""
+
+    def run(cases: Sequence[Case]) -> list[Finding]:
+        reasons = [unsettled.get(case.question.id) for case in cases]
+        return [KEEP if reason is None else Finding("undecided", reason) for reason in reasons]
+
+    return Check("agreement", run)
+
+
+def cheap_checks(config: FilterConfig, questions: Mapping[str, Question], unsettled: Mapping[str, str]) -> list[Check]:
     """Those that come before any judge: what text alone shows first, then the answer, then the program."""
     candidates: list[Check | None] = [
         Check("ended", ended),
@@ -112,6 +122,7 @@ def cheap_checks(config: FilterConfig, questions: Mapping[str, Question]) -> lis
         Check("language", language) if config.language else None,
         Check("leak", leak) if config.leak else None,
         Check("contamination", Contamination(questions, config).run) if config.contamination else None,
+        agreement(unsettled) if config.answer and unsettled else None,
         Check("answer", answer) if config.answer else None,
         Check("program", program) if config.program else None,
     ]
