@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +66,13 @@ def asked(
         {"content": f"3 + 4\n</think>\n\n{ANSWER}"},
     ],
 )
-@pytest.mark.parametrize("thinking", ["drop", "keep", "only"])
-def test_a_thought_is_kept_apart_and_trains_as_the_config_says(tmp_path: Path, message: dict[str, Any], thinking: str):
-    [path], failures, _ = asked(tmp_path / "a", body(message), thinking=thinking)
+def test_a_thought_is_kept_apart_and_trains_as_the_config_says(tmp_path: Path, message: dict[str, Any]):
+    [path], failures, _ = asked(tmp_path / "a", body(message), thinking="keep")
     assert not failures
     assert (path.thought, path.text, path.answer) == ("3 + 4", ANSWER, "7")
-    taught = {"drop": ANSWER, "keep": f"<think>\n3 + 4\n</think>\n\n{ANSWER}", "only": "3 + 4"}
-    assert path.lesson == taught[thinking]
+    assert path.lesson == f"<think>\n3 + 4\n</think>\n\n{ANSWER}"
+    assert path.model_copy(update={"thinking": "drop"}).lesson == ANSWER
+    assert path.model_copy(update={"thinking": "only"}).lesson == "3 + 4"
 
 
 @pytest.mark.parametrize(
@@ -305,6 +306,10 @@ def test_fields_that_a_model_does_not_take_are_mended_once_and_remembered(tmp_pa
         assert server.bodies[-1]["max_completion_tokens"] == 77
         assert not {"max_tokens", "temperature", "seed"} & server.bodies[-1].keys()
     assert len(list(read_table(tmp_path / "b/paths.parquet", ReasoningPath))) == 12
+    with ReplyCache(tmp_path / "b/replies.sqlite") as cache:
+        cache.export(tmp_path / "b.jsonl")
+    requests = [json.loads(line)["request"] for line in (tmp_path / "b.jsonl").read_text().splitlines()]
+    assert all("temperature" not in one and one["max_completion_tokens"] == 77 for one in requests), "as it was sent"
     said = [line for line in progress.lines if "does not take" in line]
     assert len(said) == 3
     assert "tiny does not take max_tokens: max_completion_tokens is sent instead" in said[0]

@@ -97,8 +97,10 @@ class OpenAIChat:
         else:
             content, seconds = response.content, time.monotonic() - begun
             if len(content) < _SMALL:
-                return self._read.reply(request, content, seconds)
-            return await asyncio.to_thread(self._read.reply, request, content, seconds)
+                reply = self._read.reply(request, content, seconds)
+            else:
+                reply = await asyncio.to_thread(self._read.reply, request, content, seconds)
+            return replace(reply, sent=json.dumps(body)) if self._mends else reply
         if isinstance(failure, Reply):
             return failure
         raise failure  # outside the handler: the SDK's exception holds the request's headers

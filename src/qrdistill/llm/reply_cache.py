@@ -114,6 +114,7 @@ class Reply:
     cost: float = 0.0  # US dollars
     latency: float = 0.0  # seconds
     response: str = ""
+    sent: str = ""  # the request's body, where it was not sent as it is
     thought: str = ""  # what came in a field of its own; a thought in tags is still in `text` (see `base.thoughts`)
 
     @cached_property
@@ -259,7 +260,7 @@ class ReplyCache(CacheFile):
         counts = int(reply.prompt_tokens), int(reply.completion_tokens)
         columns = (key, host, model, reply.text, reply.finish_reason, *counts)
         columns = (*columns, float(reply.cost), float(reply.latency), time.time(), reply.thought)
-        blobs = (pack(json.dumps(request.body()) if request else ""), pack(reply.response))
+        blobs = pack(reply.sent or (json.dumps(request.body()) if request else "")), pack(reply.response)
         run(
             f"INSERT OR REPLACE INTO replies ({COLUMNS}, request, response, checksum) VALUES ({', '.join('?' * 14)})",
             (*columns, *blobs, checksum(*columns)),
