@@ -205,6 +205,18 @@ def show(
     show_rows(run_dir, what, where or (), limit=limit, as_json=as_json)
 
 
+@app.command(epilog="Example: qrdistill view runs/demo/learned")
+def view(
+    run_dir: Annotated[Path, typer.Argument(help="A run directory; the run may still go on.", show_default=False)],
+    port: Annotated[int, typer.Option(help="Where to listen on 127.0.0.1; 0: a free port.", min=0, max=65535)] = 0,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the address in a browser.")] = True,
+) -> None:
+    """Every question, path, verdict, reader and effect of a run in a browser; ends with Ctrl-C."""
+    from qrdistill.commands.view import view as view_run
+
+    view_run(run_dir, port=port, browser=browser)
+
+
 @app.command(epilog="Example: qrdistill study ablation config.yaml --seeds 5")
 def study(
     name: Annotated[

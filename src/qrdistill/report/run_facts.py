@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -92,19 +92,24 @@ class RunData:
 
 
 def read_run(folder: Path) -> RunData:
+    paths = _paths(folder)
+    return replace(read_files(folder), paths=paths, routing=_routing(folder, paths.style_of if paths else {}))
+
+
+def read_files(folder: Path, *, metrics: bool = True) -> RunData:
+    """What stands in a run's small files, without its tables."""
     config_file = folder / "config.yaml"
     text = config_file.read_text(encoding="utf-8") if config_file.exists() else None
     config = parse_yaml(text, file=config_file)[0] if text else None
-    paths = _paths(folder)
     return RunData(
         folder=folder,
         config_text=text,
         config=config if isinstance(config, dict) else {},
         stages=_json(folder / "manifest.json").get("stages", {}),
         scores=_json(folder / "scores.json") or None,
-        paths=paths,
-        routing=_routing(folder, paths.style_of if paths else {}),
-        metrics=list(_metrics(folder / "metrics.jsonl")),
+        paths=None,
+        routing=None,
+        metrics=list(_metrics(folder / "metrics.jsonl")) if metrics else [],
     )
 
 

@@ -110,7 +110,7 @@ def test_the_card_tells_the_story_of_three_paths(browser, address):
     browser.open(f"{address}#p={'0/train-0/gemini/program/0'.replace('/', '%2F')}")
     aimed = browser.text(".path.aimed")
     assert browser.run("return document.querySelector('.path.aimed mark').innerText") == "2 + 2 = 5"
-    for words in ("dropped by judge", "program", "gemini", "answer 6", "12 tokens", "$0.0012", "✓ answer"):
+    for words in ("dropped by judge", "program", "gemini", "answer 6", "12 tokens", "$0.0012", "✓ passed answer"):
         assert words in aimed, words
     assert "✗ judge (gemini, 90\u202f% sure): 2 + 2 is 4" in aimed
     assert "✓ judge (gemini, vote 2): looks fine" in aimed

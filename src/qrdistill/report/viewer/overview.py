@@ -56,14 +56,20 @@ def chosen_styles(run: RunData) -> dict[str, tuple[str, str]]:
     return found
 
 
-def overview(run: RunData, tables: Tables) -> dict[str, Any]:
-    """Everything but the questions. The keys are what page/*.js reads."""
+def overview(run: RunData, tables: Tables, *, complete: bool = True) -> dict[str, Any]:
+    """Everything but the questions. The keys are what assets/*.js reads. complete: False leaves out what is counted."""
     chosen = chosen_styles(run)
-    return {
+    said = {
         "name": run.config.get("name") or run.folder.resolve().name,
         "fields": {"path": PATH, "verdict": VERDICT, "reading": READING, "answer": ANSWER},
         "students": list(chosen),
         "chosen": [{"student": name, "style": style, "before": before} for name, (style, before) in chosen.items()],
+    }
+    if not complete:
+        nothing = {key: [] for key in ("split", "family", "style", "teacher", "verdict", "reader")}
+        empty = {key: [] for key in ("steps", "changes", "flow", "routing", "curves")}
+        return said | empty | {"costs": False, "rounds": 0, "facets": nothing, "scores": None}
+    return said | {
         "costs": tables.run("select coalesce(max(cost), 0) > 0 from facts")[0][0],
         "steps": [row[0] for row in tables.run("select max(step) + 1 from assignments group by round order by round")],
         "rounds": tables.run("select coalesce(max(round), 0) from facts")[0][0],

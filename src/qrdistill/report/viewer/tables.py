@@ -91,7 +91,7 @@ class Tables:
         self._connection = duckdb.connect(
             config={"threads": threads, "autoinstall_known_extensions": False, "autoload_known_extensions": False}
         )
-        self.files = {name: [file for file in files if file.is_file()] for name, files in _files(folder).items()}
+        self.files = {name: [file for file in files if file.is_file()] for name, files in self.places(folder).items()}
         for name, record in _RECORDS.items():
             self._view(name, record, self.files[name])
         marked = "training" in {row[0] for row in self.run("describe answered")}  # a column that older tables lack
@@ -109,6 +109,23 @@ class Tables:
             columns = ", ".join(f'null::{_kind(field.type)} as "{field.name}"' for field in schema(record))
             source = f"(select {columns}, 0::bigint as file_row_number where false)"
         self.run(f"create or replace view {name} as select * from {source}")
+
+    @staticmethod
+    def places(folder: Path) -> dict[str, list[Path]]:
+        """Where each table is looked for."""
+        return _files(folder)
+
+    def list_questions(self) -> None:
+        """What can be listed at once, before `build` has counted anything."""
+        self.run(
+            "create or replace table chosen (place int, name varchar, styled varchar, base_styled varchar);"
+            "create or replace view facts as select id, question_id, round, teacher, style, '' as outcome, "
+            "'' as closed_by, []::varchar[] as readers, 0 as tokens, cost from paths"
+        )
+        self.run(
+            "create or replace view listed as select file_row_number as place, id, split, family, question, gold, "
+            "0 as paths, 0 as kept, 0 as reads, 0 as tokens, 0::double as cost, '' as change from questions"
+        )
 
     def check(self) -> None:
         """Raises DataError where a file's content is not what was written."""

@@ -126,7 +126,7 @@ export function axis(colours, more) {
 // Estimates with their intervals, a row each: { label, value, low, high, colour(colours), hollow, tip }.
 export function intervals(rows, colours, width) {
   const names = rows.map((row) => row.label);
-  const room = Math.min(Math.max(...names.map((name) => name.length)) * 6.6 + 8, width * 0.42);
+  const room = Math.min(Math.max(...names.map((name) => name.trim().length)) * 6.6 + 8, width * 0.42);
   const low = Math.max(0, Math.floor(Math.min(...rows.map((row) => row.low)) * 10 - 0.2) * 10);
   const high = Math.min(100, Math.ceil(Math.max(...rows.map((row) => row.high)) * 10 + 0.2) * 10);
   return {

@@ -26,12 +26,12 @@ function accuracy(meta) {
   if (!found.length) return null;
   const drawn = found.filter((row) => row.best || row.style === "free");
   drawn.sort(
-    (a, b) => meta.students.indexOf(a.student) - meta.students.indexOf(b.student) || (a.style === "free") - (b.style === "free") || a.trained - b.trained
+    (a, b) => meta.students.indexOf(a.student) - meta.students.indexOf(b.student) || (a.style === "free") - (b.style === "free") || b.trained - a.trained
   );
   const rows = drawn.map((row) => ({
     ...row,
     value: row.accuracy,
-    label: `${row.student}, ${styleName(row.style)}${row.trained ? "" : ", untrained"}`,
+    label: row.trained ? `${row.student}, ${styleName(row.style)}` : "untrained",
     hollow: !row.trained,
     colour: colourOf(meta, row.student),
     tip: () => tip(`${row.student}${row.trained ? "" : ", untrained"}: ${percent(row.accuracy)}`, styleName(row.style), between(row), plural(row.n, "question")),
@@ -146,6 +146,7 @@ function changes(meta, aim) {
         itemStyle: { color: colours[colour], opacity, borderColor: colours.paper, borderWidth: 1 },
         label: {
           show: true,
+          opacity: 1,
           color: opacity === 1 ? colours.paper : colours.ink,
           formatter: (event) => (event.value > 0.04 * sum(event.name) ? String(event.value) : ""),
         },

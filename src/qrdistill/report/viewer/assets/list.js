@@ -99,7 +99,7 @@ export function makeList(root, meta, act) {
       head,
       h("tr", {}, [
         ...COLUMNS.filter(([key]) => key !== "cost" || costly).map(([key, label, kind]) => heading(key, label, kind, state)),
-        meta.students.map((name, place) => (place ? h("th.wide", { scope: "col" }, name) : heading("change", name, "", state))),
+        meta.students.map((name, place) => (place ? h("th", { scope: "col" }, name) : heading("change", name, "", state))),
       ])
     );
   }
@@ -164,7 +164,7 @@ function rowOf(row, meta, costly) {
     h("td.number.wide", {}, row.paths ? row.reads : ""),
     costly ? h("td.number.wide", {}, row.cost ? dollars(row.cost) : "") : null,
     meta.students.map((_, place) =>
-      h("td", { class: place ? "wide" : null }, row.change ? changePill(row.change[place]) : "")
+      h("td.change", {}, row.change ? changePill(row.change[place]) : "")
     ),
   ]);
 }

@@ -18,7 +18,7 @@ export function pathCard(path, all, meta) {
     path.promptTokens ? `${count(path.promptTokens)} in the prompt` : null,
     path.cost ? dollars(path.cost) : null,
     path.finish === "stop" ? null : path.finish === "length" ? "cut by the token limit" : path.finish,
-    path.planted ? `planted: ${path.planted}` : null,
+    path.planted && path.planted !== "sound" ? `planted: ${path.planted}` : null,
   ].filter(Boolean);
   const marked = marks.some((one) => (thought || "").includes(one.text));
   return h(`article.path.${kind}`, { "data-path": path.id, tabindex: "-1" }, [
@@ -59,7 +59,7 @@ function verdicts(path) {
   const told = path.verdicts.filter((one) => !plain.includes(one));
   if (!path.verdicts.length) return null;
   return h("ul.verdicts", {}, [
-    plain.length ? h("li.note", {}, `\u2713 ${plain.map((one) => styleName(one.check)).join(", ")}`) : null,
+    plain.length ? h("li.note", {}, `\u2713 passed ${plain.map((one) => styleName(one.check)).join(", ")}`) : null,
     told.map((one) => {
       const sign = { keep: "\u2713", drop: "\u2717", undecided: "?" }[one.outcome];
       const by = [one.judge, one.vote ? `vote ${one.vote + 1}` : null].filter(Boolean).join(", ");
