@@ -187,7 +187,8 @@ def show(
     what: Annotated[
         str,
         typer.Argument(
-            help="questions, paths, verdicts, own_paths, own_verdicts, filter, routing, answers, failures or scores"
+            help="questions, paths, verdicts, own_paths, own_verdicts, filter, routing, answers, failures, "
+            "batches or scores"
         ),
     ] = "scores",
     where: Annotated[

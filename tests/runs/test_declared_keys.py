@@ -53,6 +53,8 @@ TABLE = {
     "teachers.1.*_per_minute": NOTHING,
     "teachers.1.concurrency": NOTHING,
     "teachers.1.max_attempts": NOTHING,
+    "teachers.1.base_urls": NOTHING,
+    "teachers.1.batch*": NOTHING,
     "teachers.1.price.*": NOTHING,
     "teachers.3.batch_size": NOTHING,
     "teachers.3.device": NOTHING,

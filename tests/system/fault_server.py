@@ -141,6 +141,8 @@ class FaultServer:
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
+        if head[0].startswith("GET"):  # for its models: whether it is there
+            return await _send(writer, self._status or 200, b'{"object": "list", "data": []}')
         body = json.loads(await reader.readexactly(int(headers["content-length"])))
         self.bodies.append(body)
         self.headers.append(headers)

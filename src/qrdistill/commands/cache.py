@@ -53,10 +53,14 @@ def export(file: Path, to: Path) -> None:
         print(f"{cache.export(to)} replies written to {to}")
 
 
-def prune(file: Path, *, model: str | None, older_than: float | None, truncated: bool) -> None:
+def prune(file: Path, *, model: str | None, older_than: float | None, truncated: bool, batches: bool = False) -> None:
+    if batches:
+        with _open(file) as cache:
+            print(f"{cache.give_up_batches()} open batches given up; what they would have brought is asked again")
+        return
     if model is None and older_than is None and not truncated:
         raise InputError(
-            "say what to delete: --model, --older-than or --truncated; what is deleted must be paid for again"
+            "say what to delete: --model, --older-than, --truncated or --batches; what is deleted must be paid for again"
         )
     with _open(file) as cache:
         print(

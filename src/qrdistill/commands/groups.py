@@ -79,8 +79,11 @@ def cache_prune(
         float | None, typer.Option("--older-than", help="Only replies older than so many days.", show_default=False)
     ] = None,
     truncated: Annotated[bool, typer.Option("--truncated", help="Only replies that the token limit cut.")] = False,
+    batches: Annotated[
+        bool, typer.Option("--batches", help="Give open batches up: their requests are asked again.")
+    ] = False,
 ) -> None:
     """Deletes replies: what is deleted must be paid for again."""
     from qrdistill.commands.cache import prune
 
-    prune(file, model=model, older_than=older_than, truncated=truncated)
+    prune(file, model=model, older_than=older_than, truncated=truncated, batches=batches)

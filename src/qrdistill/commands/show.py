@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from qrdistill.base.errors import InputError
 from qrdistill.base.store import read_table
 from qrdistill.base.untrusted.clean_text import clean_text
 from qrdistill.base.untrusted.guarded_json import read_json
+from qrdistill.llm.batch.records import duration
+from qrdistill.llm.reply_cache import ReplyCache
 from qrdistill.runs.manifest import Manifest
 
 _TABLES: dict[str, tuple[str, type[records.Record], tuple[str, ...]]] = {
@@ -49,8 +52,11 @@ def show(run_dir: Path, what: str, where: Sequence[str], *, limit: int = 20, as_
     if what == "filter":
         show_filter(run_dir, as_json=as_json)
         return
+    if what == "batches":
+        show_batches(run_dir, as_json=as_json)
+        return
     if what not in _TABLES:
-        raise InputError(f"nothing called {what!r} to show; there are: scores, filter, {', '.join(_TABLES)}")
+        raise InputError(f"nothing called {what!r} to show; there are: scores, filter, batches, {', '.join(_TABLES)}")
     file, record, columns = _TABLES[what]
     rows = _rows(run_dir, file, record)
     tests = [
@@ -84,6 +90,24 @@ def show_filter(run_dir: Path, *, as_json: bool = False) -> None:
     for group in ("teacher", "style", "task", "check"):
         for name, row in counts[f"by_{group}"].items():
             table.add_row(group, Text(clean(name)), *(str(row[column]) for column in columns))
+    Console().print(table)
+
+
+def show_batches(run_dir: Path, *, as_json: bool = False) -> None:
+    """The batches of the cache beside the run: what was submitted, how far it is and how old, open ones last."""
+    file = run_dir.parent / "replies.sqlite"
+    if not file.is_file():
+        raise InputError(f"no reply cache at {file}: no batch was submitted for this run")
+    with ReplyCache(file) as cache:
+        rows = sorted(cache.batches(), key=lambda row: (row.ended is None, row.created))
+    if as_json:
+        print(json.dumps([{**asdict(row), "age": row.age} for row in rows]))
+        return
+    table = Table("teacher", "model", "batch", "state", "answered", "failed", "of", "age", title="batches")
+    for row in rows:
+        counts = (row.done, row.failed, row.total, duration(row.age))
+        cells = (row.teacher, row.model, row.batch_id, row.state if row.ended else f"{row.state} (open)", *counts)
+        table.add_row(*(Text(clean(cell)) for cell in cells))
     Console().print(table)
 
 

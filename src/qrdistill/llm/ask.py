@@ -22,9 +22,12 @@ from typing import Any
 
 from qrdistill.base.errors import BoundaryError, BudgetError, Interrupted, QRDistillError
 from qrdistill.base.progress import Progress, Silent
-from qrdistill.llm.client import ChatConfig, grouped, longer, make_client
-from qrdistill.llm.limits import Stop
+from qrdistill.llm.batch.batches import Batches
+from qrdistill.llm.batch.desk import Desk
+from qrdistill.llm.client import ChatConfig, address, grouped, longer, make_client
+from qrdistill.llm.config import OpenAITeacher
 from qrdistill.llm.live_counts import Board, Budget, Counts
+from qrdistill.llm.pace.limits import Stop
 from qrdistill.llm.reply_cache import ChatRequest, Failed, Reply, ReplyCache
 from qrdistill.llm.worker import Lane, Outcome
 
@@ -107,6 +110,15 @@ class _Run:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="reply-cache")
         self._paid_before()
         lanes = [self._lane(job) for job in self._jobs]
+        for lane in lanes:
+            if isinstance(lane.config, OpenAITeacher):
+                lane.batches = self._batches(lane, lane.config)
+                if not await lane.batches.adopt() and not lane.config.batch:
+                    lane.batches = None
+        self.board.batches = lambda: ", ".join(filter(None, (str(lane.batches or "") for lane in lanes)))
+        self.board.at_once = lambda: ", ".join(
+            f"{lane.name} {lane.endpoints}" for lane in lanes if lane.open and not lane.in_batches
+        )
         settler = asyncio.create_task(self._settle())
         keeper = asyncio.create_task(self._keep_claims())
         tasks = [asyncio.create_task(work) for lane in lanes for work in self._work(lane)]
@@ -121,6 +133,8 @@ class _Run:
                 await self._settled.put(None)
             await asyncio.gather(settler, return_exceptions=True)
             for lane in lanes:
+                if told := lane.endpoints.settled_at():
+                    self._progress.log(f"teacher {lane.name!r}: {told}")
                 await lane.close()
             if self._unwritten:
                 with suppress(BoundaryError):  # the disk refuses, which is said already
@@ -155,7 +169,7 @@ class _Run:
 
     def _lane(self, job: Job) -> Lane:
         # made when something must be asked: what is cached needs no key and no server
-        make = partial(make_client, job.config, base_dir=self._base_dir)
+        make = partial(make_client, base_dir=self._base_dir)
         return Lane(
             job.config,
             make,
@@ -166,7 +180,31 @@ class _Run:
             num_known=job.num_requests,
         )
 
-    def _may_buy(self) -> bool:
+    def _batches(self, lane: Lane, config: OpenAITeacher) -> Batches:
+        def again(request: ChatRequest) -> None:
+            lane.again(request)
+            lane.settled()
+
+        def book(request: ChatRequest, outcome: Reply | Failed) -> None:
+            self._book(lane, request, outcome)
+
+        desk = Desk(
+            cache=self._cache,
+            budget=self._budget,
+            stop=self._stop,
+            log=self._progress.log,
+            write=self._in_writer,
+            next=lane.next,
+            starved=lambda: lane.starved,
+            book=book,
+            again=again,
+            shown=lambda: self.board.show(self._progress),
+        )
+        return Batches(config, host=address(config, self._base_dir)[0], desk=desk)
+
+    async def _may_buy(self) -> bool:
+        while self._budget.waits() and not self._stop:
+            await self._stop.sleep(0.2)
         spent = self._budget.exceeded()
         if spent:
             self._stop.now(BudgetError(spent))
@@ -180,8 +218,11 @@ class _Run:
     def _work(self, lane: Lane) -> Iterator[Any]:
         job = next(job for job in self._jobs if job.config.name == lane.name)
         yield self._feed(lane, job)
-        for _ in range(lane.concurrency):
-            yield self._ask(lane)
+        if lane.batches:
+            yield lane.batches.run(gather=lane.in_batches, ended=lane.ended)
+        if not lane.in_batches:
+            for _ in range(lane.workers):
+                yield self._ask(lane)
 
     # --- the three kinds of tasks -------------------------------------------------------------------
 
@@ -194,16 +235,17 @@ class _Run:
             if not group and not ended and len(elsewhere) < 4 * _GROUP:
                 group = list(islice(source, _GROUP))
                 ended = not group
+            lane.starved = not group and lane.all_taken
             if not group and (elsewhere or lane.open):
-                await self._stop.sleep(0.2 if elsewhere else 0.05)
+                await self._stop.sleep(0.2 if elsewhere or lane.batches else 0.05)
                 group, elsewhere = elsewhere, []
             elif not group:
                 break
             cached = dict(self._cached(group))
             for request, reply in cached.items():
                 self._book_cached(lane, request, reply)
-            wanted = [request for request in group if request not in cached]
-            for part in grouped(wanted, max(8, lane.concurrency // 4)):
+            wanted = [request for request in group if request not in cached and not lane.waits_for(request)]
+            for part in grouped(wanted, _GROUP if lane.in_batches else max(8, lane.concurrency // 4)):
                 elsewhere += await self._offer(lane, part)
             self.board.show(self._progress)
             await asyncio.sleep(0)
@@ -232,7 +274,8 @@ class _Run:
     async def _ask(self, lane: Lane) -> None:
         """A worker: one request after the other, until the queue says that there are no more.
 
-        It waits until its reply is committed, so that a killed process loses as many as it has workers.
+        It waits until its reply is committed, so that a killed process loses as many as it has workers. There are
+        more of them than may be in flight: the budget is looked at behind the gate, see `Lane.ask`.
         """
         while (request := await lane.next()) is not None:
             outcome = await lane.ask(request)
@@ -260,17 +303,21 @@ class _Run:
             if unasked:
                 await self._in_writer(self._cache.release, unasked)
             for one in group:
-                if isinstance(one.outcome, Reply):
-                    self.board.bought(one.lane.name, one.request, one.outcome)
-                    self._again(one.lane, one.request, one.outcome)
-                elif isinstance(one.outcome, Failed):
-                    self.board.failed(one.lane.name, one.request, one.outcome)
-                one.lane.settled()
+                self._book(one.lane, one.request, one.outcome)
                 if not one.committed.done():  # its worker may have been cancelled meanwhile
                     one.committed.set_result(None)
             self.board.show(self._progress)
             if last:
                 break
+
+    def _book(self, lane: Lane, request: ChatRequest, outcome: Outcome) -> None:
+        """Counts what is committed."""
+        if isinstance(outcome, Reply):
+            self.board.bought(lane.name, request, outcome)
+            self._again(lane, request, outcome)
+        elif isinstance(outcome, Failed):
+            self.board.failed(lane.name, request, outcome)
+        lane.settled()
 
     async def _keep_claims(self) -> None:
         while True:
@@ -297,7 +344,7 @@ class _Run:
                     task.cancel()
                 return
             self._stop.now(Interrupted("interrupted"))
-            in_flight = sum(lane.gate.in_flight for lane in lanes)
+            in_flight = sum(lane.endpoints.in_flight for lane in lanes)
             self._progress.log(f"finishing {in_flight} requests in flight; press Ctrl-C again to stop at once")
 
         def handler(number: int, frame: FrameType | None) -> None:

@@ -38,6 +38,23 @@ class BoundedClient(DefaultAsyncHttpxClient):
         return httpx2.Response(response.status_code, headers=headers, content=content, request=request)
 
 
+class FileClient(BoundedClient):
+    """The same; but a body that is asked for as a stream is handed on as one, and its reader counts the bytes."""
+
+    async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
+        if not stream:
+            return await super().send(request, **options)
+        options["follow_redirects"] = False
+        response = await DefaultAsyncHttpxClient.send(self, request, stream=True, **options)
+        if response.is_success and response.headers.get("content-encoding", "identity") == "identity":
+            return response
+        try:
+            content = await _read(response)
+        finally:
+            await response.aclose()
+        return httpx2.Response(response.status_code, content=content, request=request)
+
+
 async def _read(response: httpx2.Response) -> bytes:
     fine = response.is_success
     content, read = bytearray(), 0

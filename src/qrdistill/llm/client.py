@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 from qrdistill.base.errors import ConfigError
@@ -72,6 +72,13 @@ class ChatClient(Protocol):
     async def close(self) -> None: ...
 
 
+@runtime_checkable
+class TellsHealth(Protocol):
+    """A chat client that can be asked, for nothing, whether its server is there."""
+
+    async def alive(self) -> bool: ...
+
+
 class Requests:
     """Makes the requests that one teacher (or judge) is asked, with its sampling settings.
 
@@ -125,13 +132,16 @@ def grouped(requests: Iterable[ChatRequest], size: int) -> Iterator[list[ChatReq
 def address(config: ChatConfig, base_dir: Path) -> tuple[str, str]:
     """(host, model) as the cache tells models apart; a local folder also by its files' sizes and dates."""
     if isinstance(config, OpenAITeacher):
-        parts = urlsplit(config.base_url or OPENAI_URL)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(
-                f"{config.base_url!r} is not a web address such as http://localhost:8000/v1",
-                key=f"teachers.{config.name}.base_url",
-            )
-        return (f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname), config.model
+        host = ""
+        for url in reversed(config.addresses):  # the first one names the model
+            parts = urlsplit(url or OPENAI_URL)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ConfigError(
+                    f"{url!r} is not a web address such as http://localhost:8000/v1",
+                    key=f"teachers.{config.name}.{'base_url' if url == config.base_url else 'base_urls'}",
+                )
+            host = f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
+        return host, config.model
     folder = base_dir / config.model
     if not folder.is_dir():
         return "transformers", config.model

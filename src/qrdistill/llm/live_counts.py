@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from qrdistill.base.progress import Progress
@@ -78,6 +78,7 @@ class Budget:
     def __init__(self, usd: float | None = None, tokens: int | None = None, *, section: str = "paths") -> None:
         self.usd, self.tokens, self.section = usd, tokens, section
         self.spent_usd, self.spent_tokens = 0.0, 0
+        self.reserved_usd, self.reserved_tokens = 0.0, 0  # for batches under way: the most that they can cost
 
     @property
     def limited(self) -> bool:
@@ -86,6 +87,26 @@ class Budget:
     def spend(self, reply: Reply) -> None:
         self.spent_usd += reply.cost
         self.spent_tokens += reply.prompt_tokens + reply.completion_tokens
+
+    def reserve(self, most: Reply) -> None:
+        self.reserved_usd += most.cost
+        self.reserved_tokens += most.prompt_tokens + most.completion_tokens
+
+    def free(self, most: Reply) -> None:
+        self.reserved_usd -= most.cost
+        self.reserved_tokens -= most.prompt_tokens + most.completion_tokens
+
+    def has_room_for(self, most: Reply) -> bool:
+        """Whether something that costs `most` at most can be bought with what is neither spent nor reserved."""
+        usd = round(self.spent_usd + self.reserved_usd + most.cost, 9)
+        tokens = self.spent_tokens + self.reserved_tokens + most.prompt_tokens + most.completion_tokens
+        return (self.usd is None or usd <= self.usd) and (self.tokens is None or tokens <= self.tokens)
+
+    def waits(self) -> bool:
+        """Whether only batches under way stand against buying more: what they leave over is known when they end."""
+        usd, tokens = round(self.spent_usd + self.reserved_usd, 9), self.spent_tokens + self.reserved_tokens
+        full = (self.usd is not None and usd >= self.usd) or (self.tokens is not None and tokens >= self.tokens)
+        return full and (self.reserved_usd > 0 or self.reserved_tokens > 0) and not self.exceeded()
 
     def exceeded(self) -> str | None:
         """Which limit is reached, in words."""
@@ -121,6 +142,8 @@ class Board:
         self._by_label: dict[tuple[str, str], Counts] = {}
         self._begun = time.monotonic()
         self._shown_at, self._unshown = 0.0, 0
+        self.at_once: Callable[[], str] = lambda: ""  # how many requests each teacher may have in flight
+        self.batches: Callable[[], str] = lambda: ""  # state and age of each
 
     def _accounts(self, name: str, request: ChatRequest) -> tuple[Counts, Counts]:
         self._unshown += 1
@@ -192,6 +215,10 @@ class Board:
             facts["usd"] = f"{usd:.4f}"
         if self._budget.usd is not None:
             facts["left"] = f"{max(0.0, self._budget.usd - self._budget.spent_usd):.4f}"
+        if at_once := self.at_once():
+            facts["at once"] = at_once
+        if batches := self.batches():
+            facts["batches"] = batches
         eta = self.eta()
         if eta:
             facts["eta"] = f"{eta:.0f} s"

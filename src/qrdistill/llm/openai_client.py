@@ -39,6 +39,7 @@ _NOT_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError")
 _SHOWN = 300  # characters of a server's message that are kept
 _LONGEST_RETRY_AFTER = 1e7  # seconds; about four months stand for whatever a server says beyond
 _MENDS: dict[tuple[str, str], dict[str, str | None]] = {}  # (base_url, model) -> fields it does not take
+_HEALTH_TIMEOUT = 10.0  # seconds
 _SMALL = 32 << 10  # bytes; larger bodies are read in a thread, so that the other requests go on
 
 
@@ -56,7 +57,7 @@ class OpenAIChat:
         self._config = config
         self._read = ReplyReader(config)
         self._raw = httpx2.Response
-        self._mends = _MENDS.setdefault((config.base_url or OPENAI_URL, config.model), {})
+        self._mends = mends_of(config)
         self._client = AsyncOpenAI(
             api_key=api_key(config),
             base_url=config.base_url or OPENAI_URL,  # given, so that OPENAI_BASE_URL cannot change it
@@ -68,6 +69,21 @@ class OpenAIChat:
 
     async def close(self) -> None:
         await self._client.close()
+
+    async def alive(self) -> bool:
+        """Whether the server answers at all, with whatever list of models."""
+        import openai
+
+        from qrdistill.llm.bounded_http import BrokenOff
+
+        try:
+            async with asyncio.timeout(min(_HEALTH_TIMEOUT, self._config.timeout)):
+                await self._client.get("/models", cast_to=self._raw)
+        except openai.APIStatusError as error:
+            return error.status_code < 500
+        except (TimeoutError, BrokenOff, openai.APIConnectionError):
+            return False
+        return True
 
     async def complete(self, request: ChatRequest) -> Reply:
         import openai
@@ -222,6 +238,11 @@ class ReplyReader:
     def _redact(self, text: str) -> str:
         """What came from outside, without secrets, and without half characters that no file could hold."""
         return self._secrets(text.encode(errors="replace").decode())
+
+
+def mends_of(config: OpenAITeacher) -> dict[str, str | None]:
+    """The fields that this model does not take, as far as is known: field -> its other name, or None."""
+    return _MENDS.setdefault((config.base_url or OPENAI_URL, config.model), {})
 
 
 def api_key(config: OpenAITeacher) -> str:

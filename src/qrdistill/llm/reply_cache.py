@@ -11,13 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import socket
 import sqlite3
 import time
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,10 +25,10 @@ from qrdistill.base.progress import Progress
 from qrdistill.base.store import atomic
 from qrdistill.base.thoughts import Parted, part
 from qrdistill.base.untrusted.guarded_json import loads
-from qrdistill.llm.cache_file import COLUMNS, CacheFile, checksum, pack, unpack
+from qrdistill.llm.cache_file import COLUMNS, checksum, pack, unpack
+from qrdistill.llm.claims import LEASE, Claims
 from qrdistill.llm.finish_reasons import ended_by_itself
 
-_LEASE = 120.0  # seconds without a sign of life after which a claim is free
 _VARIABLES = 500  # keys per query; SQLite's oldest limit is 999
 
 
@@ -132,20 +128,16 @@ class Failed:
     attempts: int = 1
 
 
-class ReplyCache(CacheFile):
+class ReplyCache(Claims):
     """`with ReplyCache(path) as cache: ...`; methods may be called from several threads.
 
     `put_aside` counts the replies that were found damaged: each is moved to the table `unreadable`, and is
     then no reply any more, so that it is asked for again; `warn` says so. Raises as CacheFile does.
     """
 
-    def __init__(self, path: Path, *, lease: float = _LEASE) -> None:
-        super().__init__(path)
-        self._lease = lease
+    def __init__(self, path: Path, *, lease: float = LEASE) -> None:
+        super().__init__(path, lease=lease)
         self.put_aside = self._told = 0
-        self.owner = uuid.uuid4().hex
-        self._machine, self._pid = socket.gethostname(), os.getpid()
-        self._born = _birth(self._pid)
 
     def __enter__(self) -> ReplyCache:
         self._open()
@@ -234,9 +226,14 @@ class ReplyCache(CacheFile):
             self._put(run, key, reply, request)
 
     def settle(
-        self, outcomes: Iterable[tuple[ChatRequest, Reply | Failed]], wasted: Iterable[tuple[str, Reply]] = ()
+        self,
+        outcomes: Iterable[tuple[ChatRequest, Reply | Failed]],
+        wasted: Iterable[tuple[str, Reply]] = (),
+        *,
+        leave: Iterable[str] = (),
     ) -> None:
-        """Commits many outcomes at once and gives their claims back; `wasted` is what attempts cost beside."""
+        """Commits many outcomes at once and gives their claims back; `wasted` is what attempts cost beside.
+        The requests in `leave` leave their batch."""
         with self._transaction() as run:
             for key, cost in wasted:
                 run(
@@ -254,6 +251,7 @@ class ReplyCache(CacheFile):
                         (request.key, outcome.reason, outcome.status, outcome.attempts, time.time()),
                     )
                     run("DELETE FROM claims WHERE key = ?", (request.key,))
+            self._leave(run, leave)
 
     def _put(self, run: Any, key: str, reply: Reply, request: ChatRequest | None) -> None:
         host, model = (request.host, request.model) if request else ("", "")
@@ -280,50 +278,6 @@ class ReplyCache(CacheFile):
         """What attempts at these requests cost that brought no reply; texts are empty."""
         rows = self._of_keys("SELECT prompt_tokens, completion_tokens, cost FROM wasted", keys)
         return [Reply("", prompt_tokens=prompt, completion_tokens=written, cost=cost) for prompt, written, cost in rows]
-
-    # --- claims -------------------------------------------------------------------------------------
-
-    def claim(self, keys: Sequence[str]) -> set[str]:
-        """The keys that are now this cache object's to ask.
-
-        The others have a reply by now, or are being asked by a living process: look again later.
-        """
-        mine: set[str] = set()
-        alive: dict[tuple[Any, ...], bool] = {}  # few processes hold many claims
-        now = time.time()
-        with self._transaction() as run:
-            for key in keys:
-                if run("SELECT 1 FROM replies WHERE key = ?", (key,)).fetchone():
-                    continue
-                holder = run("SELECT machine, pid, born, at FROM claims WHERE key = ?", (key,)).fetchone()
-                if holder and now - holder[3] <= self._lease:
-                    process = holder[:3]
-                    if process not in alive:
-                        alive[process] = self._alive(*process)
-                    if alive[process]:
-                        continue
-                run(
-                    "INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?, ?)",
-                    (key, self.owner, self._machine, self._pid, self._born, now),
-                )
-                mine.add(key)
-        return mine
-
-    def _alive(self, machine: str, pid: int, born: str) -> bool:
-        return machine != self._machine or _birth(pid) == born
-
-    def keep_claims(self) -> None:
-        """A sign of life for all claims held; call it several times per lease."""
-        with self._transaction() as run:
-            run("UPDATE claims SET at = ? WHERE owner = ?", (time.time(), self.owner))
-
-    def release(self, keys: Sequence[str] | None = None) -> None:
-        """Gives claims back unasked; all of them by default."""
-        with self._transaction() as run:
-            if keys is None:
-                run("DELETE FROM claims WHERE owner = ?", (self.owner,))
-            for key in keys or ():
-                run("DELETE FROM claims WHERE key = ? AND owner = ?", (key, self.owner))
 
     # --- housekeeping -------------------------------------------------------------------------------
 
@@ -402,18 +356,3 @@ def _json_or_text(text: str | None) -> Any:
         return loads(text, where="the cache", strict=False) if text else None
     except DataError:
         return text
-
-
-def _birth(pid: int) -> str:
-    """When a process began, so that a number given out again is not taken for it; '' if it is gone."""
-    try:
-        with suppress(PermissionError):  # it lives, under another user
-            os.kill(pid, 0)
-    except ProcessLookupError:
-        return ""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return "unknown"  # no /proc on this system: being alive has to do
-    fields = stat.rpartition(")")[2].split()
-    return "" if fields[0] in "ZX" else fields[19]

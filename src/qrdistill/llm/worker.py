@@ -7,24 +7,34 @@ import os
 import random
 import time
 from collections import deque
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from qrdistill.base.errors import TeacherError
-from qrdistill.llm.client import ChatClient, ChatConfig, Mended, Refused, Transient, prompt_estimate
+from qrdistill.llm.batch.batches import Batches
+from qrdistill.llm.client import OPENAI_URL, ChatClient, ChatConfig, Mended, Refused, Transient, prompt_estimate
 from qrdistill.llm.config import OpenAITeacher
-from qrdistill.llm.limits import Bucket, Gate, Stop
+from qrdistill.llm.pace.endpoints import LONGEST_PAUSE, Endpoint, Endpoints
+from qrdistill.llm.pace.limits import Bucket, Gate, Stop
 from qrdistill.llm.reply_cache import ChatRequest, Failed, Reply
 
 Outcome = Reply | Failed | None  # None: not asked to the end, because the run was stopped
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds of backoff
-_LONGEST_PAUSE = 900.0  # seconds; a server that asks for more has a daily limit
+_WORKERS = 2.0  # times as many as requests in flight
 _BUSY_ATTEMPTS = 5  # times max_attempts: being told to wait is no fault of the request
 _REFUSALS_IN_A_ROW = 5  # 403 or 404 without any reply before: no request can succeed
 LONG_WAIT = 5.0  # seconds; a wait that is worth a line
 _ENOUGH_REPLIES = 8  # to estimate the next one's tokens from
 _AUTHENTICATION = frozenset({401, 403, 404})
+
+
+class _Moved(Transient):
+    """A fault of one address: the request goes to another one at once. `free`: it cost nothing, and is no attempt."""
+
+    def __init__(self, fault: Transient | Refused) -> None:
+        super().__init__(fault.reason, status=fault.status, wasted=fault.wasted)
+        self.free = isinstance(fault, Refused) or fault.unreachable
 
 
 class Lane:
@@ -33,27 +43,40 @@ class Lane:
     def __init__(
         self,
         config: ChatConfig,
-        make_client: Callable[[], ChatClient],
+        make_client: Callable[[ChatConfig], ChatClient],
         *,
         stop: Stop,
-        may_buy: Callable[[], bool] = lambda: True,
-        waste: Callable[[str, ChatRequest, Reply], None] = lambda name, request, reply: None,
+        may_buy: Callable[[], Awaitable[bool]],
+        waste: Callable[[str, ChatRequest, Reply], None],
         say: Callable[[str], None] = lambda message: None,
         num_known: int | None = None,
     ) -> None:
         self.config, self.name, self._waste, self._may_buy = config, config.name, waste, may_buy
-        self._make_client, self._say, self._said_until = make_client, say, 0.0
+        self._say, self._said_until = say, 0.0
         self.has_replies = False  # or had, in the cache
+        self._stop = stop
         if isinstance(config, OpenAITeacher):
             most, self._attempts = config.concurrency, config.max_attempts
             rates = config.requests_per_minute, config.tokens_per_minute
+            made = [(url or OPENAI_URL, config.model_copy(update={"base_url": url})) for url in config.addresses]
         else:
             most, self._attempts, rates = 2 * config.batch_size, 1, (None, None)
-        self.concurrency = min(most, num_known) if num_known else most  # no idle workers
-        self._stop = stop
-        self.gate = Gate(self.concurrency, stop)
+            made = [(config.model, config)]
+        gates = partial(Gate, most, fixed=not isinstance(config, OpenAITeacher))
+        addresses = [Endpoint(url, partial(make_client, at), gates()) for url, at in made]
+        self.endpoints = Endpoints(addresses, stop, lambda message: say(f"teacher {config.name!r}: {message}"))
+        self.concurrency = most * len(addresses)
+        # more than may be in flight: while some wait until their replies are on the disk, others ask
+        workers = round(_WORKERS * self.concurrency)
+        self.workers = min(workers, num_known) if num_known else workers  # no idle ones
+        self.in_batches = isinstance(config, OpenAITeacher) and config.batch
+        if self.in_batches:
+            self.workers = 1  # who gathers them into files
         self._requests, self._tokens = Bucket(rates[0], stop), Bucket(rates[1], stop)
-        self._queue: asyncio.Queue[ChatRequest | None] = asyncio.Queue(self.concurrency)
+        self.starved = False  # nothing more will be offered before something open has ended
+        self.batches: Batches | None = None  # where some are open, or are to be made
+        self.ended = asyncio.Event()  # nothing more will be offered, and nothing is open
+        self._queue: asyncio.Queue[ChatRequest | None] = asyncio.Queue(self.workers)
         self._again: deque[ChatRequest] = deque()
         self.open = 0  # offered and not yet settled
         self._jitter = random.Random(os.getpid())  # shapes waits only, never results
@@ -72,9 +95,20 @@ class Lane:
     async def next(self) -> ChatRequest | None:
         return await self._queue.get()
 
+    @property
+    def all_taken(self) -> bool:
+        return self._queue.empty()
+
     async def no_more(self) -> None:
-        for _ in range(self.concurrency):
+        self.ended.set()
+        for _ in range(self.workers):
             await self._queue.put(None)
+
+    def waits_for(self, request: ChatRequest) -> bool:
+        """Whether a batch under way holds it: it is then open, and not offered."""
+        held = self.batches is not None and self.batches.holds(request)
+        self.open += held
+        return held
 
     def settled(self) -> None:
         self.open -= 1
@@ -86,13 +120,10 @@ class Lane:
     def take_again(self, most: int) -> list[ChatRequest]:
         return [self._again.popleft() for _ in range(min(most, len(self._again)))]
 
-    @cached_property
-    def client(self) -> ChatClient:
-        return self._make_client()
-
     async def close(self) -> None:
-        if "client" in vars(self):
-            await self.client.close()
+        await self.endpoints.close()
+        if self.batches:
+            await self.batches.close()
 
     # --- asking -------------------------------------------------------------------------------------
 
@@ -113,7 +144,8 @@ class Lane:
                 return Failed(refusal.reason, refusal.status, attempts)
             except Transient as fault:
                 self._count_wasted(request, fault.wasted)
-                if fault.daily:
+                moved = isinstance(fault, _Moved)
+                if fault.daily and not moved:
                     self._stop.now(
                         TeacherError(
                             f"teacher {self.name!r} has used up a quota that is renewed once a day ({fault.reason}); "
@@ -121,18 +153,20 @@ class Lane:
                         )
                     )
                     return None
+                attempts -= moved and fault.free
                 busy += fault.status == 429
                 if attempts - busy >= self._attempts or busy >= _BUSY_ATTEMPTS * self._attempts:
                     self._gave_up(fault)
                     return Failed(fault.reason, fault.status, attempts)
-                await self._back_off(fault, attempts)
+                if not moved:
+                    await self._back_off(fault, attempts)
             else:
                 if reply is not None:
                     self._replies += 1
                     self._written += reply.completion_tokens
                     self._refusals = self._exhausted = 0
                 return reply
-            if not self._may_buy():
+            if not await self._may_buy():
                 return None
 
     def _count_wasted(self, request: ChatRequest, reply: Reply | None) -> None:
@@ -141,23 +175,32 @@ class Lane:
 
     async def _once(self, request: ChatRequest) -> Reply | None:
         await self._clear_doubt()
-        if not self._may_buy():
+        if not await self._may_buy():
             return None
         estimate = self._estimate(request) if self._tokens.limited else 0
-        client = self.client  # made first: loading it takes long, and the buckets would fill meanwhile
+        self.endpoints.prepare()  # first: loading a model takes long, and the buckets would fill meanwhile
         await self._requests.take(1)
         await self._tokens.take(estimate)
-        await self.gate.enter()
-        used, success = 0, False
+        entered = await self.endpoints.enter()
+        if entered is None:
+            self._tokens.give_back(estimate)
+            return None
+        endpoint, used, seconds = entered[0], 0, None
         try:
-            if not self._may_buy():  # looked at again: the waits above are long
+            if not await self._may_buy():  # looked at again: the waits above are long
                 return None
-            reply = await client.complete(request)
-            used, success = reply.prompt_tokens + reply.completion_tokens, True
+            begun = time.monotonic()
+            reply = await endpoint.client.complete(request)
+            used, seconds = reply.prompt_tokens + reply.completion_tokens, time.monotonic() - begun
             return reply
+        except (Transient, Refused) as fault:
+            self._hold_back(endpoint, fault)
+            if self.endpoints.elsewhere(endpoint, fault):
+                raise _Moved(fault) from None
+            raise
         finally:
             self._tokens.give_back(estimate - used)
-            self.gate.leave(success=success)
+            self.endpoints.leave(entered, seconds=seconds)
 
     def _estimate(self, request: ChatRequest) -> float:
         """Tokens that a request will use: its max_tokens until replies tell better."""
@@ -166,12 +209,18 @@ class Lane:
             output = min(output, 1.2 * self._written / self._replies)
         return prompt_estimate(request) + output
 
+    def _hold_back(self, endpoint: Endpoint, fault: Transient | Refused) -> None:
+        """A 429 or a Retry-After holds back everything that would go to that address."""
+        if isinstance(fault, Transient) and (fault.status == 429 or fault.retry_after is not None):
+            wait = self._jitter.uniform(0, FIRST_WAIT) if fault.retry_after is None else fault.retry_after
+            endpoint.gate.close_for(min(wait, LONGEST_PAUSE))
+
     async def _back_off(self, fault: Transient, attempts: int) -> None:
-        """Full jitter below an exponential bound; a 429 or a Retry-After holds back the whole teacher."""
+        """Full jitter below an exponential bound."""
         bound = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempts - 1))
         wait = self._jitter.uniform(0, bound)
         if fault.retry_after is not None:
-            if fault.retry_after > _LONGEST_PAUSE:
+            if fault.retry_after > LONGEST_PAUSE:
                 self._stop.now(
                     TeacherError(
                         f"teacher {self.name!r} asks to wait {fault.retry_after / 3600:.1f} hours ({fault.reason})"
@@ -182,8 +231,6 @@ class Lane:
         if wait >= LONG_WAIT and fault.retry_after is not None and time.monotonic() >= self._said_until:
             self._said_until = time.monotonic() + wait
             self._say(f"teacher {self.name!r} asks to wait {wait:.0f} s ({fault.reason})")
-        if fault.status == 429 or fault.retry_after is not None:
-            self.gate.close_for(wait if fault.retry_after is None else fault.retry_after)
         await self._stop.sleep(wait)
 
     # --- when nothing can succeed -------------------------------------------------------------------
@@ -207,7 +254,7 @@ class Lane:
 
     async def _clear_doubt(self) -> None:
         """Waits for what is in flight, because refusals come sooner than replies; stops where none was a reply."""
-        while self._in_doubt and self.gate.in_flight and not self._stop:
+        while self._in_doubt and self.endpoints.in_flight and not self._stop:
             await self._stop.sleep(0.02)
         if self._in_doubt and not self._stop:
             self._refuses_everything("set what it asks for; extra_body: {field: null} leaves a field out")

@@ -111,7 +111,7 @@ def _teacher_plan(source: ChatRequests, cache: ReplyCache) -> TeacherPlan:
         output_basis = f"mean of the {cached} replies in the cache"
     else:
         output_tokens, output_basis = calls * config.max_tokens, "max_tokens of every call; no reply yet"
-    price = config.price if isinstance(config, OpenAITeacher) else None
+    price = config.price_paid if isinstance(config, OpenAITeacher) else None
     again = (config.retry_truncated or 0) if isinstance(config, OpenAITeacher) else 0
     tries = 2 if again > config.max_tokens else 1  # at most: every reply cut, and asked for once more
     usd, most = (
@@ -143,13 +143,13 @@ def _minutes(source: ChatRequests, calls: int, tokens: int, latency: float | Non
     """The tightest of the limits: requests and tokens a minute, and latency over concurrency."""
     config = source.config
     bounds: list[float] = []
-    if isinstance(config, OpenAITeacher):
+    if isinstance(config, OpenAITeacher) and not config.batch:  # a batch takes what it takes, up to a day
         if config.requests_per_minute:
             bounds.append(calls / config.requests_per_minute)
         if config.tokens_per_minute:
             bounds.append(tokens / config.tokens_per_minute)
         if latency is not None:
-            bounds.append(calls * latency / config.concurrency / 60)
+            bounds.append(calls * latency / (config.concurrency * len(config.addresses)) / 60)
     if not calls:
         return 0.0
     return max(bounds) if bounds else None

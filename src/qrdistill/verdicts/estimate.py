@@ -83,7 +83,7 @@ def plan_judging(
             continue
         calls = num_paths * config.votes
         prompt, output = round(calls * (around + path_tokens)), calls * min(VERDICT_TOKENS, judge.max_tokens)
-        price = judge.price if isinstance(judge, OpenAITeacher) else None
+        price = judge.price_paid if isinstance(judge, OpenAITeacher) else None
         usd, most = (
             (prompt * price.input + tokens * price.output) / 1e6 if price else 0.0
             for tokens in (output, calls * judge.max_tokens)

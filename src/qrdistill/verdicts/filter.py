@@ -23,12 +23,14 @@ from typing import TYPE_CHECKING
 from qrdistill.base.errors import DataError
 from qrdistill.base.progress import Progress, Silent
 from qrdistill.base.records import Question, ReasoningPath
+from qrdistill.llm.config import OpenAITeacher
 from qrdistill.paths.config import TeacherConfig
 from qrdistill.verdicts.alarms import Account
 from qrdistill.verdicts.checks.contamination import refuse_contaminated
 from qrdistill.verdicts.checks.run_checks import cheap_checks, late_checks
 from qrdistill.verdicts.config import FilterConfig
 from qrdistill.verdicts.counts import FilterCounts
+from qrdistill.verdicts.judges.judge import appoint
 from qrdistill.verdicts.judges.panel import Panel, seat_panel
 from qrdistill.verdicts.open_case import Case, Check
 
@@ -72,7 +74,7 @@ def filter_paths(
         *late_checks(config, seed=seed),
     ]
     account = Account(check.name for check in checks)
-    for window in _windows(questions, paths):
+    for window in _windows(questions, paths, _window(config, teachers)):
         for check in checks:
             waiting = [case for case in window if case.open]
             for case, finding in zip(waiting, check.run(waiting), strict=True):
@@ -97,7 +99,14 @@ def _price(account: Account, panel: Panel | None) -> dict[str, str]:
     return {"usd/kept": f"{usd / account.total.kept:.5f}"} if usd and account.total.kept else {}
 
 
-def _windows(questions: Mapping[str, Question], paths: Iterable[ReasoningPath]) -> Iterator[list[Case]]:
+def _window(config: FilterConfig, teachers: Sequence[TeacherConfig]) -> int:
+    """As many as a judge's batch holds, where one is asked in batches: each may take a day."""
+    judges = [judge for judge, _ in appoint(config, teachers)]
+    batches = [judge.batch_requests for judge in judges if isinstance(judge, OpenAITeacher) and judge.batch]
+    return max([WINDOW, *batches])
+
+
+def _windows(questions: Mapping[str, Question], paths: Iterable[ReasoningPath], size: int) -> Iterator[list[Case]]:
     window: list[Case] = []
     seen: set[str] = set()
     for question_id, paths_of_one in groupby(paths, key=lambda path: path.question_id):
@@ -112,7 +121,7 @@ def _windows(questions: Mapping[str, Question], paths: Iterable[ReasoningPath]) 
             )
         seen.add(question_id)
         window += (Case(question, path) for path in group)
-        if len(window) >= WINDOW:
+        if len(window) >= size:
             yield window
             window = []
     if window:

@@ -116,9 +116,12 @@ class LLMJudge:
         requests = [self._request(item, problem(index), schema=schema) for index, item in enumerate(items)]
         return self._send(requests, self._budget) if requests else []
 
-    def _send(self, requests: Sequence[ChatRequest], budget: Budget) -> list[Reply | Failed]:
+    def _send(self, requests: Sequence[ChatRequest], budget: Budget, *, at_once: bool = False) -> list[Reply | Failed]:
+        """`at_once`: not in a batch, also where this judge is asked in batches."""
+        plain = at_once and isinstance(self._config, OpenAITeacher)
+        config = self._config.model_copy(update={"batch": False}) if plain else self._config
         fill(
-            [Job(self._config, requests, len(requests))],
+            [Job(config, requests, len(requests))],
             self._cache,
             base_dir=self._base_dir,
             budget=budget,
@@ -139,10 +142,10 @@ class LLMJudge:
             self._takes_schema = known[0] is not None
             return
         # within the budget, but not booked: that is done when the item is asked for in earnest
-        [tried] = self._send([with_schema], copy(self._budget))
+        [tried] = self._send([with_schema], copy(self._budget), at_once=True)
         if isinstance(tried, Reply):
             self._takes_schema = True
-        elif tried.status is not None and isinstance(self._send([without], copy(self._budget))[0], Reply):
+        elif tried.status is not None and isinstance(self._send([without], copy(self._budget), at_once=True)[0], Reply):
             self._takes_schema = False
             self._progress.log(f"judge {self._config.name!r} takes no JSON schema: asked without ({tried.reason})")
 

@@ -1,0 +1,1 @@
+"""How fast a teacher is asked: limits, gates, and its addresses."""
