@@ -37,7 +37,7 @@ _INSIDE = (
 _OURS = re.compile(rf"(rounds/\d+/)?({'|'.join(_INSIDE)})")
 _EMPTIED = ("checkpoints", "assignments", "students", "rounds")
 # what stands beside the runs in the folder of a study or demo
-_BESIDE_RUNS = re.compile(r"study\.json|report\.html|replies\.sqlite(-wal|-shm|-journal)?|\.locks")
+_BESIDE_RUNS = re.compile(r"study\.json|report\.html|replies\.sqlite(-wal|-shm|-journal)?|\.locks|token_counts")
 
 
 def claim(folder: Path) -> None:

@@ -233,6 +233,7 @@ def train(context: Context) -> Counts:
             _vectors(context, len(own)) if embeds(config) else None,
             allowed,
             [row for row in _asked(config, questions).values() if row.split == "dev"],
+            context.folder.parent / "token_counts",
         ),
         plan,
         context.out,

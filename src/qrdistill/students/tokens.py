@@ -8,14 +8,17 @@ construction, whatever the tokenizer; every label also knows which characters of
 from __future__ import annotations
 
 import functools
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from qrdistill.base.chat_template import render
 from qrdistill.base.errors import DataError, ModelError
+from qrdistill.base.store import content_hash
 from qrdistill.base.thoughts import begun, decoded, opened, part
 
+_FEW_CHARACTERS = 8  # a shorter response is encoded rather than counted
 _MARK = "qrdistillqrdistill"  # stands for an answer when a chat template is asked how it closes one
 
 
@@ -42,6 +45,30 @@ class Encoded:
     def num_tokens(self) -> int:
         """Tokens that a forward reads: the closing token is predicted, never read."""
         return len(self.prompt_ids) + len(self.response_ids) - 1
+
+
+@dataclass(frozen=True)
+class Packed:
+    """An `Encoded` in 12 bytes a response token and 4 a prompt token: a fifth of its own size."""
+
+    prompt: bytes
+    response: bytes
+    spans: bytes
+    exact: bool
+
+    @classmethod
+    def of(cls, path: Encoded) -> Packed:
+        bounds = [bound for span in path.spans for bound in span]
+        return cls(_int32(path.prompt_ids), _int32(path.response_ids), _int32(bounds), path.exact)
+
+    def unpacked(self) -> Encoded:
+        bounds = array("i", self.spans)
+        spans = list(zip(bounds[::2], bounds[1::2], strict=True))
+        return Encoded(tuple(array("i", self.prompt)), tuple(array("i", self.response)), spans, self.exact)
+
+
+def _int32(numbers: Sequence[int]) -> bytes:
+    return array("i", numbers).tobytes()
 
 
 class Tokenized(NamedTuple):
@@ -83,6 +110,7 @@ class Codec:
         closing = self._template_end() if self.has_template else None
         self.end_id: int = eos if closing is None else closing
         self.stop_ids: frozenset[int] = frozenset({eos, self.end_id, *stop_ids})
+        self._specials = tuple(str(token) for token in tokenizer.added_tokens_decoder.values())
         probe: list[int] = tokenizer("a")["input_ids"]
         self._appends_end = bool(probe) and probe[-1] == eos  # some post-processors close every text
         self.prompt_ids: Callable[[str], tuple[int, ...]] = functools.lru_cache(maxsize=4096)(self._prompt_ids)
@@ -192,6 +220,35 @@ class Codec:
                 num_tokens=num_tokens,
             )
         return Encoded(prompt_ids, (*ids, self.end_id), spans, exact)
+
+    def count(self, pairs: Sequence[tuple[str, str]]) -> list[int]:
+        """Tokens that each prompt and response take together, as `encode` makes them give or take a few.
+
+        A sixth of the work of `encode`. 0 where only `encode` can tell: a slow tokenizer, a special token written out
+        in the text, a response so short that it may come to nothing.
+        """
+        if not self.tokenizer.is_fast:
+            return [0] * len(pairs)
+        backend = self.tokenizer.backend_tokenizer
+        backend.no_truncation()
+        backend.no_padding()
+        backend.encode_special_tokens = False
+        closed = [begun(response, *self.opened).text if self.opened else response for _, response in pairs]
+        texts = [self.prompt_text(prompt) + response for (prompt, _), response in zip(pairs, closed, strict=True)]
+        read = backend.encode_batch_fast(texts, add_special_tokens=not self.has_template)
+        return [
+            0 if len(response) < _FEW_CHARACTERS or self._special(response) else len(tokens)
+            for tokens, (_, response) in zip(read, pairs, strict=True)
+        ]
+
+    def _special(self, text: str) -> bool:
+        return any(token in text for token in self._specials)
+
+    def fingerprint(self) -> str:
+        """Of what makes a text's tokens: the tokenizer's content and its chat template."""
+        content = self.tokenizer.backend_tokenizer.to_str() if self.tokenizer.is_fast else repr(self.tokenizer)
+        template = getattr(self.tokenizer, "chat_template", None)
+        return content_hash([content, template])[:16]
 
     def _continued(
         self, prompt: str, prompt_ids: tuple[int, ...], response: str, spelled_out: bool

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -19,9 +20,11 @@ from qrdistill.base.draws import seed_of, uniform
 from qrdistill.base.records import Question, ReasoningPath
 from qrdistill.paths.styles import Style, student_prompt
 from qrdistill.students.student import Student
-from qrdistill.students.tokens import Encoded, Unencodable
+from qrdistill.students.tokens import Encoded, Packed, Unencodable
+from qrdistill.training.saved.token_counts import token_counts
 
 _REMEMBERED = 1 << 16  # encodings kept in memory; beyond it a path is tokenized again when drawn
+_MARGIN = 32  # tokens: a path nearer than this to a student's limit is encoded to be sure
 
 
 class Material:
@@ -37,37 +40,51 @@ class Material:
         students: Sequence[Student],
         styles: Mapping[str, Style],
         embeddings: NDArray[np.float32] | None = None,
+        counts: Path | None = None,
     ) -> None:
+        """counts: the folder where the paths' token counts are kept between starts; None: nowhere."""
         self.students, self._questions, self._styles = students, questions, styles
         self.kept_out: Counter[str] = Counter()
         self._all = list(paths)
-        self._encode = lru_cache(maxsize=_REMEMBERED)(self._tokens)
-        self.rows = [row for row in range(len(paths)) if self._readable(row)]  # pool row -> row as given
+        self._encode = lru_cache(maxsize=_REMEMBERED)(self._packed)
+        self.rows = self._readable(counts)  # pool row -> row as given
         self.paths = [paths[row] for row in self.rows]
         self.characters_N = torch.tensor([max(1, len(path.lesson)) for path in self.paths], dtype=torch.float64)
         self.features_NF = standardised(embeddings, self.rows)
 
-    def _readable(self, row: int) -> bool:
-        if not self._all[row].lesson.strip():
-            self.kept_out["empty"] += 1
-            return False
-        for s, student in enumerate(self.students):
-            try:
-                self._encode(s, row, True)
-            except Unencodable as reason:
-                self.kept_out[f"{student.name}: {reason.reason}"] += 1
-                return False
-        return True
+    def _readable(self, folder: Path | None) -> list[int]:
+        """The rows that every student can read; the others are counted by the first reason."""
+        rows = [row for row, path in enumerate(self._all) if path.lesson.strip()]
+        self.kept_out["empty"] += len(self._all) - len(rows)
+        why: dict[int, str] = {}
 
-    def _tokens(self, s: int, row: int, hinted: bool) -> Encoded:
+        def texts(place: int) -> tuple[str, str]:
+            return self._prompt(rows[place], True), self._all[rows[place]].lesson
+
+        for student in self.students:
+            limit = student.codec.max_context
+            counts_N = token_counts(student.codec, texts, len(rows), folder)
+            unsure_N = (counts_N == 0) | (limit is not None and counts_N + _MARGIN >= (limit or 0))
+            for place in np.flatnonzero(unsure_N).tolist():
+                try:
+                    student.encode(*texts(place))
+                except Unencodable as reason:
+                    why.setdefault(rows[place], f"{student.name}: {reason.reason}")
+        self.kept_out.update(why.values())
+        self.kept_out = +self.kept_out  # reasons that kept something out
+        return [row for row in rows if row not in why]
+
+    def _prompt(self, row: int, hinted: bool) -> str:
         path = self._all[row]
         style = self._styles.get(path.style) if hinted else None
-        prompt = student_prompt(self._questions[path.question_id].question, style)
-        return self.students[s].encode(prompt, path.lesson)
+        return student_prompt(self._questions[path.question_id].question, style)
+
+    def _packed(self, s: int, row: int, hinted: bool) -> Packed:
+        return Packed.of(self.students[s].encode(self._prompt(row, hinted), self._all[row].lesson))
 
     def encoded(self, s: int, row: int, hinted: bool) -> Encoded:
         """Path `row` of the pool in the tokens of student `s`, with or without its style's hint."""
-        return self._encode(s, self.rows[row], hinted)
+        return self._encode(s, self.rows[row], hinted).unpacked()
 
     @torch.no_grad()
     def measure(self, measured: Sequence[int] | None = None, *, max_tokens: int, shared_prefix: bool) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,8 @@ class TrainData:
     """What is learnt from.
 
     embeddings: one row per path (only a learned router reads them). allowed: path id -> the students that this
-    path trains, for paths that are not shared out. dev: what accuracy is measured on while training.
+    path trains, for paths that are not shared out. dev: what accuracy is measured on while training. token_counts:
+    the folder where the paths' token counts are kept between starts.
     """
 
     questions: Mapping[str, Question]
@@ -29,6 +31,7 @@ class TrainData:
     embeddings: NDArray[np.float32] | None = None
     allowed: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     dev: Sequence[Question] = ()
+    token_counts: Path | None = None
 
 
 @dataclass(frozen=True)

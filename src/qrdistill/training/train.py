@@ -95,7 +95,7 @@ def train(
         write_table(folder / "assignments.parquet", Assignment, [])
         return TrainResult(0, _export(students, folder))
 
-    material = Material(data.questions, data.paths, students, data.styles, data.embeddings)
+    material = Material(data.questions, data.paths, students, data.styles, data.embeddings, data.token_counts)
     dev = DevQuestions(data, plan, seed)
     team = assemble(material, data, plan, chosen_methods(plan, methods), dev, seed)
     checkpoints, mark = folder / "checkpoints", fingerprint(data, plan, team)
