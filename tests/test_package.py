@@ -12,6 +12,10 @@ def test_everything_exported_is_there(name):
     assert getattr(qrdistill, name) is not None
 
 
+def test_dir_lists_what_is_public():
+    assert dir(qrdistill) == sorted(qrdistill.__all__)
+
+
 def test_anything_else_is_not():
     with pytest.raises(AttributeError, match="no attribute 'runn'"):
         _ = qrdistill.runn

@@ -24,6 +24,10 @@ set_thread_defaults()  # torch reads them when it is imported, which is later th
 _HOME = {"run": "runs.pipeline", "Run": "runs.run", "Config": "runs.config", "load_config": "runs.load_config"}
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'qrdistill' has no attribute {name!r}")

@@ -95,12 +95,20 @@ def demo(
 
 
 @app.command(epilog="Example: qrdistill init my-task && qrdistill run my-task/config.yaml --dry-run")
-def init(name: Annotated[str, typer.Argument(help="The folder to make.", show_default=False)]) -> None:
-    """A commented config and sample data files to start from."""
+def init(
+    name: Annotated[str, typer.Argument(help="The folder to make.", show_default=False)],
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="A CSV, JSONL, JSON or Parquet file of yours: its columns are mapped.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """A commented config and sample data to start from, or a config for a table of your own."""
     from qrdistill.commands.starter import write_starter
 
-    folder = write_starter(Path(name))
-    print(f"{folder}/: config.yaml, questions.jsonl, paths.jsonl\nnext: qrdistill run {folder}/config.yaml --dry-run")
+    files = write_starter(Path(name), source)
+    print(f"{name}/: {', '.join(files)}\nnext: qrdistill run {name}/config.yaml --dry-run")
 
 
 @app.command(epilog="Example: qrdistill run config.yaml --set train.steps=100 --until filter")
@@ -138,7 +146,29 @@ _stage_command("generate", "generate", "Questions and paths only: what the teach
 _stage_command("filter", "filter", "Up to the filter: which paths are sound.")
 _stage_command("train", "train", "Up to the trained, exported students.")
 _stage_command("evaluate", "evaluate", "Up to the students' scores.")
-_stage_command("report", "report", "Everything, the report page last.")
+
+
+@app.command(epilog="Example: qrdistill report runs/demo/learned   or: qrdistill report config.yaml")
+def report(
+    config: Annotated[
+        Path, typer.Argument(help="A run directory, whose page is written anew; or a config file.", show_default=False)
+    ],
+    run_dir: RunDir = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """The page of a run, from what is there; of a config everything, the page last."""
+    if not config.is_dir():
+        _run(config, run_dir, overrides, "report", as_json, quiet)
+        return
+    from qrdistill.runs.pipeline import report_run
+
+    page = report_run(config, progress=_progress(quiet))
+    if as_json:
+        _print_json({"run": str(config), "report": str(page)})
+    else:
+        print(f"report: {page}")
 
 
 def _run(
@@ -164,8 +194,11 @@ def _run(
         config, run_dir, overrides or (), until=until, retry_failed=retry_failed, progress=_progress(quiet)
     )
     if as_json:
-        scores = result.scores if (result.folder / "scores.json").exists() else None
-        _print_json({"run": str(result.folder), "until": until, "scores": scores})
+        from qrdistill.report.helped import helped
+
+        scored = (result.folder / "scores.json").exists()
+        outcome = {"helped": helped(result.folder).as_dict(), "scores": result.scores} if scored else {"scores": None}
+        _print_json({"run": str(result.folder), "until": until, **outcome})
         return
     if until == "report":
         from qrdistill.commands.show import print_scores
@@ -187,7 +220,7 @@ def show(
     what: Annotated[
         str,
         typer.Argument(
-            help="questions, paths, verdicts, own_paths, own_verdicts, filter, routing, answers, failures, "
+            help="questions, paths, verdicts, own_paths, own_verdicts, filter, routing, answers, untrained, failures, "
             "batches or scores"
         ),
     ] = "scores",
@@ -290,14 +323,22 @@ def compare(
 @app.command(epilog="Example: qrdistill export runs/demo/learned mistral --to ./my-student --merge")
 def export(
     run_dir: Annotated[Path, typer.Argument(help="A run directory.", show_default=False)],
-    student: Annotated[str, typer.Argument(help="A student's name.", show_default=False)],
+    student: Annotated[str, typer.Argument(help="A student's name, or `paths`.", show_default=False)],
     to: Annotated[Path, typer.Option("--to", help="The folder to write.", show_default=False)],
+    format: Annotated[
+        str, typer.Option(help="Of NAME `paths`: messages, prompt-completion, dpo or sharegpt.")
+    ] = "messages",
     merge: Annotated[bool, typer.Option("--merge", help="Merge LoRA adapters into the weights.")] = False,
     push: Annotated[
         str | None, typer.Option("--push", help="A hub repository to upload to (HF_TOKEN).", show_default=False)
     ] = None,
 ) -> None:
-    """A trained student as an ordinary Hugging Face folder."""
+    """A trained student as an ordinary Hugging Face folder; or `paths`: the kept paths as a data set for other trainers."""
+    if student == "paths":
+        from qrdistill.commands.export_paths import export_data_set
+
+        export_data_set(run_dir, to, format=format, push=push)
+        return
     from qrdistill.runs.pipeline import export_from_run
 
     print(export_from_run(run_dir, student, to, merge=merge, push=push))

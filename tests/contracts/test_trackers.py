@@ -12,7 +12,7 @@ import pytest
 
 from qrdistill.base.errors import InputError
 from qrdistill.base.plugins import registry
-from qrdistill.training.saved.tracking import tracking
+from qrdistill.training.saved.tracking import track_scores, tracking
 
 EXTRAS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
@@ -23,9 +23,11 @@ class Service:
     def __init__(self) -> None:
         self.values: dict[tuple[str, int], float] = {}
         self.opened = self.closed = 0
+        self.settings: dict[str, object] = {}
 
     def init(self, **settings: object) -> Service:
         self.opened += 1
+        self.settings = settings
         return self
 
     def log(self, values: dict[str, float], step: int | None = None) -> None:
@@ -34,6 +36,9 @@ class Service:
 
     def add_scalar(self, name: str, value: float, step: int) -> None:
         self.values[name, step] = value
+
+    def add_text(self, name: str, text: str) -> None:
+        self.settings[name] = text
 
     def finish(self) -> None:
         self.closed += 1
@@ -65,6 +70,13 @@ class TestEveryTracker:
         assert service.values == {("loss", 0): 0.5, ("share/a", 0): 0.25, ("loss", 7): 0.4}
         assert (service.opened, service.closed) == (1, 1)
 
+    def test_the_config_arrives(self, kind: str, service: Service, tmp_path: Path) -> None:
+        (tmp_path / "config.yaml").write_text("name: mine\nseed: 3\n")
+        with tracking([kind], tmp_path / "rounds" / "1"):
+            pass
+        given = service.settings["config"]
+        assert given in ({"name": "mine", "seed": 3}, "    name: mine\n    seed: 3\n")
+
     def test_it_ends_where_training_breaks_off(self, kind: str, service: Service, tmp_path: Path) -> None:
         with pytest.raises(KeyboardInterrupt), tracking([kind], tmp_path) as log:
             log({"loss": 0.5}, 0)
@@ -78,3 +90,20 @@ class TestEveryTracker:
         with pytest.raises(InputError, match=rf"pip install 'qrdistill\[{kind}\]'"), tracking([kind], tmp_path):
             pass
         assert kind in EXTRAS
+
+
+def test_tensorboard_itself_reads_config_and_figures(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    (tmp_path / "config.yaml").write_text("name: mine\n")
+    with tracking(["tensorboard"], tmp_path) as log:
+        log({"loss": 0.5}, 0)
+    (tmp_path / "metrics.jsonl").write_text("{}\n")
+    head = {"student": "ada", "styled": {"accuracy": 0.75}, "free": None}
+    head |= {"styled_gain": {"difference": 0.5}, "free_gain": None}
+    track_scores(["tensorboard"], tmp_path, {"headlines": [head], "gain": {"untrained": 0.25, "trained": 0.75}})
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(one.step, one.value) for one in events.Scalars("scores/ada/styled")] == [(1, 0.75)]
+    assert [one.value for one in events.Scalars("scores/ada/styled_gain")] == [0.5]
+    assert [one.value for one in events.Scalars("scores/all/untrained")] == [0.25]
+    assert [(one.step, one.value) for one in events.Scalars("loss")] == [(0, 0.5)]
+    assert b"name: mine" in events.Tensors("config/text_summary")[0].tensor_proto.string_val[0]

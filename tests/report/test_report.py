@@ -14,11 +14,13 @@ import pytest
 from qrdistill.base.errors import InputError
 from qrdistill.base.records import Answer
 from qrdistill.base.store import read_table, write_table
+from qrdistill.report.helped import helped
 from qrdistill.report.report import write_report
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 LOADING = {"src", "srcset", "data", "poster", "action", "formaction", "background", "ping"}
 SECTIONS = {
+    "helped",
     "summary",
     "accuracy",
     "votes",
@@ -90,6 +92,16 @@ def test_every_section_is_there_and_every_link_leads_somewhere(page):
     targets = [value[1:] for _, name, value in page.attributes if name == "href"]
     assert set(targets) - {"questions"} <= set(page.ids)  # that one is the viewer's
     assert len(page.ids) == len(set(page.ids)), "ids must be unique, figures included"
+
+
+def test_it_leads_with_whether_it_helped(run_folder, html):
+    told = helped(run_folder)
+    block = html[html.index('id="helped"') : html.index("In short</h2>")]
+    assert told.sentence in block
+    assert "<svg" in block
+    assert told.gain["students"] == ["anna", "ben"]
+    assert helped(run_folder, "anna").gain["students"] == ["anna"]
+    assert helped(run_folder, "anna").sentence != told.sentence
 
 
 def test_nothing_runs_and_nothing_is_fetched(page, html):
@@ -220,7 +232,7 @@ def test_same_files_same_bytes(run_folder, tmp_path, whole):
 
 
 PARTS = {
-    "scores.json": {"accuracy", "votes"},
+    "scores.json": {"helped", "accuracy", "votes"},
     "verdicts.parquet": {"filter"},
     "assignments.parquet": {"routing"},
     "metrics.jsonl": {"training"},

@@ -64,15 +64,18 @@ TABLE = {
     "teachers.*": ASKED,
     "*.budget_usd": NOTHING,
     "*.budget_tokens": NOTHING,
-    "paths.styles*": [*ASKED, *TRAINED, *SAMPLED, "evaluate"],
+    "paths.styles*": [*ASKED, *TRAINED, *SAMPLED, "evaluate", "untrained"],
     "paths.per_style": ASKED,
     "filter.*": JUDGED,
     "encoder.batch_size": NOTHING,
     "encoder.*": EMBEDDED,
     "router.*": TRAINED,
     "mutual.*": TRAINED,
-    "students.*.name": [*TRAINED, *SAMPLED, "evaluate"],
-    "students.*.model": TRAINED,
+    "students.*.name": [*TRAINED, *SAMPLED, "evaluate", "untrained"],
+    "students.*.model": [*TRAINED, "untrained"],
+    "students.*.frozen": [*TRAINED, *SAMPLED, "untrained"],
+    "students.*.quantize": [*TRAINED, *SAMPLED, "untrained"],
+    "students.*.trust_remote_code": [*TRAINED, *SAMPLED, "untrained"],
     "students.*.learning_rate": TRAINED,
     "students.*.weight_decay": TRAINED,
     "students.*.betas": TRAINED,
@@ -89,7 +92,8 @@ TABLE = {
         ),
         NOTHING,
     ),
-    "train.closing_line": [*TRAINED, *SAMPLED, "evaluate"],
+    "train.closing_line": [*TRAINED, *SAMPLED, "evaluate", "untrained"],
+    "train.steps": [*TRAINED, "untrained"],
     "train.*": TRAINED,
     "own_paths.rounds": [*TRAINED, "gather"],
     "own_paths.warm_share": TRAINED,
@@ -101,11 +105,14 @@ TABLE = {
     "own_paths.min_agreement": ["filter@1"],
     "own_paths.*": SAMPLED,
     "evaluate.batch_size": NOTHING,
-    "evaluate.max_tokens": [*SAMPLED, "evaluate"],  # the style to sample in is chosen under the same limit
-    "evaluate.stop": [*SAMPLED, "evaluate"],
+    "evaluate.max_tokens": [*SAMPLED, "evaluate", "untrained"],  # the style to sample in is chosen under the same limit
+    "evaluate.stop": [*SAMPLED, "evaluate", "untrained"],
     "evaluate.fallback": ["score"],
     "evaluate.vote*": ["evaluate", "score"],
-    "evaluate.split": ["evaluate", "score"],
+    "evaluate.split": ["evaluate", "untrained", "score"],
+    "evaluate.base": ["untrained"],
+    "evaluate.styles*": ["evaluate", "untrained"],
+    "evaluate.engine": ["evaluate", "untrained"],
     "evaluate.*": ["evaluate"],
 }
 UNSHOWN = {pattern for pattern, wanted in TABLE.items() if wanted is NOTHING} - {"name"}
@@ -228,6 +235,7 @@ def test_every_key_of_the_schema_is_tried():
     untried = {f"{kind.__name__}.{name}" for kind, name in sections - tried}
     assert untried <= {f"Config.{name}" for name in Config.model_fields} | {
         "OpenAITeacher.price",
+        "ReplayTeacher.columns",
         "FilterConfig.escalate_to",
     }
 

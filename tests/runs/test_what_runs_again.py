@@ -24,7 +24,7 @@ SMALL = {
     "train": {"steps": 2, "paths_per_step": 4, "warmup": 1},
     "evaluate": {"max_tokens": 60, "vote_above": 0.0},
 }
-LAST = ["evaluate", "score", "report"]
+LAST = ["evaluate", "untrained", "score", "report"]
 PLAN = ["load", "generate", "filter", "embed", "train", *LAST]
 
 
@@ -77,11 +77,12 @@ def ran(folder: Path, *overrides: str) -> list[str]:
         ("router.hidden=8", ["train", "report"]),
         ("mutual.share=0.5", ["train", "report"]),
         ("students.gemma.learning_rate=0.5", ["train", "report"]),
-        ("students.gemma.model=lab:gemma-tiny-2", ["train", "report"]),
-        ("evaluate.vote_styles=1", LAST),
+        ("students.gemma.model=lab:gemma-tiny-2", ["train", "untrained", "report"]),
+        ("evaluate.vote_styles=1", ["evaluate", "score", "report"]),
+        ("evaluate.base=false", ["untrained", "report"]),
         ("evaluate.fallback=true", ["score", "report"]),
         ("name=other", ["report"]),
-        ("seed=1", [name for name in PLAN if name != "score"]),
+        ("seed=1", [name for name in PLAN if name not in ("untrained", "score")]),
     ],
 )
 def test_what_is_due_after_a_change(finished, override, expected):
@@ -152,7 +153,7 @@ def test_the_same_package_elsewhere_trains_nothing_again(finished, tmp_path, mon
     assert due(load_config(SMALL), finished) == []
     weights = tmp_path / "elsewhere/gemma-tiny/generation_config.json"
     weights.write_text(weights.read_text() + "\n")
-    assert due(load_config(SMALL), finished) == ["train", "report"]
+    assert due(load_config(SMALL), finished) == ["train", "untrained", "report"]
 
 
 def test_what_is_checked_before_paths_are_bought_sees_the_whole_config(tmp_path):

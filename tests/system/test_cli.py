@@ -172,8 +172,13 @@ def test_a_dry_run_plans_and_writes_nothing(tmp_path):
     before = sorted(tmp_path.rglob("*"))
     plan = json.loads(call("run", "mine/config.yaml", "--dry-run", "--json", cwd=tmp_path).stdout)
     assert sorted(tmp_path.rglob("*")) == before
-    assert plan["questions"] == {"train": 18, "dev": 6, "test": 6}
-    assert plan["paths"]["ready"] == {"ready": 36}
-    assert [state for _, state in plan["stages"]] == ["to do"] * 8
+    assert plan["questions"] == {"train": 193, "dev": 65, "test": 65}
+    assert plan["paths"]["ready"] == {"ready": 386}
+    assert [state for _, state in plan["stages"]] == ["to do"] * 9
     assert all(row["trained"] > 0 for row in plan["training"])
-    assert "36 ready" in call("run", "mine/config.yaml", "--dry-run", cwd=tmp_path).stdout
+    printed = call("run", "mine/config.yaml", "--dry-run", cwd=tmp_path).stdout
+    assert "386 ready" in printed
+    assert "3.7 passes over the pool; about" in printed
+    assert "warning" not in printed
+    many = call("run", "mine/config.yaml", "--dry-run", "--set", "train.steps=900", cwd=tmp_path).stdout
+    assert "warning: 37 passes over the pool" in many

@@ -135,6 +135,7 @@ class Answer(Record):
     logprob: float  # summed over the completion's tokens, nats
     tokens: int  # completion tokens, the end-of-sequence token included
     finish_reason: str = "stop"  # stop | length
+    training: Literal["trained", "untrained"] = "trained"  # tables without this column hold trained students only
 
 
 class Score(Record):

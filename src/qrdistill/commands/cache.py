@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from qrdistill.base.errors import InputError
 from qrdistill.commands.show import clean
+from qrdistill.commands.tables import print_table
 from qrdistill.llm.reply_cache import ReplyCache
 
 
@@ -35,15 +32,9 @@ def stats(file: Path, *, as_json: bool = False) -> None:
         "completion_tokens": "tokens out",
         "usd": "$",
     }
-    table = Table(
-        title=f"{file}: {facts['replies']} replies, ${facts['usd']:.2f}, {facts['bytes'] / 2**20:.1f} MiB",
-        title_justify="left",
-    )
-    for title in columns.values():
-        table.add_column(title, overflow="fold")  # a host cut short is no host
-    for row in facts["models"]:
-        table.add_row(*(Text(clean(row[column])) for column in columns))
-    Console().print(table)
+    title = f"{file}: {facts['replies']} replies, ${facts['usd']:.2f}, {facts['bytes'] / 2**20:.1f} MiB"
+    rows = [[clean(row[column]) for column in columns] for row in facts["models"]]
+    print_table(list(columns.values()), rows, title)
 
 
 def export(file: Path, to: Path) -> None:

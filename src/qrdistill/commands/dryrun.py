@@ -19,7 +19,7 @@ from qrdistill.runs.config import Config
 from qrdistill.runs.load_config import load_config, placed
 from qrdistill.runs.pipeline import due, plan
 from qrdistill.students.preflight import check_students
-from qrdistill.training.estimate import CostRow, cost_plan
+from qrdistill.training.estimate import CostRow, TrainingPlan, cost_plan, training_plan
 from qrdistill.verdicts.checks.contamination import refuse_contaminated
 from qrdistill.verdicts.estimate import JudgePlan, plan_judging
 
@@ -36,6 +36,8 @@ class Plan:
     paths: PathsPlan
     judges: list[JudgePlan]
     training: list[CostRow]
+    takes: TrainingPlan
+    warnings: list[str]
 
     def as_dict(self) -> dict[str, Any]:
         return json.loads(json.dumps(dataclasses.asdict(self), default=str))
@@ -71,7 +73,17 @@ class Plan:
             f"({row.ratio:.2f} of plain routed training)"
             for row in self.training
         ]
+        lines.append(f"  {_takes(self.takes)}")
+        lines += ["", *(f"warning: {warning}" for warning in self.warnings)] if self.warnings else []
         return "\n".join(lines)
+
+
+def _takes(plan: TrainingPlan) -> str:
+    text = f"{plan.passes:,.1f} passes over the pool; "
+    if plan.minutes is None or plan.memory is None:
+        return f"{text}time and memory unknown: the files of {', '.join(plan.unknown)} are not on this machine"
+    minutes = f"{plan.minutes:,.0f} minutes" if plan.minutes >= 1 else f"{60 * plan.minutes:.0f} seconds"
+    return f"{text}about {minutes} and {plan.memory / 2**30:.1f} GiB on this machine, all students together"
 
 
 def _minutes(minutes: float | None, *, by_limits: bool) -> str:
@@ -110,6 +122,17 @@ def _plan(resolved: Config, base: Path, folder: Path, until: str) -> Plan:
     num_paths = sum(paths.ready.values()) + sum(teacher.calls + teacher.cached for teacher in paths.teachers)
     calls = sum(teacher.calls for teacher in paths.teachers)
     mean = sum(teacher.output_tokens for teacher in paths.teachers) / calls if calls else _PATH_TOKENS
+    costs = cost_plan(
+        resolved.students,
+        resolved.router,
+        resolved.mutual,
+        resolved.train,
+        num_paths=num_paths,
+        prompt_tokens=_mean_length(train),
+        path_tokens=mean,
+    )
+    takes = training_plan(resolved.students, resolved.train, costs, num_paths=num_paths, base_dir=base)
+    warning = takes.warning(resolved.train.steps)
     return Plan(
         run_dir=str(folder),
         stages=states,
@@ -122,15 +145,9 @@ def _plan(resolved: Config, base: Path, folder: Path, until: str) -> Plan:
             path_tokens=mean,
             question=train[len(train) // 2].question if train else "",
         ),
-        training=cost_plan(
-            resolved.students,
-            resolved.router,
-            resolved.mutual,
-            resolved.train,
-            num_paths=num_paths,
-            prompt_tokens=_mean_length(train),
-            path_tokens=mean,
-        ),
+        training=costs,
+        takes=takes,
+        warnings=[warning] if warning else [],
     )
 
 

@@ -12,17 +12,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from qrdistill.base import records
 from qrdistill.base.errors import InputError
 from qrdistill.base.store import read_table
 from qrdistill.base.untrusted.clean_text import clean_text
 from qrdistill.base.untrusted.guarded_json import read_json
+from qrdistill.commands.tables import print_table
 from qrdistill.llm.batch.records import duration
 from qrdistill.llm.reply_cache import ReplyCache
+from qrdistill.report.helped import helped
+from qrdistill.report.sentences import shown_name
 from qrdistill.runs.manifest import Manifest
 
 _TABLES: dict[str, tuple[str, type[records.Record], tuple[str, ...]]] = {
@@ -37,6 +36,11 @@ _TABLES: dict[str, tuple[str, type[records.Record], tuple[str, ...]]] = {
         ("step", "path_id", "student", "probability", "chosen", "nll"),
     ),
     "answers": ("answers.parquet", records.Answer, ("student", "question_id", "style", "correct", "answer", "text")),
+    "untrained": (
+        "untrained.parquet",
+        records.Answer,
+        ("student", "question_id", "style", "correct", "answer", "text"),
+    ),
     "failures": ("failures.parquet", records.Failure, ("question_id", "teacher", "style", "sample", "reason")),
 }
 
@@ -45,7 +49,8 @@ def show(run_dir: Path, what: str, where: Sequence[str], *, limit: int = 20, as_
     """Prints rows of one of a run's tables, or its scores. Raises InputError."""
     if what == "scores":
         if as_json:
-            print(json.dumps(read_json(_existing(run_dir, "scores.json"), nan=True)))
+            scores = read_json(_existing(run_dir, "scores.json"), nan=True)
+            print(json.dumps({"helped": helped(run_dir).as_dict(), **scores}))
         else:
             print_scores(run_dir)
         return
@@ -67,12 +72,8 @@ def show(run_dir: Path, what: str, where: Sequence[str], *, limit: int = 20, as_
     if as_json:
         print(json.dumps(chosen[:limit], default=str))
         return
-    table = Table(title=f"{what}: {min(limit, len(chosen))} of {len(chosen)} rows", title_justify="left")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in chosen[:limit]:
-        table.add_row(*(Text(clean(row.get(column))) for column in columns))
-    Console().print(table)
+    shown = [[clean(row.get(column)) for column in columns] for row in chosen[:limit]]
+    print_table(columns, shown, f"{what}: {len(shown)} of {len(chosen)} rows")
 
 
 def show_filter(run_dir: Path, *, as_json: bool = False) -> None:
@@ -85,12 +86,11 @@ def show_filter(run_dir: Path, *, as_json: bool = False) -> None:
         print(json.dumps(counts))
         return
     columns = ("generated", "kept", "dropped", "undecided")
-    table = Table("by", "", *columns, title="the filter's account of every path", title_justify="left")
-    table.add_row("all", "", *(str(counts[column]) for column in columns))
+    rows = [["all", "", *(str(counts[column]) for column in columns)]]
     for group in ("teacher", "style", "task", "check"):
         for name, row in counts[f"by_{group}"].items():
-            table.add_row(group, Text(clean(name)), *(str(row[column]) for column in columns))
-    Console().print(table)
+            rows.append([group, clean(name), *(str(row[column]) for column in columns)])
+    print_table(["by", "name", *columns], rows, "the filter's account of every path")
 
 
 def show_batches(run_dir: Path, *, as_json: bool = False) -> None:
@@ -103,12 +103,13 @@ def show_batches(run_dir: Path, *, as_json: bool = False) -> None:
     if as_json:
         print(json.dumps([{**asdict(row), "age": row.age} for row in rows]))
         return
-    table = Table("teacher", "model", "batch", "state", "answered", "failed", "of", "age", title="batches")
+    columns = ("teacher", "model", "batch", "state", "answered", "failed", "of", "age")
+    cells: list[list[str]] = []
     for row in rows:
         counts = (row.done, row.failed, row.total, duration(row.age))
-        cells = (row.teacher, row.model, row.batch_id, row.state if row.ended else f"{row.state} (open)", *counts)
-        table.add_row(*(Text(clean(cell)) for cell in cells))
-    Console().print(table)
+        state = row.state if row.ended else f"{row.state} (open)"
+        cells.append([clean(cell) for cell in (row.teacher, row.model, row.batch_id, state, *counts)])
+    print_table(columns, cells, "batches")
 
 
 def _existing(run_dir: Path, file: str) -> Path:
@@ -177,29 +178,27 @@ def print_scores(run_dir: Path) -> None:
     scores = read_json(
         _existing(run_dir, "scores.json"), nan=True, fields={"split": str, "headlines": list, "ensembles": list}
     )
-    title = Text(clean(f"{run_dir}: accuracy on {scores['split']}, % (95 % interval)"))
-    table = Table(title=title, title_justify="left")
-    for column in ("student or vote", "style or cost", "prompted style", "free", "n"):
-        numbers = column in ("prompted style", "free", "n")
-        table.add_column(column, justify="right" if column == "n" else "left", no_wrap=numbers)
+    print(clean(helped(run_dir).sentence) + "\n")
+    rows: list[list[str]] = []
     for row in scores["headlines"]:
         n = (row["styled"] or row["free"] or {"n": 0})["n"]
-        names = (Text(clean(row[field])) for field in ("student", "style"))
-        table.add_row(*names, _with_doubts(row["styled"]), _with_doubts(row["free"]), str(n))
+        names = [clean(shown_name(row["student"])), clean(row["style"])]
+        rows.append([*names, _with_doubts(row["styled"]), _with_doubts(row["free"]), str(n)])
     for row in scores["ensembles"]:
         cost = f"{len(row['members'])} voters, {row['decodes']:.1f} decodes"
-        table.add_row(Text(clean(row["name"])), cost, _with_doubts(row), "", str(row["n"]))
-    Console().print(table)
+        rows.append([clean(row["name"]), cost, _with_doubts(row), "", str(row["n"])])
+    columns = ("student or vote", "style or cost", "prompted style", "free", "n")
+    print_table(columns, rows, f"{run_dir}: accuracy on {scores['split']}, % (95 % interval)")
     for warning in _warnings(run_dir, scores):
         print(f"warning: {clean(warning)}")
 
 
 def _with_doubts(score: dict[str, Any] | None) -> str:
-    """An accuracy, and below it how many answers were cut by their limit and how many could not be read."""
+    """An accuracy, and how many answers were cut by their limit and how many could not be read."""
     if score is None:
         return ""
     cut = f"{score['truncated']} cut, " if "truncated" in score else ""  # a vote is cut nowhere
-    return f"{interval(score)}\n{cut}{score['undecided']} unreadable"
+    return f"{interval(score)}, {cut}{score['undecided']} unreadable"
 
 
 def _warnings(run_dir: Path, scores: dict[str, Any]) -> Iterator[str]:
@@ -218,18 +217,18 @@ def compare_runs(runs: Sequence[Path], *, as_json: bool = False) -> None:
     if as_json:
         print(json.dumps([row.model_dump() for row in results]))
         return
-    table = Table(title="first - second, accuracy points (paired 95 % interval)", title_justify="left")
-    for column in ("first", "second", "n", "difference", "interval", "only first", "only second", "p"):
-        table.add_column(column)
-    for row in results:
-        table.add_row(
-            Text(clean(row.first)),
-            Text(clean(row.second)),
+    rows = [
+        [
+            clean(row.first),
+            clean(row.second),
             str(row.n),
             f"{100 * row.difference:+.1f}",
-            f"{100 * row.low:+.1f} to {100 * row.high:+.1f}",
+            f"{100 * row.low:+.1f} to {100 * row.high:+.1f}" if row.high - row.low > 1e-9 else "none",
             str(row.only_first),
             str(row.only_second),
             "<0.001" if row.p < 0.001 else f"{row.p:.3f}",
-        )
-    Console().print(table)
+        ]
+        for row in results
+    ]
+    columns = ("first", "second", "n", "difference", "interval", "only first", "only second", "p")
+    print_table(columns, rows, "first - second, accuracy points (paired 95 % interval)")

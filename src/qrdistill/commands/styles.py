@@ -18,6 +18,7 @@ from qrdistill.base.progress import Progress, Silent
 from qrdistill.base.records import Question
 from qrdistill.base.store import TableWriter, read_table
 from qrdistill.commands.show import clean
+from qrdistill.commands.tables import print_table
 from qrdistill.llm.config import OpenAITeacher, TransformersTeacher
 from qrdistill.llm.reply_cache import ReplyCache
 from qrdistill.paths.style_search import search_styles
@@ -32,10 +33,8 @@ def list_styles(*, as_json: bool = False) -> None:
     if as_json:
         print(json.dumps([dataclasses.asdict(style) for style in STYLES.values()]))
         return
-    table = Table("name", "a teacher is told", "a student is told", show_lines=True)
-    for style in STYLES.values():
-        table.add_row(style.name, Text(style.instruction), Text(style.hint))
-    Console().print(table)
+    rows = [[style.name, style.instruction, style.hint] for style in STYLES.values()]
+    print_table(["name", "a teacher is told", "a student is told"], rows)
 
 
 def search(

@@ -10,6 +10,23 @@ from qrdistill.base.settings import Name, Settings, ShapesNothing
 from qrdistill.llm.config import OpenAITeacher, TeacherBase, TransformersTeacher
 
 
+class PathColumns(Settings):
+    """The names that another tool's table has for ours; null: the same name."""
+
+    question_id: str | None = None
+    """Of the run's question."""
+    question: str | None = None
+    """The question's text (or a conversation that begins with it), where there is no id: found among the run's questions."""
+    style: str | None = None
+    """In which style the path is written."""
+    text: str | None = None
+    """The path: a text, a list of texts (samples), or a conversation whose last answer is taken."""
+    thought: str | None = None
+    """What was thought before it, where that is apart; in tags before the text it is found there."""
+    teacher: str | None = None
+    """Who wrote it."""
+
+
 class ReplayTeacher(TeacherBase):
     """Ready paths from a file: question_id, style and text per line, a teacher's name optionally."""
 
@@ -17,6 +34,10 @@ class ReplayTeacher(TeacherBase):
     """`replay`: ready paths."""
     file: str
     """.jsonl, .json, .csv or .parquet, relative to the config file."""
+    columns: PathColumns = PathColumns()
+    """What the file calls its columns, where another tool wrote it."""
+    style: Name | None = None
+    """The style of all its paths, where no column says it."""
 
 
 class PlainTeacher(TeacherBase):

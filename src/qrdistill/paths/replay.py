@@ -13,6 +13,7 @@ from qrdistill.base.records import Question
 from qrdistill.base.settings import checked_name
 from qrdistill.base.thoughts import part
 from qrdistill.llm.finish_reasons import STOP, recorded
+from qrdistill.paths.columns import mapped
 from qrdistill.paths.config import ReplayTeacher
 from qrdistill.paths.styles import Style
 from qrdistill.paths.teachers import Draft
@@ -25,7 +26,7 @@ class ReplayTeacherImplementation:
     A row has `question_id`, `style` and `text`, and may have `teacher` (who wrote it), `thought` (or the
     thought in tags before the text), `finish_reason`, `prompt_tokens`, `completion_tokens` and `cost`. Rows for questions that this run
     does not ask are counted and warned of; a style that the run does not use is an error, because a
-    misspelt style would silently lose all its paths.
+    misspelt style would silently lose all its paths. `columns` and `style` of the config read other tools' tables.
     """
 
     def __init__(self, config: ReplayTeacher, *, base_dir: Path, seed: int, questions: Sequence[Question]) -> None:
@@ -35,7 +36,8 @@ class ReplayTeacherImplementation:
         self._drafts: dict[tuple[str, str], list[Draft]] = {}
         self._places: dict[str, int] = {}  # style -> the line that first used it
         self._unknown: Counter[str] = Counter()
-        for row in read_file(self.file):
+        columns = {ours: theirs for ours, theirs in config.columns.model_dump().items() if theirs}
+        for row in mapped(read_file(self.file), columns, config.style, questions):
             question_id, style, draft = _id(row), row.text("style"), _draft(row)
             self._places.setdefault(style, row.line)
             if question_id in known:

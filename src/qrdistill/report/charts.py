@@ -41,6 +41,16 @@ class Dot:
     hollow: bool = False
 
 
+@dataclass(frozen=True)
+class Change:
+    """One estimate before and after, each (value, low, high), and what the difference is, in words."""
+
+    label: str
+    before: tuple[float, float, float]
+    after: tuple[float, float, float]
+    text: str
+
+
 @contextmanager
 def _canvas(height: float, columns: int = 1, *, share: bool = True) -> Generator[tuple[Any, list[Any]]]:
     """A figure of `height` inches, drawn without any display and without touching the caller's settings."""
@@ -139,6 +149,34 @@ def dots(name: str, caption: str, rows: Sequence[Dot], *, unit: str = "accuracy,
         axis.set_xlabel(unit)
         if any(dot.low < 0 < dot.high or dot.value < 0 for dot in rows):
             axis.axvline(0, color=_INK, linewidth=0.8)
+        return _svg(figure, name, caption)
+
+
+def changes(name: str, caption: str, rows: Sequence[Change], *, unit: str = "accuracy, %") -> Figure:
+    """A line per row: a hollow dot before, a full one after, what changed above them."""
+    with _canvas(0.6 + 0.5 * max(2, len(rows))) as (figure, (axis,)):
+        for place, row in enumerate(rows):
+            tint = colour(place - 1 if len(rows) > 1 and place else NUM_SERIES - 1 if len(rows) > 1 else 0)
+            for (value, low, high), shift, fill in ((row.before, 0.12, "none"), (row.after, -0.12, "full")):
+                axis.plot([100 * low, 100 * high], [place + shift] * 2, color=tint, linewidth=1.6)
+                marker: Any = {"markersize": 7, "markeredgewidth": 1.6, "fillstyle": fill}
+                axis.plot([100 * value], [place + shift], "o", color=tint, **marker)
+            middle = 50 * (row.before[0] + row.after[0])
+            axis.annotate(
+                row.text,
+                (middle, place - 0.12),
+                xytext=(0, 7),
+                textcoords="offset points",
+                ha="center",
+                va="bottom",
+                fontsize=_FONT - 1,
+            )
+        axis.set_yticks(range(len(rows)), [_label(row.label) for row in rows])
+        axis.set_ylim(len(rows) - 0.5, -0.7)
+        axis.grid(axis="y", visible=False)
+        axis.spines["left"].set_visible(False)
+        axis.tick_params(axis="y", length=0)
+        axis.set_xlabel(unit)
         return _svg(figure, name, caption)
 
 

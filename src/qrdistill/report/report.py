@@ -11,7 +11,8 @@ from qrdistill.base.store import write_text
 from qrdistill.base.untrusted.redact import redact
 from qrdistill.report import charts, sentences
 from qrdistill.report.charts import Dot, Figure
-from qrdistill.report.run_facts import Funnel, RunData, read_run
+from qrdistill.report.helped import helped_figure, of_scores, shown_time
+from qrdistill.report.run_facts import Funnel, RunData, read_run, siblings
 from qrdistill.report.viewer.page import SCRIPTS, script_policy, viewer_css, with_scripts
 from qrdistill.report.viewer.page_data import page_data
 from qrdistill.scores.statistics import Interval, wilson
@@ -52,15 +53,21 @@ def render(template: str, **context: Any) -> str:
     )
     for name in ("percent", "points", "number", "dollars", "verdict", "shown_name", "listed"):
         environment.filters[name] = getattr(sentences, name)
+    environment.filters["time"] = shown_time
     return environment.get_template(template).render(**context)
 
 
 def run_context(run: RunData) -> dict[str, Any]:
     """Everything the template shows; a part that the run lacks is None or empty."""
     scores = run.scores
+    helped = of_scores(scores, run.stages) if scores else None
     return {
         "name": run.config.get("name") or run.folder.resolve().name,
         "seed": run.config.get("seed"),
+        "siblings": siblings(run.folder),
+        "here": run.folder.resolve().name,
+        "helped": helped,
+        "helped_figure": helped_figure(scores, helped) if scores and helped else None,
         "summary": sentences.summary(run),
         "warnings": _warnings(run),
         "scores": scores,

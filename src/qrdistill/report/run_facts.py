@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from qrdistill.base.errors import DataError
+from qrdistill.base.ownership import MARK
 from qrdistill.base.records import Assignment, ReasoningPath, Record, Truth, Verdict
 from qrdistill.base.store import read_table
 from qrdistill.base.untrusted.guarded_json import loads, read_json
@@ -17,6 +18,7 @@ from qrdistill.llm.finish_reasons import ending
 R = TypeVar("R", bound=Record)
 
 BINS = 12  # of the steps, in the routing's charts
+_MOST_SIBLINGS = 8  # a study of hundreds of runs is listed on its own page
 
 
 @dataclass
@@ -224,3 +226,12 @@ def _flat(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float
             yield from _flat(value, f"{prefix}{key}/")
         elif isinstance(value, int | float) and not isinstance(value, bool):
             yield prefix + key, float(value)
+
+
+def siblings(folder: Path) -> list[str]:
+    """The runs that were made together with this one (a demo's arms): folders that were all claimed at its start."""
+    above = folder.resolve().parent
+    if not (above / MARK).is_file():
+        return []
+    names = sorted(mark.parent.name for mark in above.glob(f"*/{MARK}"))
+    return names if 1 < len(names) <= _MOST_SIBLINGS else []

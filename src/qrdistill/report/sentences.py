@@ -53,17 +53,11 @@ def verdict(difference: Mapping[str, Any]) -> str:
     >>> verdict({"difference": 0.03, "low": -0.01, "high": 0.07, "n": 400})
     '+3.0 points (95 % interval \\u22121.0 to +7.0, n = 400): not established, the interval includes zero'
     """
-    text = (
-        f"{points(difference['difference'])} points (95 % interval {points(difference['low'])} to "
-        f"{points(difference['high'])}, n = {difference['n']})"
-    )
-    return text if established(difference["low"], difference["high"]) else f"{text}: {_unknown(difference)}"
-
-
-def _unknown(difference: Mapping[str, Any]) -> str:
-    if difference["low"] <= 0 <= difference["high"]:
-        return "not established, the interval includes zero"
-    return "not established, questions that all say the same give no interval"
+    low, high, text = difference["low"], difference["high"], f"{points(difference['difference'])} points"
+    if not high - low > 1e-9:
+        return f"{text} (n = {difference['n']}): not established, questions that all say the same give no interval"
+    text += f" (95 % interval {points(low)} to {points(high)}, n = {difference['n']})"
+    return text if established(low, high) else f"{text}: not established, the interval includes zero"
 
 
 def summary(run: RunData) -> list[str]:

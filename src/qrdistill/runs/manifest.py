@@ -92,6 +92,7 @@ class Manifest:
                 "report and export still read it, but no stage goes on from it; choose another --run-dir (what was "
                 "paid for is in the reply cache)"
             )
+        self.writable = found == FORMAT  # whether stages of this format may be recorded in it
         self._stages: dict[str, dict[str, Any]] = content["stages"]
 
     @property

@@ -23,7 +23,7 @@ from qrdistill.runs.context import Context
 from qrdistill.runs.declared_keys import settings_of, view
 from qrdistill.runs.load_config import dump_config, load_config, placed
 from qrdistill.runs.manifest import Manifest, locked, only_one
-from qrdistill.runs.run import Run
+from qrdistill.runs.run import Run, write_run_card
 from qrdistill.runs.stages import GROUPS, Stage, stages
 from qrdistill.students.find_model import find_model
 
@@ -66,7 +66,29 @@ def run(
                 execute(stage, context, share)
         except ConfigError as error:
             raise placed(error, config, overrides) from error
+        write_run_card(folder)
     return Run(folder)
+
+
+def report_run(folder: Path, *, progress: Progress | None = None) -> Path:
+    """Writes the page of a run directory from the tables that it has, and no other stage; returns where it is.
+
+    Raises InputError where `folder` is no run directory.
+    """
+    if not (folder / "manifest.json").is_file() or not (folder / "config.yaml").is_file():
+        raise InputError(
+            f"{folder} is no run directory (no manifest.json and config.yaml in it); runs live in runs/<name>"
+        )
+    config = load_config(folder / "config.yaml")
+    stage = stages(config)[-1]
+    with locked(folder):
+        manifest = Manifest(folder)
+        if all((folder / name).exists() for name in stage.inputs) and manifest.writable:
+            key = stage_key(stage, config, manifest)
+            _run_stage(stage, Context(config, folder, progress or Silent()), manifest, key)
+        else:
+            stage.run(Context(config, folder, progress or Silent()))  # of what is there; nothing is recorded as done
+    return folder / "report.html"
 
 
 def plan(config: Config, until: str = "report") -> list[Stage]:
@@ -185,7 +207,7 @@ def export_from_run(run_dir: Path, student: str, to: Path, *, merge: bool = Fals
         named = ", ".join(entry.name for entry in finished.config.students)
         raise InputError(f"{run_dir / 'config.yaml'} no longer names the student {student!r}; it names: {named}")
     loaded = load_student(settings.model_copy(update={"model": str(source.resolve())}), base_dir=run_dir)
-    export_student(loaded, to, merge=merge)
+    export_student(loaded, to, merge=merge, card=card_of(finished, student))
     if push:
         from huggingface_hub import HfApi
 
@@ -193,3 +215,12 @@ def export_from_run(run_dir: Path, student: str, to: Path, *, merge: bool = Fals
         api.create_repo(push, exist_ok=True)
         api.upload_folder(repo_id=push, folder_path=to, ignore_patterns=[FILES])
     return to
+
+
+def card_of(finished: Run, student: str) -> str:
+    """What a model card says first of a student: whether training helped, and what it took."""
+    if not (finished.folder / "scores.json").exists():
+        return ""
+    from qrdistill.report.helped import helped
+
+    return f"## Did it help?\n\n{helped(finished.folder, student).sentence}"

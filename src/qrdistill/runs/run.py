@@ -2,18 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import html
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from qrdistill.base.errors import InputError
-from qrdistill.base.records import Answer, Assignment, Question, ReasoningPath, Verdict
-from qrdistill.base.store import read_table
+from qrdistill.base.records import Answer, Assignment, Question, ReasoningPath, Record, Verdict
+from qrdistill.base.store import write_text
 from qrdistill.base.untrusted.guarded_json import read_json
+from qrdistill.report.helped import helped
+from qrdistill.report.sentences import shown_name
 from qrdistill.runs.config import Config
 from qrdistill.runs.load_config import load_config
 from qrdistill.runs.manifest import Manifest
+from qrdistill.runs.tables import Table, as_html
+from qrdistill.scores.compare import compare
+from qrdistill.scores.scores_file import Difference
+
+R = TypeVar("R", bound=Record)
+
+_CARD_LINE = "<!-- written by qrdistill, and written anew when the run goes on -->"
+_TABLES = (
+    "paths",
+    "questions",
+    "verdicts",
+    "own_paths",
+    "own_verdicts",
+    "assignments",
+    "answers",
+    "untrained",
+    "failures",
+)
+
+
+def write_run_card(folder: Path) -> None:
+    """README.md of a run directory, by which `datasets.load_dataset(folder, table)` reads each table that is there.
+
+    A README.md that somebody else put there is left alone.
+    """
+    card = folder / "README.md"
+    if card.is_file() and _CARD_LINE not in card.read_text(encoding="utf-8", errors="replace"):
+        return
+    tables = [name for name in _TABLES if (folder / f"{name}.parquet").is_file()]
+    if not tables:
+        return
+    lines = ["---", "configs:"]
+    for name in tables:
+        lines += [f"- config_name: {name}", "  data_files:", "  - split: train", f"    path: {name}.parquet"]
+        lines += ["  default: true"] if name == tables[0] else []
+    listed = ", ".join(f"`{name}`" for name in tables)
+    lines += ["---", _CARD_LINE, "", f"# {folder.resolve().name}", "", "A run of qrdistill. Its tables open with"]
+    lines += [f'`datasets.load_dataset("{folder.resolve().name}", TABLE, split="train")`: {listed}.']
+    lines += [
+        "`report.html` shows what came of it, `config.yaml` how it was made, `manifest.json` what each stage did."
+    ]
+    text = "\n".join(lines) + "\n"
+    if not card.is_file() or card.read_text(encoding="utf-8") != text:
+        write_text(card, text)
 
 
 @dataclass(frozen=True)
@@ -36,27 +83,57 @@ class Run:
         """Every figure that the report shows."""
         return read_json(Manifest(self.folder).check("scores.json"), nan=True)
 
-    def questions(self) -> Iterator[Question]:
-        return read_table(self.folder / "questions.parquet", Question)
+    def questions(self) -> Table[Question]:
+        return self._table("questions", Question)
 
-    def paths(self) -> Iterator[ReasoningPath]:
-        return read_table(self.folder / "paths.parquet", ReasoningPath)
+    def paths(self) -> Table[ReasoningPath]:
+        return self._table("paths", ReasoningPath)
 
-    def verdicts(self) -> Iterator[Verdict]:
-        return read_table(self.folder / "verdicts.parquet", Verdict)
+    def verdicts(self) -> Table[Verdict]:
+        return self._table("verdicts", Verdict)
 
-    def own_paths(self) -> Iterator[ReasoningPath]:
+    def own_paths(self) -> Table[ReasoningPath]:
         """What the students wrote in the rounds, if there were any."""
-        return read_table(self.folder / "own_paths.parquet", ReasoningPath)
+        return self._table("own_paths", ReasoningPath)
 
-    def own_verdicts(self) -> Iterator[Verdict]:
-        return read_table(self.folder / "own_verdicts.parquet", Verdict)
+    def own_verdicts(self) -> Table[Verdict]:
+        return self._table("own_verdicts", Verdict)
 
-    def assignments(self) -> Iterator[Assignment]:
-        return read_table(self.folder / "assignments.parquet", Assignment)
+    def assignments(self) -> Table[Assignment]:
+        return self._table("assignments", Assignment)
 
-    def answers(self) -> Iterator[Answer]:
-        return read_table(self.folder / "answers.parquet", Answer)
+    def answers(self) -> Table[Answer]:
+        return self._table("answers", Answer)
+
+    def untrained(self) -> Table[Answer]:
+        """What the students answered before they were trained, to the prompts that their scores are of."""
+        return self._table("untrained", Answer)
+
+    def _table(self, name: str, record: type[R]) -> Table[R]:
+        return Table(self.folder / f"{name}.parquet", record)
+
+    def compare(self, other: Run) -> list[Difference]:
+        """This run minus another one, paired by question: per student prompted with its best style and free, then the mean.
+
+        Raises InputError where they share no student or no scored question.
+        """
+        return compare([self.folder, other.folder])
+
+    def _repr_html_(self) -> str:
+        """For a notebook: whether it helped, and each student's score."""
+        if not (self.folder / "scores.json").is_file():
+            done = ", ".join(name for name, stage in self.stages.items() if stage.get("state") == "done") or "none"
+            return f"<p>{html.escape(str(self.folder))}: not scored yet; stages done: {html.escape(done)}</p>"
+        rows = [
+            {
+                "student": shown_name(head["student"]),
+                "style": head["style"],
+                "prompted with it": _shown(head["styled"]),
+                "free": _shown(head["free"]),
+            }
+            for head in self.scores["headlines"]
+        ]
+        return f"<p>{html.escape(helped(self.folder).sentence)}</p>{as_html(rows)}"
 
     def student(self, name: str) -> Path:
         """The Hugging Face folder of a trained student. Raises DataError where a file of it is damaged."""
@@ -70,3 +147,7 @@ class Run:
             raise InputError(f"{why} {self.folder}; there are: {', '.join(known) or 'none yet'}")
         Manifest(self.folder).check("students")
         return folder
+
+
+def _shown(score: Mapping[str, Any] | None) -> str:
+    return f"{100 * score['accuracy']:.1f} ({100 * score['low']:.1f} to {100 * score['high']:.1f})" if score else ""

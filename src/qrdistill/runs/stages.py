@@ -21,6 +21,10 @@ _TRAINED = ("assignments.parquet", "metrics.jsonl", "students")
 _OWN = ("own_paths.parquet", "own_verdicts.parquet")
 _AGAIN = ("own_paths.ask_teachers",)
 
+
+# what the untrained student depends on
+_AS_IT_CAME = ("name", "model", "quantize", "frozen", "trust_remote_code")
+
 # what loading a student that was trained before asks of its config
 _LOADED = ("name", "lora", "quantize", "frozen", "dtype", "trust_remote_code", "max_context")
 
@@ -178,10 +182,14 @@ def _evaluation(config: Config) -> list[Stage]:
     scored = tuple(f"evaluate.{key}" for key in ("split", "fallback", *voters))
     if config.evaluate.fallback:
         scored = (*scored, "seed", "filter", *_judging(config))
-    questions = "questions.parquet"
+    own = (f"students.*.{key}" for key in _AS_IT_CAME)
+    compared = ("base", "split", "styles", "max_tokens", "stop", "engine")
+    untrained = ("paths.styles", "train.steps", "train.closing_line", *own, *(f"evaluate.{key}" for key in compared))
+    questions, answers, beside = "questions.parquet", "answers.parquet", "untrained.parquet"
     return [
-        Stage("evaluate", "evaluate", asked, (questions, "students"), ("answers.parquet",), work.evaluate),
-        Stage("score", "evaluate", scored, (questions, "answers.parquet"), ("scores.json",), work.score),
+        Stage("evaluate", "evaluate", asked, (questions, "students"), (answers,), work.evaluate),
+        Stage("untrained", "evaluate", untrained, (questions, answers), (beside,), work.untrained),
+        Stage("score", "evaluate", scored, (questions, answers, beside), ("scores.json",), work.score),
     ]
 
 

@@ -40,6 +40,7 @@ LABELS = {
     "sample": "Own paths",
     "train": "Training",
     "evaluate": "Evaluation",
+    "untrained": "Untrained",
     "report": "Report",
     "runs": "Runs",
 }

@@ -11,6 +11,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -341,13 +342,52 @@ def evaluate(context: Context) -> Counts:
     return {"answers": out.count}
 
 
+def untrained(context: Context) -> Counts:
+    """Where no untrained student is asked the table is empty, and the counts say why."""
+    from qrdistill.llm.reply_cache import ReplyCache
+    from qrdistill.paths.styles import resolve_styles
+    from qrdistill.scores.untrained import answer_untrained
+
+    config, folder = context.config, context.folder
+    students = [student for student in config.students if not student.frozen]
+    why_not = _why_not(config, bool(students))
+    with TableWriter(folder / "untrained.parquet", Answer) as out:
+        if why_not:
+            return {"answers": 0, "why_not": why_not}
+        with ReplyCache(context.replies) as cache:
+            answer_untrained(
+                students,
+                read_table(folder / "answers.parquet", Answer),
+                _asked(config, context.questions()),
+                config.evaluate,
+                styles=resolve_styles(config.paths.styles),
+                out=out,
+                cache=cache,
+                base_dir=context.base_dir,
+                device=config.train.device,
+                progress=context.progress,
+            )
+    return {"answers": out.count}
+
+
+def _why_not(config: Config, trains: bool) -> str | None:
+    if not config.evaluate.base:
+        return "evaluate.base is false, so the untrained students were not asked"
+    if not trains:
+        return "every student is frozen, so none was trained"
+    if config.train.steps == 0:
+        return "train.steps is 0, so nothing was trained: these are the untrained students"
+    return None
+
+
 def score(context: Context) -> Counts:
     from qrdistill.llm.reply_cache import ReplyCache
     from qrdistill.scores.score import score
+    from qrdistill.training.saved.tracking import track_scores
     from qrdistill.verdicts.judges.reader import reader
 
     config, folder = context.config, context.folder
-    answers = read_table(folder / "answers.parquet", Answer)
+    answers = chain.from_iterable(read_table(folder / f"{name}.parquet", Answer) for name in ("answers", "untrained"))
     with ReplyCache(context.replies) if config.evaluate.fallback else nullcontext() as cache:
         check = None
         if config.evaluate.fallback:
@@ -359,7 +399,10 @@ def score(context: Context) -> Counts:
                 seed=config.seed,
                 progress=Aside(context.progress),
             )
-        write_json(folder / "scores.json", score(answers, context.questions(), config.evaluate, check=check))
+        figures = score(answers, context.questions(), config.evaluate, check=check)
+    write_json(folder / "scores.json", figures)
+    if config.train.track:
+        track_scores(config.train.track, folder, figures)
     return {}
 
 

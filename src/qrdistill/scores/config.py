@@ -13,6 +13,8 @@ class EvaluateConfig(Settings):
 
     split: Literal["dev", "test"] = "test"
     """The questions that the scores are of."""
+    base: bool = True
+    """The untrained students answer the same prompts, so that scores say what training has changed."""
     styles: Literal["best_on_dev", "all"] | list[str] = "best_on_dev"
     """Styles that each student answers in: its best on dev, all, or a list."""
     free: bool = True

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from qrdistill import __version__
 from qrdistill.base.errors import ConfigError
@@ -88,13 +88,19 @@ def _check_styles(config: EvaluateConfig, styles: Mapping[str, Style]) -> None:
 
 def _key(student: StudentConfig, config: EvaluateConfig, base_dir: Path, seed: int) -> str:
     """A hash of all that a student brings along; of a model folder, every file's bytes."""
+    _, contents = model_contents(student.model, base_dir)
+    settings = student.model_dump(mode="json", exclude={"model"} if contents else None)
+    return content_hash([__version__, settings, contents, config.engine, seed])
+
+
+def model_contents(model: str, base_dir: Path) -> tuple[str, list[tuple[str, str]]]:
+    """The folder or hub id that a config's `model` means; of a folder, each file's name and content hash."""
     from qrdistill.students.find_model import find_model
 
-    folder = Path(find_model(student.model, base_dir))
+    source = find_model(model, base_dir)
+    folder = Path(source)
     files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
-    settings = student.model_dump(mode="json", exclude={"model"} if files else None)
-    contents = [(str(path.relative_to(folder)), content_hash(path)) for path in files]
-    return content_hash([__version__, settings, contents, config.engine, seed])
+    return source, [(str(path.relative_to(folder)), content_hash(path)) for path in files]
 
 
 @dataclass(frozen=True)
@@ -194,8 +200,6 @@ class _Asker:
         return f"{questions[0].split}-{style}{'-sampled' if sampled else ''}-{key}.parquet"
 
     def _write(self, questions: Sequence[Question], style: str, sampled: bool) -> Iterator[Answer]:
-        from qrdistill.answers.check import check_many
-
         prompts = [student_prompt(question.question, self.modes[style]) for question in questions]
         completions = self.write(
             prompts,
@@ -204,26 +208,11 @@ class _Asker:
             seed=int(content_hash([self.seed, self.name, style]), 16) % 2**31,
         )
         rows = [
-            (question, number, completion)
+            (question, style, number, completion)
             for question, several in zip(questions, completions, strict=True)
             for number, completion in enumerate(several, start=int(sampled))
         ]
-        checks = check_many((question, done.text, done.finish_reason == "length") for question, _, done in rows)
-        for (question, number, completion), checked in zip(rows, checks, strict=True):
-            yield Answer(
-                student=self.name,
-                question_id=question.id,
-                split=question.split,
-                style=style,
-                sample=number,
-                text=completion.text,
-                answer=checked.answer,
-                correct=_CORRECT[checked.outcome],
-                reason=checked.reason,
-                logprob=completion.logprob,
-                tokens=completion.tokens,
-                finish_reason=completion.finish_reason,
-            )
+        yield from to_answers(self.name, rows)
         self.progress.log(f"{self.name}: {len(rows)} answers in style {style}")
 
     def in_order(self, answers: Sequence[Answer]) -> list[Answer]:
@@ -231,3 +220,31 @@ class _Asker:
         question = {key: place for place, key in enumerate(dict.fromkeys(a.question_id for a in answers))}
         style = {name: place for place, name in enumerate(self.modes)}
         return sorted(answers, key=lambda a: (question[a.question_id], style[a.style], a.sample))
+
+
+def to_answers(
+    student: str,
+    written: Sequence[tuple[Question, str, int, Completion]],
+    *,
+    training: Literal["trained", "untrained"] = "trained",
+) -> Iterator[Answer]:
+    """What a student wrote, (question, style, sample, completion) each, as answers that are read and compared."""
+    from qrdistill.answers.check import check_many
+
+    checks = check_many((question, done.text, done.finish_reason == "length") for question, _, _, done in written)
+    for (question, style, sample, completion), checked in zip(written, checks, strict=True):
+        yield Answer(
+            student=student,
+            question_id=question.id,
+            split=question.split,
+            style=style,
+            sample=sample,
+            text=completion.text,
+            answer=checked.answer,
+            correct=_CORRECT[checked.outcome],
+            reason=checked.reason,
+            logprob=completion.logprob,
+            tokens=completion.tokens,
+            finish_reason=completion.finish_reason,
+            training=training,
+        )

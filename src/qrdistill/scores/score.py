@@ -9,16 +9,17 @@ from qrdistill.answers.statements import own_turn
 from qrdistill.base.records import FREE, Answer, Question, Score, Split
 from qrdistill.scores.confidence import calibrations
 from qrdistill.scores.config import EvaluateConfig
-from qrdistill.scores.ensemble import Check, Table, ballots
+from qrdistill.scores.ensemble import Ballot, Check, Table, ballots
 from qrdistill.scores.paired import difference
 from qrdistill.scores.scores_file import (
     ChosenStyle,
     Difference,
+    Gain,
     Headline,
     PassAtK,
     Scores,
 )
-from qrdistill.scores.statistics import CONFIDENCE, bootstrap_mean, pass_at_k
+from qrdistill.scores.statistics import CONFIDENCE, Interval, bootstrap_mean, pass_at_k, wilson
 from qrdistill.scores.student_style import (
     BASE,
     Pair,
@@ -47,7 +48,7 @@ def score(
     dev, everything is reported on `config.split`. `check`, a judge of (question, text) pairs that sees no
     gold answer, adds the fallback ensemble: the next best pair is asked where a path does not pass.
     """
-    rows = list(answers)
+    rows = [row if row.training == "trained" else _beside(row) for row in answers]
     split: Split = config.split
     counted = count_all(rows, questions)
     dev = dev_scores(counted)
@@ -75,6 +76,7 @@ def score(
             for student, choice in choices.items()
         ],
         headlines=[_headline(student, counted, best, table, split) for student in students],
+        gain=_gain(students, best, table),
         ensembles=all_ensembles(table, dev, config, questions, best, check=check) if config.vote else [],
         pass_at_k=_pass_at_k(table),
         calibration=calibrations(table, dev_table),
@@ -84,31 +86,82 @@ def score(
     ).model_dump(mode="json")
 
 
+def _beside(row: Answer) -> Answer:
+    """An untrained student under a name of its own."""
+    return row if is_base(row.student) else row.model_copy(update={"student": row.student + BASE})
+
+
+def _gain(students: Sequence[str], best: Mapping[str, str], table: Table) -> Gain | None:
+    """Of all students that were trained, in their best style where dev chose one, free otherwise."""
+    names = [student for student in students if not is_base(student) and student + BASE in students]
+    for mode in ("styled", "free"):
+        styles = {name: best.get(name, "") if mode == "styled" else FREE for name in names}
+        pairs = [_outcomes(table, name, style, best.get(name + BASE, style)) for name, style in styles.items()]
+        found = [pair for pair in pairs if pair]
+        if not found or len(found) < len(names):
+            continue
+        shared = [
+            question for question in found[0][0] if all(question in one and question in two for one, two in found)
+        ]
+        trained = {name: sum(one[name] for one, _ in found) / len(found) for name in shared}
+        untrained = {name: sum(two[name] for _, two in found) / len(found) for name in shared}
+        gain = difference("trained", "untrained", trained, untrained)
+        if gain is None:
+            continue
+        before, after = _share(list(untrained.values()), len(names)), _share(list(trained.values()), len(names))
+        return Gain(
+            mode=mode,
+            students=names,
+            n=gain.n,
+            untrained=before.estimate,
+            untrained_low=before.low,
+            untrained_high=before.high,
+            trained=after.estimate,
+            trained_low=after.low,
+            trained_high=after.high,
+            gain=gain,
+        )
+    return None
+
+
+def _share(right: Sequence[float], students: int) -> Interval:
+    """Wilson's interval of one student's share; over the questions for the mean of several."""
+    if students == 1:
+        return wilson(sum(value > 0 for value in right), len(right))
+    return bootstrap_mean(right)
+
+
+def _outcomes(
+    table: Table, student: str, style: str, base_style: str
+) -> tuple[dict[str, float], dict[str, float]] | None:
+    """Question -> 1 where right: of the trained student, and of its untrained self."""
+    own, other = table.get((student, style, 0)), table.get((student + BASE, base_style, 0))
+    if own is None or other is None:
+        return None
+
+    def right(column: Mapping[str, Ballot]) -> dict[str, float]:
+        return {question: float(ballot.correct is True) for question, ballot in column.items()}
+
+    return right(own), right(other)
+
+
 def _headline(student: str, scores: Sequence[Score], best: Mapping[str, str], table: Table, split: Split) -> Headline:
     def find(style: str | None) -> Score | None:
         wanted = (student, split, style, "all")
         return next((s for s in scores if (s.student, s.split, s.style, s.family) == wanted), None)
 
-    def gain(style: str | None, base_style: str | None) -> Difference | None:
-        base = trained_name(student) + BASE
-        own, other = table.get((student, style or "", 0)), table.get((base, base_style or "", 0))
-        if is_base(student) or own is None or other is None:
-            return None
-        return difference(
-            str(Pair(student, style or "")),
-            str(Pair(base, base_style or "")),
-            {question: ballot.correct is True for question, ballot in own.items()},
-            {question: ballot.correct is True for question, ballot in other.items()},
-        )
+    def gain(style: str, base_style: str) -> Difference | None:
+        pair = None if is_base(student) else _outcomes(table, student, style, base_style)
+        return pair and difference(str(Pair(student, style)), str(Pair(student + BASE, base_style)), *pair)
 
-    style = best.get(student)
+    style = best.get(student, best.get(trained_name(student)))  # untrained ones are asked what their trained selves are
     return Headline(
         student=student,
         base=is_base(student),
         style=style,
         styled=find(style),
         free=find(FREE),
-        styled_gain=gain(style, best.get(trained_name(student) + BASE)),
+        styled_gain=gain(style or "", best.get(student + BASE, style or "")),
         free_gain=gain(FREE, FREE),
     )
 

@@ -33,8 +33,23 @@ class Headline(Record):
     style: str | None  # the best on dev; None where there are no dev questions
     styled: Score | None
     free: Score | None
-    styled_gain: Difference | None = None  # over the untrained self in *its* best style on dev
+    styled_gain: Difference | None = None  # over the untrained self, in the same style unless dev chose it another
     free_gain: Difference | None = None
+
+
+class Gain(Record):
+    """What training has changed, on the same questions and prompts: the mean over the students, paired by question."""
+
+    mode: Literal["styled", "free"]
+    students: list[str]
+    n: int
+    untrained: float
+    untrained_low: float
+    untrained_high: float
+    trained: float
+    trained_low: float
+    trained_high: float
+    gain: Difference
 
 
 class Ensemble(Record):
@@ -114,6 +129,7 @@ class Scores(Record):
     best_style: dict[str, str]
     style_choices: list[ChosenStyle] = Field(default_factory=lambda: list[ChosenStyle]())
     headlines: list[Headline]
+    gain: Gain | None = None  # None: no untrained student answered; manifest.json says why
     ensembles: list[Ensemble] = Field(default_factory=list[Ensemble])
     pass_at_k: list[PassAtK] = Field(default_factory=list[PassAtK])
     calibration: list[LogprobCalibration] = Field(default_factory=list[LogprobCalibration])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from qrdistill.base.progress import Progress
+from qrdistill.report.demo_page import ArmRow, write_demo_page
 from qrdistill.runs.config import Config
 from qrdistill.runs.load_config import load_config
 from qrdistill.studies.grid.outcomes import outcome
@@ -26,21 +27,8 @@ _TITLES = {
 
 
 @dataclass(frozen=True)
-class Row:
-    """One arm: accuracies are shares with their 95 % intervals; `tokens` were trained on, both students."""
-
-    arm: str
-    title: str
-    students: dict[str, dict[str, Any]]
-    mean: float
-    vote: dict[str, Any] | None
-    tokens: int
-    seconds: float
-
-
-@dataclass(frozen=True)
 class Demo:
-    rows: list[Row]
+    rows: list[ArmRow]
     report: str
     seconds: float
 
@@ -70,7 +58,7 @@ class Demo:
                 f"{row.seconds:.0f}",
             )
         Console().print(table)
-        print(f"report: {self.report}\nall runs: {Path(self.report).parent.parent} ({self.seconds:.0f} s in all)")
+        print(f"report: {self.report}\nall runs: {Path(self.report).parent} ({self.seconds:.0f} s in all)")
 
 
 def demo(run_dir: Path, *, seed: int = 0, overrides: Sequence[str] = (), progress: Progress) -> Demo:
@@ -78,7 +66,8 @@ def demo(run_dir: Path, *, seed: int = 0, overrides: Sequence[str] = (), progres
     begun = time.monotonic()
     runs = run_grid(arms(seed, overrides), run_dir, progress=progress, narrate=True)
     rows = [_row(arm, seed, runs[arm].folder, runs[arm].scores) for arm in _TITLES]
-    return Demo(rows, str(runs["learned"].folder / "report.html"), time.monotonic() - begun)
+    page = write_demo_page(run_dir, rows, base="base")
+    return Demo(rows, str(page), time.monotonic() - begun)
 
 
 def arms(seed: int, overrides: Sequence[str] = ()) -> dict[str, Config]:
@@ -97,12 +86,12 @@ def arms(seed: int, overrides: Sequence[str] = ()) -> dict[str, Config]:
     }
 
 
-def _row(arm: str, seed: int, folder: Path, scores: dict[str, Any]) -> Row:
-    students = {row["student"]: row["styled"] for row in scores["headlines"]}
+def _row(arm: str, seed: int, folder: Path, scores: dict[str, Any]) -> ArmRow:
+    students = {row["student"]: row["styled"] for row in scores["headlines"] if not row["base"]}
     votes = [row for row in scores["ensembles"] if row["method"] == "weighted"]
     found = outcome(arm, seed, folder)
     accuracies = [score["accuracy"] for score in students.values()]
-    return Row(
+    return ArmRow(
         arm,
         _TITLES[arm],
         students,
@@ -113,7 +102,7 @@ def _row(arm: str, seed: int, folder: Path, scores: dict[str, Any]) -> Row:
     )
 
 
-def _percent(score: dict[str, Any] | None) -> str:
+def _percent(score: Mapping[str, Any] | None) -> str:
     if score is None:
         return "-"
     return f"{100 * score['accuracy']:.1f} ({100 * score['low']:.0f}-{100 * score['high']:.0f})"

@@ -73,4 +73,4 @@ class TrainConfig(Settings):
     compile: bool = False
     """Pass the students through torch.compile."""
     track: ShapesNothing[list[Annotated[str, KnownName("trackers")]]] = []
-    """Also send the metrics to tensorboard, wandb, trackio or a registered tracker."""
+    """Also send config, metrics and scores to tensorboard, wandb, trackio or a registered tracker."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from qrdistill.routing.config import RouterConfig
 from qrdistill.students.config import StudentConfig
+from qrdistill.students.size import speed, student_size
 from qrdistill.training.config import MutualConfig, TrainConfig
 
 _MEASURES_BASE = ("fixed_loss", "balanced")  # rules that read every path once with the base students
@@ -84,3 +86,48 @@ def cost_plan(
             )
         )
     return rows
+
+
+_MANY_PASSES = 10  # from here on a training mostly repeats what its students know by heart
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What a training takes on this machine; None where a student's files are not here.
+
+    passes: how often the pool is drawn from beginning to end. memory: bytes, all students together.
+    """
+
+    passes: float
+    minutes: float | None
+    memory: int | None
+    unknown: list[str]  # the students that are not here
+
+    def warning(self, steps: int) -> str | None:
+        if self.passes <= _MANY_PASSES:
+            return None
+        fewer = max(1, int(steps * _MANY_PASSES / self.passes))
+        return (
+            f"{self.passes:,.0f} passes over the pool: after about ten students learn it by heart; lower train.steps "
+            f"(ten passes: {fewer}), or ask for more questions and paths"
+        )
+
+
+def training_plan(
+    students: Sequence[StudentConfig],
+    config: TrainConfig,
+    rows: Sequence[CostRow],
+    *,
+    num_paths: int,
+    base_dir: Path,
+) -> TrainingPlan:
+    """Six operations per parameter and trained token, two per measured one, at the speed of this machine."""
+    sizes = [student_size(student, base_dir, tokens=config.max_tokens_per_batch) for student in students]
+    unknown = [student.name for student, size in zip(students, sizes, strict=True) if size is None]
+    passes = config.steps * min(config.paths_per_step, num_paths) / num_paths if num_paths else 0.0
+    known = [size for size in sizes if size is not None]
+    if unknown or not config.steps:
+        return TrainingPlan(passes, None if unknown else 0.0, None if unknown else 0, unknown)
+    operations = sum(size.parameters * 2 * row.equivalents for size, row in zip(known, rows, strict=True))
+    memory = sum(size.memory for size in known)
+    return TrainingPlan(passes, operations / speed(config.device) / 60, memory, unknown)
