@@ -39,7 +39,7 @@ def asked(
     folder: Path, reply: Any, *, status: int = 200, number: int = 1, progress: Silent | None = None, **changes: Any
 ) -> tuple[list[ReasoningPath], list[Failure], int]:
     """Paths, failures, and how often the server was asked; all in one style, one sample each."""
-    answer = reply if callable(reply) else lambda request: (status, reply)
+    answer: Any = reply if callable(reply) else lambda request: (status, reply)
     with FaultServer(quirk=answer) as server:
         quirky = teacher(server.url, **({"max_attempts": 2, "concurrency": 1} | changes))
         cache = folder.parent / "replies.sqlite"
