@@ -38,13 +38,16 @@ class Browser:
     def open(self, address, width=1440, height=900, dark=False):
         self.driver.get("about:blank")
         self.seen()
+        self.look(width, height, dark)
+        self.driver.get(address)
+        self.until("document.documentElement.dataset.ready")
+        assert self.run("return document.documentElement.dataset.ready") == "yes"
+
+    def look(self, width, height, dark):
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [theme]})
-        self.driver.get(address)
-        self.until("document.documentElement.dataset.ready")
-        assert self.run("return document.documentElement.dataset.ready") == "yes"
 
     def run(self, script, *values):
         return self.driver.execute_script(script, *values)

@@ -18,6 +18,7 @@ PATH = (
     "style",
     "text",
     "thought",
+    "thinking",
     "answer",
     "finish",
     "promptTokens",
@@ -96,7 +97,7 @@ def cards(tables: Tables, ids: Sequence[str], most_characters: int | None = None
             [
                 *(row[key] for key in ("id", "round", "teacher", "style")),
                 shown(row["text"]),
-                shown(row.get("thought")),
+                *(shown(row.get("thought")), row.get("thinking")),
                 *(row[key] for key in ("answer", "finish_reason", "prompt_tokens", "completion_tokens")),
                 *(round_figures(row["cost"]), row["outcome"] or "", row["closed_by"] or "", planted),
                 *(verdicts[row["id"]], readings[row["id"]]),

@@ -72,8 +72,8 @@ function tokens(meta) {
   return {
     title: "Accuracy against tokens",
     note: "Every student and style: what an answer costs, and how often it is right. Hollow: untrained; diamonds: votes.",
-    height: 320,
-    option: (colours) => {
+    height: 330,
+    option: (colours, width) => {
       const group = (name, rows, colour, hollow, symbol) => ({
         name,
         type: "scatter",
@@ -93,7 +93,7 @@ function tokens(meta) {
       if (votes.length) series.push(group("votes", votes, colours.muted, true, "diamond"));
       const used = series.filter((one) => one.data.length);
       return {
-        grid: { left: 52, right: 20, top: 44, bottom: 48 },
+        grid: { left: 52, right: 20, top: 20 + 24 * Math.ceil((150 * used.length) / width), bottom: 48 },
         legend: { top: 0, left: 0, textStyle: { color: colours.ink }, data: used.map((one) => one.name), itemWidth: 14 },
         xAxis: axis(colours, { type: "value", scale: true, name: "tokens for a question", nameLocation: "middle", nameGap: 30 }),
         yAxis: axis(colours, { type: "value", scale: true, axisLabel: { color: colours.muted, formatter: "{value}\u202f%" } }),
@@ -131,7 +131,7 @@ function changes(meta, aim) {
   return {
     title: "What training changed",
     note: `The ${split} questions by what each student answered before and after; a click lists them.`,
-    height: 96 + 40 * students.length,
+    height: 80 + 40 * students.length,
     click: (event) => aim({ change: `${event.name}:${used[event.seriesIndex][0]}`, split }),
     option: (colours, width) => ({
       grid: { left: Math.min(110, 12 + 7 * Math.max(...students.map((name) => name.length))), right: 16, top: width < 520 ? 64 : 40, bottom: 8 },
@@ -233,7 +233,7 @@ function flow(meta, aim) {
   const colour = (node, colours) => {
     if (node.student) return colourOf(meta, node.student)(colours);
     if (node.depth === 2) return { keep: colours.good, drop: colours.bad, undecided: colours.unsure }[node.outcome] || colours.muted;
-    return node.depth === 1 ? colours.accent : colours.muted;
+    return node.depth === 0 && meta.students.includes(node.filter.teacher) ? colourOf(meta, node.filter.teacher)(colours) : colours.muted;
   };
   return {
     title: "Where the paths went",

@@ -17,6 +17,7 @@ export function pathCard(path, all, meta) {
     plural(path.tokens, "token"),
     path.promptTokens ? `${count(path.promptTokens)} in the prompt` : null,
     path.cost ? dollars(path.cost) : null,
+    { keep: "the thought trains too", only: "only the thought trains" }[path.thinking],
     path.finish === "stop" ? null : path.finish === "length" ? "cut by the token limit" : path.finish,
     path.planted && path.planted !== "sound" ? `planted: ${path.planted}` : null,
   ].filter(Boolean);
