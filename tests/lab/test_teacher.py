@@ -139,5 +139,5 @@ def test_one_that_thinks_answers_in_its_last_line(even: Written) -> None:
         teacher = LabTeacherImplementation(LabTeacher(thinks=True), base_dir=Path(), seed=0, questions=[])
         thinking = teacher.path(question, STYLES[style], 0)
         assert thinking is not None
-        assert f"{thinking.thought}\n{thinking.text}" == draft.text
+        assert (thinking.thought, thinking.text) == (draft.text, draft.text.splitlines()[-1])
         assert answers.extract(question, thinking.text).answer == answers.extract(question, draft.text).answer

@@ -21,7 +21,7 @@ class LabTeacher(TeacherBase):
     strength: dict[str, float] = {}
     """Family -> share of its paths whose answer is wrong, instead of the scenario's."""
     thinks: bool = False
-    """All but the last line of a path is its thought, the last line the answer."""
+    """A path is what it thinks first, and its last line once more the answer."""
 
 
 class LabJudge(JudgeBase):

@@ -102,10 +102,9 @@ class LabTeacherImplementation:
         else:
             label, planted = "sound", Planted(sound(problem), "")
         text = render(problem, planted.shown, style.name)
-        thought, _, answer = text.rpartition("\n") if self._config.thinks else ("", "", text)
         return Draft(
-            text=answer,
-            thought=thought,
+            text=text.rpartition("\n")[2] if self._config.thinks else text,
+            thought=text if self._config.thinks else "",
             prompt_tokens=_tokens(f"{question.question} {style.instruction}"),
             completion_tokens=_tokens(text),
             truth=(label, planted.detail),
