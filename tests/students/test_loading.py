@@ -16,7 +16,9 @@ from qrdistill.base.progress import Silent
 from qrdistill.students.config import LoraSettings, StudentConfig
 from qrdistill.students.find_model import find_model
 from qrdistill.students.loading import load_student
+from qrdistill.students.packing.proof import prove_at_length
 from qrdistill.students.student import Student
+from qrdistill.students.tokens import Encoded
 
 PATHS = [("Ann has 3 apples.\nThink step by step.\n", "3 + 4 = 7"), ("Ann has 3 apples.\n", "7 apples.")]
 
@@ -211,3 +213,73 @@ def test_packing_that_leaks_is_found(
 def test_the_context_is_the_models_or_shorter(copied: Path) -> None:
     assert load(copied).codec.max_context == 256
     assert load(copied, max_context=9).codec.max_context == 9
+
+
+# families whose window reaches attention through the mask alone: packed, they would see everything
+MASK_ONLY: dict[str, dict[str, Any]] = {
+    "qwen2_moe": {"use_sliding_window": True, "sliding_window": 48, "num_experts": 4, "moe_intermediate_size": 16},
+    "phimoe": {"sliding_window": 48, "num_local_experts": 4},
+}
+
+
+def long_path(student: Student, count: int) -> Encoded:
+    ids = [(7 * at * at + 3 * at) % student.num_rows for at in range(count)]
+    return Encoded(tuple(ids[: count // 2]), tuple(ids[count // 2 :]), [])
+
+
+@pytest.mark.parametrize("family", list(MASK_ONLY))
+def test_a_window_that_only_a_mask_knows_is_found_by_short_paths(
+    family: str, tiny_student_folder: Callable[..., Path]
+) -> None:
+    folder = tiny_student_folder(family, **MASK_ONLY[family])
+    student = load(folder, progress=Silent())
+    assert not student.packed
+    assert student.core.config.sliding_window == 48, "shrunk for the proof alone"
+    paths = [long_path(student, 120), long_path(student, 20)]
+    student.model.eval()
+    with torch.no_grad():
+        together = student.forward(paths).nll_B
+        alone = torch.cat([student.forward([path]).nll_B for path in paths])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["mistral", "gemma3_text"])
+def test_a_window_that_attention_is_told_of_is_packed_beyond_it(
+    family: str, tiny_student_folder: Callable[..., Path]
+) -> None:
+    student = load(tiny_student_folder(family, sliding_window=16))
+    assert student.packed
+    assert {getattr(module, "sliding_window", None) for module in student.core.modules()} <= {16, None}
+    paths = [long_path(student, 60), long_path(student, 20)]
+    assert prove_at_length(student, paths) is None
+
+
+def test_the_proof_is_made_again_with_the_pools_longest_path(tiny_student_folder: Callable[..., Path]) -> None:
+    student = load(tiny_student_folder("gemma3_text", sliding_window=16))
+    paths = [long_path(student, 60), long_path(student, 20)]
+    assert prove_at_length(student, paths) is None
+    student.core.config.sliding_window = 24  # the family's own mask now says otherwise than its layers
+    assert "at 59 tokens its packed batches change losses; they are padded" in str(prove_at_length(student, paths))
+    assert not student.packed
+
+
+def test_a_long_neighbour_changes_no_short_loss_under_longrope(tiny_student_folder: Callable[..., Path]) -> None:
+    factors = {"short_factor": [1.0, 1.1, 1.2, 1.3], "long_factor": [3.0, 5.0, 7.0, 9.0]}
+    rope = {"rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 32, **factors}
+    folder = tiny_student_folder("phi3", rope_parameters=rope, original_max_position_embeddings=32)
+    student = load(folder)
+    assert (student.packed, student.rope_limit) == (True, 32)
+    short, long = long_path(student, 20), long_path(student, 60)
+    student.model.eval()
+    with torch.no_grad():
+        beside = student.forward([short, long]).nll_B
+        alone = torch.cat([student.forward([path]).nll_B for path in (short, long)])
+        student.rope_limit = None
+        mixed = student.forward([short, long]).nll_B
+    torch.testing.assert_close(beside, alone, rtol=1e-4, atol=1e-4)
+    assert abs(float(mixed[0] - alone[0])) > 1e-3, "the long factors would have turned the short path"
+
+
+def test_a_model_that_reads_ahead_is_refused(tiny_student_folder: Callable[..., Path]) -> None:
+    with pytest.raises(ModelError, match=r"student pupil: the model reads ahead.*is_decoder: true"):
+        load(tiny_student_folder("bert"))

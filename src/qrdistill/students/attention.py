@@ -158,7 +158,7 @@ def attention(
     """The signature is transformers'; see AttentionPlan for shapes.
 
     Raises ValueError for what no plan honours (attention sinks, position biases): to leave it out would be
-    wrong without a word. `loading.packs_exactly` finds it, and the student keeps its own, padded attention.
+    wrong without a word. `packing.proof` finds it, and the student keeps its own, padded attention.
     """
     if plan is None:
         return _without_plan(module, query, key, value, attention_mask, **settings)

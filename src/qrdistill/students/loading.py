@@ -26,9 +26,10 @@ from qrdistill.students.adapters import (
 from qrdistill.students.config import StudentConfig
 from qrdistill.students.find_model import find_model
 from qrdistill.students.out_of_memory import ran_out
+from qrdistill.students.packing.proof import prove
 from qrdistill.students.quiet_transformers import quiet
 from qrdistill.students.student import Student
-from qrdistill.students.tokens import Codec, Encoded
+from qrdistill.students.tokens import Codec
 
 
 def _unusable(name: str, source: str, error: BaseException) -> ModelError:
@@ -137,10 +138,11 @@ def load_student(
     student = Student(
         config=config, model=model, codec=codec, device=place, source=source, autocast=autocast, packed=False
     )
-    student.packed = packs_exactly(student, name)
-    if not student.packed:
+    way = prove(student, name)
+    if way != "packed":
+        batches = "are padded" if way == "padded" else "cannot be padded either and are read one path at a time"
         progress.warn(
-            f"student {config.name}: model type {text.model_type!r} cannot be packed; its batches are padded, "
+            f"student {config.name}: model type {text.model_type!r} cannot be packed; its batches {batches}, "
             "which costs time and changes no result"
         )
     if compile:
@@ -167,54 +169,3 @@ def _check_vocabulary(tokenizer: Any, model: Any, name: str, source: str) -> Non
             f"student {name}: the tokenizer in {source} knows {len(tokenizer)} tokens, the model only {rows}; "
             "they do not belong together"
         )
-
-
-@torch.no_grad()
-def packs_exactly(student: Student, name: str) -> bool:
-    """Switches the student to the attention function `name` if that changes nothing; says whether it did.
-
-    Proof by trial rather than a list of families: four short paths, two with a shared beginning, packed
-    into one batch, must get the NLL that the family's own padded forward gives each (relative tolerance
-    1e-3; 5e-2 for weights in half precision or four bits), and none may change when the first path's response
-    does (1e-3 in any precision: that is no rounding). So leaks, position schemes, heads and attention
-    forms that packing does not honour are all found, and the student keeps its own attention.
-    """
-    if not getattr(student.core, "_supports_attention_backend", False):
-        return False
-    paths = _probe_paths(student.num_rows)
-    own = student.core.config._attn_implementation
-    training = student.model.training
-    student.model.eval()
-    plain = student.forward(paths).nll_B.double()
-    try:
-        student.core.set_attn_implementation(name)
-        student.packed = True
-        packed = student.forward(paths).nll_B.double()
-        other = Encoded(paths[0].prompt_ids, (*paths[1].response_ids[:3], paths[0].response_ids[-1]), [])
-        beside = student.forward([other, *paths[1:]]).nll_B.double()
-    except torch.OutOfMemoryError:
-        raise
-    except (TypeError, AttributeError, ValueError, RuntimeError):
-        packed = beside = torch.full_like(plain, torch.nan)  # the plan does not reach the family's attention
-    finally:
-        student.packed = False
-        student.model.train(training)
-    dtype = next(iter(student.core.parameters())).dtype
-    exact = dtype == torch.float32 and student.autocast_dtype is None and not student.config.quantize
-    right = torch.allclose(packed, plain, rtol=1e-3 if exact else 5e-2, atol=1e-5)
-    if right and torch.allclose(beside[1:], packed[1:], rtol=1e-3, atol=1e-5):
-        return True
-    student.core.set_attn_implementation(own)
-    return False
-
-
-def _probe_paths(rows: int) -> list[Encoded]:
-    def ids(start: int, count: int) -> tuple[int, ...]:
-        return tuple((start + 7 * at * at + at) % rows for at in range(count))
-
-    return [
-        Encoded(ids(3, 6), ids(11, 4), []),
-        Encoded(ids(5, 3), ids(2, 7), []),
-        Encoded((*ids(3, 5), 1 % rows), ids(13, 6), []),
-        Encoded(ids(4, 4), ids(9, 2), []),
-    ]

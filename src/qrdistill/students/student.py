@@ -60,6 +60,9 @@ class Student:
         self.name, self.config, self.model, self.codec = config.name, config, model, codec
         self.tokenizer: Any = codec.tokenizer
         self.device, self.source, self.packed = device, source, packed
+        self.alone = False  # one path per forward: see `packing.proof`
+        self.own_attention: str = self.core.config._attn_implementation  # the family's, where nothing is packed
+        self.rope_limit: int | None = None  # tokens from which longrope turns all positions of a batch otherwise
         self.autocast_dtype = _AUTOCAST.get(autocast)
         self.open_mask = torch.zeros(1, 1, 1, 1, device=device)  # transformers passes 4-D masks through
 
@@ -87,8 +90,19 @@ class Student:
     def split(
         self, encoded: Sequence[Encoded], max_tokens: int | None, *, shared_prefix: bool = True
     ) -> list[list[int]]:
-        """Indices of the paths of each forward of at most `max_tokens`: for gradient accumulation."""
-        return batches.split(encoded, max_tokens, share=shared_prefix and self.packed)
+        """Indices of the paths of each forward of at most `max_tokens`: for gradient accumulation.
+
+        Paths on both sides of `rope_limit` never meet: the longer would turn the shorter's positions too.
+        """
+        if self.alone:
+            return [[at] for at in range(len(encoded))]
+        limit = self.rope_limit or 1 << 40
+        sides = [[at for at, path in enumerate(encoded) if (path.num_tokens > limit) == long] for long in (False, True)]
+        return [
+            [side[at] for at in part]
+            for side in sides
+            for part in batches.split([encoded[at] for at in side], max_tokens, share=shared_prefix and self.packed)
+        ]
 
     def forward(
         self,

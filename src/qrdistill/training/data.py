@@ -82,6 +82,12 @@ class Material:
     def _packed(self, s: int, row: int, hinted: bool) -> Packed:
         return Packed.of(self.students[s].encode(self._prompt(row, hinted), self._all[row].lesson))
 
+    def longest(self, s: int) -> list[Encoded]:
+        """Of student `s`: the pool's longest path and its shortest (in characters), for `packing.proof`."""
+        sizes = [len(self._prompt(row, True)) + len(self._all[row].lesson) for row in self.rows]
+        ends = dict.fromkeys((sizes.index(max(sizes)), sizes.index(min(sizes)))) if sizes else ()
+        return [self.encoded(s, row, True) for row in ends]
+
     def encoded(self, s: int, row: int, hinted: bool) -> Encoded:
         """Path `row` of the pool in the tokens of student `s`, with or without its style's hint."""
         return self._encode(s, self.rows[row], hinted).unpacked()

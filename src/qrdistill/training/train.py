@@ -20,6 +20,7 @@ from qrdistill.base.store import write_table
 from qrdistill.routing.gates import DevAccuracy
 from qrdistill.students.export import export_student
 from qrdistill.students.out_of_memory import ran_out
+from qrdistill.students.packing.proof import prove_at_length
 from qrdistill.students.student import Student
 from qrdistill.training.assemble import assemble, load_students, step_batches
 from qrdistill.training.data import Material
@@ -96,6 +97,7 @@ def train(
         return TrainResult(0, _export(students, folder))
 
     material = Material(data.questions, data.paths, students, data.styles, data.embeddings, data.token_counts)
+    slower = [prove_at_length(student, material.longest(s)) for s, student in enumerate(students)]
     dev = DevQuestions(data, plan, seed)
     team = assemble(material, data, plan, chosen_methods(plan, methods), dev, seed)
     checkpoints, mark = folder / "checkpoints", fingerprint(data, plan, team)
@@ -103,7 +105,7 @@ def train(
     batches = step_batches(material, data, plan, team, seed)
     if state.step:
         progress.log(f"going on from step {state.step} of {config.steps}")
-    for message in _left_out(material, len(data.paths)):
+    for message in (*_left_out(material, len(data.paths)), *filter(None, slower)):
         state.warn(message, progress)
 
     progress.start("train", config.steps)

@@ -77,9 +77,12 @@ def decode_requests(student: Student, requests: Sequence[Request], *, batch_size
     training = student.model.training
     student.model.eval()
     try:
-        if student.packed:
+        # longrope: a row that grows long would turn the positions of its neighbours
+        turns = any(len(r.prompt) + r.limit > (student.rope_limit or 1 << 40) for r in queue)
+        if student.packed and not turns:
             _decode_rows(student, queue, batch_size, temperature)
         else:
+            batch_size = 1 if student.alone or turns else batch_size
             for start in range(0, len(queue), batch_size):
                 plain_decoding.decode_batch(student, queue[start : start + batch_size], temperature)
     finally:

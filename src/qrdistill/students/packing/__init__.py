@@ -1,0 +1,1 @@
+"""Which way of batching changes no loss of a student."""
