@@ -15,10 +15,11 @@ from contextlib import closing
 import pytest
 from tests.report.viewer.conftest import LONG
 
-from qrdistill.base.records import Assignment
+from qrdistill.base.records import Answer, Assignment
 from qrdistill.base.store import read_table, write_table
 from qrdistill.report.viewer.cards import cards
 from qrdistill.report.viewer.tables import Tables
+from qrdistill.scores.student_style import is_base, trained_name
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +134,22 @@ def test_many_readings_are_thinned_and_counted(told_run, tmp_path):
     readings = path[-1]
     assert 58 <= len(readings) <= 62
     assert (readings[0][1], readings[-1][1], readings[0][-1]) == (0, 999, 1000)
+
+
+def test_untrained_answers_are_found_in_their_own_table_too(told_run, tmp_path):
+    folder = shutil.copytree(told_run, tmp_path / "run")
+    rows = list(read_table(folder / "answers.parquet", Answer))
+    untrained = [
+        row.model_copy(update={"student": trained_name(row.student), "training": "untrained"})
+        for row in rows
+        if is_base(row.student)
+    ]
+    write_table(folder / "untrained.parquet", Answer, untrained)
+    write_table(folder / "answers.parquet", Answer, [row for row in rows if not is_base(row.student)])
+    found = []
+    for place in (told_run, folder):
+        tables = Tables(place)
+        tables.build({"anna": ("facts", "facts"), "ben": ("facts", "facts")})
+        found.append((tables.run("select id, change from listed order by id"), cards(tables, ["test-2"])))
+    assert found[0] == found[1]
+    assert ("test-2", "lw") in found[0][0]
