@@ -86,6 +86,7 @@ TABLE = {
             "train.max_tokens_per_batch",
             "train.checkpoint_*",
             "train.keep_last",
+            "train.keep_finished",
             "train.device",
             "train.gradient_checkpointing",
             "train.track",

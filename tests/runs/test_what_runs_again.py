@@ -67,6 +67,7 @@ def ran(folder: Path, *overrides: str) -> list[str]:
         ("filter.budget_usd=100", []),
         ("train.checkpoint_every=1", []),
         ("train.keep_last=7", []),
+        ("train.keep_finished=true", []),
         ("train.track=[tensorboard]", []),
         ("train.max_tokens_per_batch=99", []),
         ("evaluate.batch_size=3", []),

@@ -23,7 +23,14 @@ CONFIG = Config.model_validate(
     {
         "questions": {"train": 12, "dev": 4, "test": 4},
         "paths": {"styles": ["vanilla", "program"]},
-        "train": {"steps": 3, "paths_per_step": 6, "warmup": 1, "checkpoint_every": 1, "keep_last": 9},
+        "train": {
+            "steps": 3,
+            "paths_per_step": 6,
+            "warmup": 1,
+            "checkpoint_every": 1,
+            "keep_last": 9,
+            "keep_finished": True,
+        },
         "evaluate": {"max_tokens": 60, "vote": False},
     }
 )

@@ -92,6 +92,7 @@ def test_autocast_and_stopping_early(tmp_path: Path, tiny_student_folder: Callab
     assert 1 <= len(steps) < 6  # a random student answers nothing, so the second evaluation is no better
     assert '"dev"' in steps[0]
     assert finished.scores
+    assert not [*(tmp_path / "run").glob("checkpoints/step-*"), *(tmp_path / "run").glob("checkpoints/best")]
 
 
 @pytest.mark.slow

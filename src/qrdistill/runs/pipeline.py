@@ -165,6 +165,8 @@ def _run_stage(stage: Stage, context: Context, manifest: Manifest, key: str) -> 
             manifest.fail(stage.name, key, str(error))
         raise
     manifest.finish(stage.name, key, stage.outputs, counts=counts, seconds=time.monotonic() - begun, warnings=warnings)
+    if stage.resumes and not context.config.train.keep_finished:
+        _clear(context.folder / stage.place)  # only now: a kill before this point goes on from them
 
 
 def _forget_other_work(folder: Path, stage: Stage, key: str) -> None:
@@ -174,11 +176,16 @@ def _forget_other_work(folder: Path, stage: Stage, key: str) -> None:
     place = folder / stage.place
     mark = place / "checkpoints" / "key"
     if not mark.exists() or mark.read_text() != key:
-        for checkpoint in place.glob("checkpoints/step-*"):
-            remove_files(checkpoint, ("state.json", "state.safetensors"))
-        remove_files(place / "checkpoints" / "best", ("weights.safetensors",))
+        _clear(place)
         (place / "metrics.jsonl").unlink(missing_ok=True)
         write_text(mark, key)
+
+
+def _clear(place: Path) -> None:
+    """Removes the checkpoints of a training."""
+    for checkpoint in place.glob("checkpoints/step-*"):
+        remove_files(checkpoint, ("state.json", "state.safetensors"))
+    remove_files(place / "checkpoints" / "best", ("weights.safetensors",))
 
 
 class _Listening:

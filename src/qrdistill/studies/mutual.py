@@ -83,8 +83,8 @@ def mutual(setup: Setup) -> MutualResults:
     variant = Variant("mutual", config.questions.task)
     chosen = tuned_arms(setup, variant, tried)
     every = max(1, ceil(config.train.steps / CHECKPOINTS))
-    # neither changes what is learned; tuning may double the steps
-    extra = {"train.checkpoint_every": every, "train.keep_last": 4 * CHECKPOINTS}
+    # none changes what is learned; tuning may double the steps
+    extra = {"train.checkpoint_every": every, "train.keep_last": 4 * CHECKPOINTS, "train.keep_finished": True}
     outcomes = run_arms(setup, variant, tried, chosen, extra)
     folders = {
         arm.name: {seed: setup.folder / run_name(variant, arm.name, seed, chosen) for seed in setup.seeds}

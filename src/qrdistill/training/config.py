@@ -57,7 +57,9 @@ class TrainConfig(Settings):
     checkpoint_every: ShapesNothing[int] = Field(default=50, gt=0)
     """Steps between checkpoints."""
     keep_last: ShapesNothing[int] = Field(default=2, gt=0)
-    """Checkpoints that are kept."""
+    """Checkpoints that are kept while training goes on."""
+    keep_finished: ShapesNothing[bool] = False
+    """Keep them when training is finished too; each takes up to three times a student's size."""
     eval_every: int | None = Field(default=None, gt=0)
     """Steps between dev evaluations; null: none while training."""
     eval_questions: int = Field(default=50, gt=0)
