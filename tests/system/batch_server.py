@@ -72,6 +72,8 @@ class BatchServer:
                 path = self.path.removeprefix("/v1").split("?")[0]
                 name = f"{self.command} {re.sub(r'(file|batch)-[^/]+', 'ID', path)}"
                 outer.keys.add(self.headers.get("authorization", ""))
+                if name == "POST /files":
+                    assert "boundary=" in self.headers["content-type"]
                 with outer._lock:
                     outer.calls.append(name)
                     outer._kill(f"before {name}")

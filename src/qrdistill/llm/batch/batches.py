@@ -285,12 +285,11 @@ class Batches:
         answered, mends = 0, len(self._mends)
         for name in ("output_file_id", "error_file_id"):
             file_id = found.get(name)
-            if not isinstance(file_id, str) or not file_id:
-                continue
-            with tempfile.TemporaryFile(dir=self._desk.cache.path.parent) as file:
-                if not await self._patiently(lambda: self._download(file_id, file)):  # noqa: B023 - awaited here
+            if isinstance(file_id, str) and file_id:
+                replies = await self._settle_file(row, file_id, left)
+                if replies is None:
                     return
-                answered += await self._settle_file(row, file, left)
+                answered += replies
         problem = problem_of(found) if state == "failed" else ""
         reason = f"its batch {row.batch_id} {problem or f'is {state} and holds no answer to it'}"
         keys = list(left)
@@ -333,8 +332,14 @@ class Batches:
         file.seek(0)
         return True
 
-    async def _settle_file(self, row: BatchRow, file: IO[bytes], left: dict[str, ChatRequest]) -> int:
-        """Commits the lines of requests in `left`, which leave it; returns how many are replies."""
+    async def _settle_file(self, row: BatchRow, file_id: str, left: dict[str, ChatRequest]) -> int | None:
+        """Commits the lines of requests in `left`, which leave it; returns how many are replies, None when stopped."""
+        with tempfile.TemporaryFile(dir=self._desk.cache.path.parent) as file:
+            if not await self._patiently(lambda: self._download(file_id, file)):
+                return None
+            return await self._settle_lines(row, file, left)
+
+    async def _settle_lines(self, row: BatchRow, file: IO[bytes], left: dict[str, ChatRequest]) -> int:
         answered, group = 0, list[tuple[ChatRequest, Reply | Transient | Refused]]()
         for key, found in results(file):
             request = left.pop(key, None)  # not one of ours, or said twice: left out

@@ -23,9 +23,9 @@ def as_text(request: ChatRequest) -> str:
 
 
 def from_text(text: str) -> ChatRequest:
-    plain = json.loads(text)
-    messages = tuple((role, content) for role, content in plain["messages"])
-    return ChatRequest(**{**plain, "messages": messages})
+    plain: dict[str, Any] = json.loads(text)
+    plain["messages"] = tuple((role, content) for role, content in plain["messages"])
+    return ChatRequest(**plain)
 
 
 def line(request: ChatRequest, mends: Mapping[str, str | None]) -> bytes:
