@@ -73,14 +73,14 @@ TABLE = {
     "mutual.*": TRAINED,
     "students.*.name": [*TRAINED, *SAMPLED, "evaluate", "untrained"],
     "students.*.model": [*TRAINED, "untrained"],
-    "students.*.frozen": [*TRAINED, *SAMPLED, "untrained"],
-    "students.*.quantize": [*TRAINED, *SAMPLED, "untrained"],
-    "students.*.trust_remote_code": [*TRAINED, *SAMPLED, "untrained"],
+    "students.*.frozen": [*TRAINED, *SAMPLED, "evaluate", "untrained"],
+    "students.*.quantize": [*TRAINED, *SAMPLED, "evaluate", "untrained"],
+    "students.*.trust_remote_code": [*TRAINED, *SAMPLED, "evaluate", "untrained"],
     "students.*.learning_rate": TRAINED,
     "students.*.weight_decay": TRAINED,
     "students.*.betas": TRAINED,
     "students.*.optimizer": TRAINED,
-    "students.*": [*TRAINED, *SAMPLED],
+    "students.*": [*TRAINED, *SAMPLED, "evaluate"],
     **dict.fromkeys(
         (
             "train.max_tokens_per_batch",

@@ -175,7 +175,7 @@ def _evaluation(config: Config) -> list[Stage]:
     asked = (
         "seed",
         "paths.styles",
-        "students.*.name",
+        *(f"students.*.{key}" for key in _LOADED),
         "train.closing_line",
         *(f"evaluate.{key}" for key in (*decoding, *voters)),
     )

@@ -266,8 +266,13 @@ def _vectors(context: Context, own: int) -> NDArray[np.float32]:
 
 
 def _continued(context: Context) -> list[StudentConfig]:
-    """The students as the round before left them; a relative path would be looked for beside the config file."""
-    folder = context.place_of(context.round - 1, trained=True).absolute() / "students"
+    """The students as the round before left them."""
+    return _trained(context, context.place_of(context.round - 1, trained=True))
+
+
+def _trained(context: Context, place: Path) -> list[StudentConfig]:
+    """The students that training left there; a relative path would be looked for beside the config file."""
+    folder = place.absolute() / "students"
     return [student.model_copy(update={"model": str(folder / student.name)}) for student in context.config.students]
 
 
@@ -326,7 +331,7 @@ def evaluate(context: Context) -> Counts:
     from qrdistill.scores.evaluate import evaluate
 
     config, folder = context.config, context.folder
-    students = {student.name: folder / "students" / student.name for student in config.students}
+    students = {student.name: student for student in _trained(context, folder)}  # with their own settings
     with TableWriter(folder / "answers.parquet", Answer) as out:
         evaluate(
             students,
