@@ -5,6 +5,8 @@ it is drawn. Counting costs a sixth of making labels (docs/performance.md), and 
 a file beside the runs: by later starts, rounds, and the arms of a study. A file that is damaged is made anew.
 
     token_counts/<tokenizer's hash>.npz    keys: uint64 [N], sorted; counts: int32 [N]
+
+Suffixes: N paths asked for, K counts that are kept, M paths that are new.
 """
 
 from __future__ import annotations
