@@ -1,0 +1,82 @@
+"""Every command that the documentation shows exists, with the options that it shows."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+from qrdistill.cli import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "examples").rglob("*.yaml")),
+    *sorted((ROOT / "examples").rglob("*.md")),
+    ROOT / "Makefile",
+]
+SHOWN = re.compile(r"(?:`|^#?\s*(?:\$ |\$\(BIN\)/|[A-Z_]+=\S+ )*)(qrdistill(?: [^`\n]*)?)", re.MULTILINE)
+
+
+def shown(text: str) -> Iterator[str]:
+    """The commands of a page, without what a shell or a reader adds: pipes, redirections, remarks."""
+    text = text.replace("\\\n", " ")
+    for found in SHOWN.findall(text):
+        yield re.split(r"\s[#|&;<>(]|\s{2,}|\s->", found.split("  ")[0])[0].strip().rstrip(".,:")
+
+
+def commands(page: Path) -> list[str]:
+    text = page.read_text("utf-8")
+    if page.suffix == ".md":
+        blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        text = "\n".join([*blocks, *(f"`{inline}`" for inline in re.findall(r"`(qrdistill [^`\n]+)`", text))])
+    known = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    lines = (line for line in dict.fromkeys(shown(text)) if len(line.split()) > 1)
+    return [line for line in lines if line.split()[1] in known or line.split()[1].islower()]
+
+
+def complaint(line: str) -> str:
+    """What the command line says of it; nothing is run."""
+    command, words = typer.main.get_command(app), shlex.split(line)[1:]
+    context = command.make_context("qrdistill", [], resilient_parsing=True)
+    while hasattr(command, "commands"):
+        if not words:
+            return ""
+        name, words = words[0], words[1:]
+        if name.startswith("-"):
+            return "" if name in ("--help", "--version", "-h") else f"unknown option {name}"
+        if name not in command.commands:
+            return f"no command {name}"
+        command = command.commands[name]
+        context = command.make_context(name, [], parent=context, resilient_parsing=True)
+    options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    used = {word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+    return ", ".join(f"unknown option {option}" for option in sorted(used - options - {"-h", "--help"}))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_commands_on_a_page_exist(page: Path) -> None:
+    wrong = {line: said for line in commands(page) if (said := complaint(line))}
+    assert not wrong, wrong
+
+
+def test_there_are_commands_to_find_and_faults_are_seen() -> None:
+    found = {line for page in PAGES for line in commands(page)}
+    assert len(found) > 40
+    assert complaint("qrdistill run config.yaml --dry-run") == ""
+    assert complaint("qrdistill runn config.yaml") == "no command runn"
+    assert complaint("qrdistill run config.yaml --dryrun") == "unknown option --dryrun"
+
+
+def test_the_workflow_runs_what_the_makefile_has() -> None:
+    steps = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text())["jobs"]
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for job in steps.values():
+        for run in (step["run"] for step in job["steps"] if "run" in step):
+            assert (ROOT / run).exists() if "/" in run else run.removeprefix("make ") in targets, run
