@@ -1,14 +1,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
+from qrdistill.base.records import Question, ReasoningPath
+from qrdistill.students.config import StudentConfig
+from qrdistill.students.loading import load_student
+from qrdistill.students.tokens import Codec
 from qrdistill.training.config import TrainConfig
-from qrdistill.training.data import Order, hinted, standardised
+from qrdistill.training.data import Material, Order, hinted, standardised
 from qrdistill.training.methods.hidden_agreement import shared_paths
 from qrdistill.training.methods.router_watch import RouterWatch
 from qrdistill.training.optimizers import schedule
@@ -106,3 +114,27 @@ def test_embeddings_are_standardised_over_what_was_embedded() -> None:
     torch.testing.assert_close(features[:50].std(0, unbiased=False), torch.ones(4), atol=1e-4, rtol=0)
     assert standardised(padded[50:], [0, 1]).tolist() == [[0.0] * 4] * 2
     assert standardised(None, [0, 1, 2]).shape == (3, 0)
+
+
+def test_a_tokenizer_that_loses_text_is_counted(tiny_student_folder: Callable[..., Path]) -> None:
+    folder = tiny_student_folder("llama", seed=4)
+    student = load_student(StudentConfig(name="ada", model=str(folder)), base_dir=Path("/"))
+    facts = {"split": "train", "task": "t", "family": "f", "kind": "number", "gold": "7"}
+    asked = {
+        name: Question(id=name, question=text, **facts) for name, text in (("q", "3 + 4?"), ("r", "\u00bd of 14?"))
+    }
+    texts = [("q", "7"), ("q", "It is 7."), ("r", "\u00bd of 14 is 7.")]
+    paths = [
+        ReasoningPath(id=str(n), question_id=name, teacher="t", style="x", prompt_hash="", text=text, answer="7")
+        for n, (name, text) in enumerate(texts)
+    ]
+    assert Material(asked, paths, [student], {}).lost_text() == []
+    letters = {letter: place for place, letter in enumerate(("</s>", "<unk>", *" 0123456789.+?Itisof\n"))}
+    tokenizer = Tokenizer(models.WordLevel(letters, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", unk_token="<unk>")
+    student.codec = Codec(fast, name="ada")
+    (warning,) = Material(asked, paths, [student], {}).lost_text()
+    assert "student ada: its tokenizer loses text" in warning
+    assert "in 1 of the 3 paths looked at and in 1 of their prompts" in warning

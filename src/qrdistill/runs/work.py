@@ -218,12 +218,8 @@ def train(context: Context) -> Counts:
             students = _continued(context)
     steps = steps_of_round(config.train, config.own_paths, round)
     warmup = config.train.warmup * steps // max(1, config.train.steps)  # each round warms up by its share
-    plan = TrainPlan(
-        students,
-        config.router,
-        config.mutual,
-        config.train.model_copy(update={"steps": steps, "warmup": warmup}),
-    )
+    settings = config.train.model_copy(update={"steps": steps, "warmup": warmup})
+    plan = TrainPlan(students, config.router, config.mutual, settings)
     if asks_dev(config):
         plan = dataclasses.replace(plan, dev_tokens=config.evaluate.max_tokens, dev_stop=config.evaluate.stop)
     result = train(
@@ -250,9 +246,7 @@ def _asked(config: Config, questions: Mapping[str, Question]) -> Mapping[str, Qu
     """The questions as students read them."""
     from qrdistill.paths.styles import with_closing_line
 
-    if not config.train.closing_line:
-        return questions
-    return {name: with_closing_line(question) for name, question in questions.items()}
+    return {name: with_closing_line(row) if config.train.closing_line else row for name, row in questions.items()}
 
 
 def _vectors(context: Context, own: int) -> NDArray[np.float32]:

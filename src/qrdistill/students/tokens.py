@@ -280,6 +280,11 @@ class Codec:
         ends = [min(len(self.decode(ids[: count + 1])), len(response)) for count in range(len(ids))]
         return Tokenized(ids, list(zip([0, *ends[:-1]], ends, strict=True)))
 
+    def loses(self, ids: Sequence[int]) -> bool:
+        """Whether some of the text stands there as the unknown token: no two such texts can be told apart."""
+        unknown: int | None = self.tokenizer.unk_token_id
+        return unknown is not None and unknown not in self.stop_ids and unknown in ids
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of tokens: special ones left out but for the tags of a thought, spaces kept as they are."""
         return decoded(self.tokenizer, ids, clean_up_tokenization_spaces=False)

@@ -24,6 +24,7 @@ from qrdistill.students.tokens import Encoded, Packed, Unencodable
 from qrdistill.training.saved.token_counts import token_counts
 
 _REMEMBERED = 1 << 16  # encodings kept in memory; beyond it a path is tokenized again when drawn
+_LOOKED_AT = 500  # paths whose tokens are looked at for lost text
 _MARGIN = 32  # tokens: a path nearer than this to a student's limit is encoded to be sure
 
 
@@ -81,6 +82,22 @@ class Material:
 
     def _packed(self, s: int, row: int, hinted: bool) -> Packed:
         return Packed.of(self.students[s].encode(self._prompt(row, hinted), self._all[row].lesson))
+
+    def lost_text(self) -> list[str]:
+        """A sentence per student whose tokenizer loses text, counted over at most `_LOOKED_AT` paths spread over the pool."""
+        rows = self.rows[:: max(1, -(-len(self.rows) // _LOOKED_AT))]
+        found: list[str] = []
+        for student in self.students:
+            encoded = [student.encode(self._prompt(row, True), self._all[row].lesson) for row in rows]
+            prompts = sum(student.codec.loses(each.prompt_ids) for each in encoded)
+            labels = sum(not each.exact or student.codec.loses(each.response_ids) for each in encoded)
+            if prompts or labels:
+                found.append(
+                    f"student {student.name}: its tokenizer loses text (unknown characters, or letter case) in {labels} of "
+                    f"the {len(rows)} paths looked at and in {prompts} of their prompts, so it learns and is asked something "
+                    "else; choose a model whose tokenizer knows these characters, or clean the texts"
+                )
+        return found
 
     def longest(self, s: int) -> list[Encoded]:
         """Of student `s`: the pool's longest path and its shortest (in characters), for `packing.proof`."""

@@ -105,7 +105,7 @@ def train(
     batches = step_batches(material, data, plan, team, seed)
     if state.step:
         progress.log(f"going on from step {state.step} of {config.steps}")
-    for message in (*_left_out(material, len(data.paths)), *filter(None, slower)):
+    for message in (*_left_out(material, len(data.paths)), *material.lost_text(), *filter(None, slower)):
         state.warn(message, progress)
 
     progress.start("train", config.steps)
