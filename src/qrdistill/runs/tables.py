@@ -60,10 +60,8 @@ class Table(Generic[R]):
 
     def to_duckdb(self) -> duckdb.DuckDBPyRelation:
         """A relation over the file, to be filtered and joined in SQL."""
-        try:
-            import duckdb
-        except ImportError as error:
-            raise InputError("to_duckdb needs the package duckdb: pip install duckdb") from error
+        import duckdb
+
         return duckdb.read_parquet(str(self._there()))
 
     def _there(self) -> Path:
