@@ -28,13 +28,17 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: st
     console = Console()
     if title:
         console.print(Text(clean_text(title), style="italic"))
-    least = [max(map(_longest_word, column)) for column in zip(columns, *cells, strict=True)]
-    if sum(least) + _GAP * len(columns) + 1 > console.width:
+    texts = list(zip(columns, *cells, strict=True))
+    least = [max(map(_longest_word, column)) for column in texts]
+    spare = console.width - sum(least) - _GAP * len(columns) - 1
+    if spare < 0:
         _blocks(console, columns, cells)
         return
     table = Table()
-    for name, width in zip(columns, least, strict=True):
-        table.add_column(name, min_width=width, overflow="fold")
+    wished = [max(map(_longest_line, column)) - width for column, width in zip(texts, least, strict=True)]
+    given = min(1.0, spare / max(1, sum(wished)))  # of what would put every cell on one line
+    for name, width, more in zip(columns, least, wished, strict=True):
+        table.add_column(name, width=width + int(given * more), overflow="fold")
     for row in cells:
         table.add_row(*map(Text, row))
     console.print(table)
@@ -56,6 +60,10 @@ def _blocks(console: Console, columns: Sequence[str], rows: Sequence[Sequence[st
 
 def _longest_word(text: str) -> int:
     return min(_LONGEST_WORD, max(map(len, text.split()), default=1))
+
+
+def _longest_line(text: str) -> int:
+    return max(map(len, text.splitlines()), default=1)
 
 
 def _one_line(cell: str) -> str:
