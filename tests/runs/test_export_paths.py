@@ -109,7 +109,7 @@ def test_the_descriptions_for_others_name_columns_that_are_there(run_folder, tmp
         assert {tags["role_tag"], tags["content_tag"]} == set(turn)
 
 
-@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing` is deprecated:FutureWarning")  # TRL's own default
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # TRL sets keys that transformers renames
 @pytest.mark.parametrize("format", ["messages", "prompt-completion", "dpo"])
 def test_trl_trains_on_it(run_folder, tmp_path, tiny_student_folder, format):
     datasets, trl = pytest.importorskip("datasets"), pytest.importorskip("trl")
