@@ -7,11 +7,13 @@ each template is first tried in a forked process that the kernel ends in time; o
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import time
 import warnings
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,11 @@ WALL_SECONDS = 30.0  # generous, so that a busy machine changes no outcome
 MEMORY_BYTES = 256 << 20  # beyond what the process has
 MOST_ADDED = 1 << 16  # characters that a template may write around the messages
 _RAISED, _NO_MEMORY, _TOO_LONG = 1, 3, 4
+FROZEN_DATE = datetime(2025, 1, 1)  # what every template that asks for the date is told
+# stands for a message when a template is asked what it makes of one: lines, signs and both cases
+MARK = "qrdistill asks: 12 + 7 = ?\nIs it Odd; or (even)? qrdistill"
 _passed: set[tuple[str, bool, int]] = set()
+_DATE = re.compile(r"""strftime_now\s*\(\s*(?:"([^"\\{}]*)"|'([^'\\{}]*)')\s*\)""")
 
 
 def render(tokenizer: Any, messages: Sequence[dict[str, str]], *, who: str, add_generation_prompt: bool = False) -> str:
@@ -41,8 +47,51 @@ def render(tokenizer: Any, messages: Sequence[dict[str, str]], *, who: str, add_
     return text
 
 
-def _render(tokenizer: Any, messages: Sequence[dict[str, str]], add_generation_prompt: bool) -> str:
-    return tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=add_generation_prompt)
+def freeze_date(tokenizer: Any) -> bool:
+    """Writes a fixed date into a template that asks for today's; whether it did.
+
+    A prompt that changes overnight is not the one that was trained on, and no reply to it is ever found again.
+    """
+    templates = tokenizer.chat_template
+    if isinstance(templates, dict):
+        frozen: Any = {name: _frozen(text) for name, text in templates.items()}
+    else:
+        frozen = _frozen(templates) if templates else templates
+    tokenizer.chat_template = frozen
+    return frozen != templates
+
+
+def _frozen(template: str) -> str:
+    return _DATE.sub(lambda call: repr(FROZEN_DATE.strftime(call[1] or call[2] or "")), template)
+
+
+def check_template(tokenizer: Any, *, who: str) -> None:
+    """Raises ModelError where the template loses what a user says, or does not always write the same.
+
+    A template that raises for a lone user message is left to the one that asks it.
+    """
+    message = [{"role": "user", "content": MARK}]
+    try:
+        text = render(tokenizer, message, who=who, add_generation_prompt=True)
+        again = _render(tokenizer, message, True)
+    except ModelError:
+        raise
+    except Exception:  # the user's jinja: anything may be raised
+        return
+    if MARK not in text:
+        raise _refused(who, "does not repeat a user's message as it was written, so questions would be lost")
+    try:
+        without_clock = _render(tokenizer, message, True, strftime_now="no clock")
+    except Exception:  # what asks a text for the date finds that it cannot be called
+        without_clock = None
+    if not text == again == without_clock:
+        raise _refused(who, "writes another text each time (the clock or chance decides)")
+
+
+def _render(tokenizer: Any, messages: Sequence[dict[str, str]], add_generation_prompt: bool, **known: Any) -> str:
+    return tokenizer.apply_chat_template(
+        list(messages), tokenize=False, add_generation_prompt=add_generation_prompt, **known
+    )
 
 
 def _too_long(text: str, messages: Sequence[dict[str, str]]) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 
+from qrdistill.base.chat_template import FROZEN_DATE
 from qrdistill.base.device import resolve_device
 from qrdistill.base.errors import InputError, ModelError, TrainingError
 from qrdistill.base.progress import Progress, Silent
@@ -132,8 +133,13 @@ def load_student(
         tokenizer,
         name=config.name,
         max_context=config.max_context or getattr(text, "max_position_embeddings", None),
-        stop_ids=_stop_ids(model),
+        stop_ids=_stop_ids(model, source),
     )
+    if codec.date_is_frozen:
+        progress.warn(
+            f"student {config.name}: its chat template writes today's date; {FROZEN_DATE:%d %B %Y} stands there from "
+            "now on, in training, evaluation and the exported student, so that its prompts stay the same"
+        )
     _check_vocabulary(tokenizer, model, config.name, source)
     student = Student(
         config=config, model=model, codec=codec, device=place, source=source, autocast=autocast, packed=False
@@ -157,9 +163,18 @@ def _load_tokenizer(source: str, config: StudentConfig) -> Any:
     return AutoTokenizer.from_pretrained(source, trust_remote_code=config.trust_remote_code)
 
 
-def _stop_ids(model: Any) -> list[int]:
-    stop = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    return [stop] if isinstance(stop, int) else list(stop or ())
+def _stop_ids(model: Any, source: str) -> list[int]:
+    """What ends a completion by the model's generation config, and by that of an adapter folder on top of it."""
+    from transformers import GenerationConfig
+
+    configs = [getattr(model, "generation_config", None)]
+    if Path(source, "generation_config.json").is_file():
+        configs.append(GenerationConfig.from_pretrained(source))
+    found: set[int] = set()
+    for settings in configs:
+        stop = getattr(settings, "eos_token_id", None)
+        found |= {stop} if isinstance(stop, int) else set(stop or ())
+    return sorted(found)
 
 
 def _check_vocabulary(tokenizer: Any, model: Any, name: str, source: str) -> None:

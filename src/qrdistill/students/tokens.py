@@ -13,13 +13,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
-from qrdistill.base.chat_template import render
+from qrdistill.base.chat_template import MARK, check_template, freeze_date, render
 from qrdistill.base.errors import DataError, ModelError
 from qrdistill.base.store import content_hash
 from qrdistill.base.thoughts import begun, decoded, opened, part
 
 _FEW_CHARACTERS = 8  # a shorter response is encoded rather than counted
-_MARK = "qrdistillqrdistill"  # stands for an answer when a chat template is asked how it closes one
+# What training does without a template (the prompt as it is, the answer right after it), said as one, so that chat
+# endpoints can ask an exported student. A tokenizer that carries it counts as one without a template.
+_PLAIN = (
+    "{% for message in messages %}{% if loop.first %}BOS{% endif %}{{ message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}"
+    "{% elif not message['content'].endswith('\n') %}{{ '\n' }}{% endif %}{% endfor %}"
+)
+_PLAIN_TEMPLATES = (_PLAIN.replace("BOS", ""), _PLAIN.replace("BOS", "{{ bos_token }}"))
+
+
+def plain_template(tokenizer: Any) -> str:
+    """The chat template that says what is trained on where a tokenizer has none of its own."""
+    ids = tokenizer("a")["input_ids"]
+    return _PLAIN_TEMPLATES[bool(ids) and ids[0] == tokenizer.bos_token_id]
 
 
 @dataclass(frozen=True)
@@ -92,6 +105,7 @@ class Codec:
     """A student's tokenizer with the conventions of training and decoding fixed in one place.
 
     tokenizer: a transformers tokenizer. Its padding side does not matter: nothing here pads.
+        A chat template that writes today's date gets a fixed one (`date_is_frozen`).
     max_context: tokens that prompt and response may take together; None: no limit.
     stop_ids: further tokens that end a completion (a model's generation config may name some).
     """
@@ -106,7 +120,11 @@ class Codec:
                 f"student {name}: its tokenizer has no end-of-sequence token, so it could never learn to stop; "
                 "set eos_token in the folder's tokenizer_config.json"
             )
-        self.has_template = bool(getattr(tokenizer, "chat_template", None))
+        template = getattr(tokenizer, "chat_template", None)
+        self.has_template = bool(template) and template not in _PLAIN_TEMPLATES
+        self.date_is_frozen = self.has_template and freeze_date(tokenizer)
+        if self.has_template:
+            check_template(tokenizer, who=f"student {name}")
         closing = self._template_end() if self.has_template else None
         self.end_id: int = eos if closing is None else closing
         self.stop_ids: frozenset[int] = frozenset({eos, self.end_id, *stop_ids})
@@ -116,17 +134,18 @@ class Codec:
         self.prompt_ids: Callable[[str], tuple[int, ...]] = functools.lru_cache(maxsize=4096)(self._prompt_ids)
 
     def _template_end(self) -> int | None:
-        """The special token that the chat template writes right after an assistant's message."""
-        messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": _MARK}]
+        """The added token that the chat template writes right after an assistant's message."""
+        messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": MARK}]
         try:
             text = render(self.tokenizer, messages, who=f"student {self.name}")
         except ModelError:
             raise
         except Exception:  # templates are the user's jinja: anything may be raised; eos is the safe end
             return None
-        tail = text.partition(_MARK)[2].lstrip()
-        ids: list[int] = self.tokenizer(tail, add_special_tokens=False)["input_ids"] if tail else []
-        return ids[0] if ids and ids[0] in self.tokenizer.all_special_ids else None
+        tail = text.partition(MARK)[2].lstrip()
+        added = {str(token): id for id, token in self.tokenizer.added_tokens_decoder.items()}
+        found = max((token for token in added if token and tail.startswith(token)), key=len, default=None)
+        return None if found is None else added[found]
 
     def prompt_text(self, prompt: str) -> str:
         """What the tokenizer reads: the chat template's text around the prompt as the user's message, or the prompt.
