@@ -15,6 +15,7 @@ import typer
 from qrdistill import __version__
 from qrdistill.base.errors import QRDistillError
 from qrdistill.base.stop_signals import interruptible
+from qrdistill.commands import way_out
 from qrdistill.commands.groups import cache_app, styles_app
 from qrdistill.commands.options import AsJson, ConfigFile, Overrides, Quiet, RunDir
 from qrdistill.commands.options import progress_for as _progress
@@ -211,6 +212,9 @@ def _print_json(value: Any) -> None:
     print(json.dumps(value, default=str))
 
 
+way_out.add_to(app)
+
+
 # --- reading runs ---------------------------------------------------------------------------------
 
 
@@ -318,30 +322,6 @@ def compare(
     from qrdistill.commands.show import compare_runs
 
     compare_runs(runs, as_json=as_json)
-
-
-@app.command(epilog="Example: qrdistill export runs/demo/learned mistral --to ./my-student --merge")
-def export(
-    run_dir: Annotated[Path, typer.Argument(help="A run directory.", show_default=False)],
-    student: Annotated[str, typer.Argument(help="A student's name, or `paths`.", show_default=False)],
-    to: Annotated[Path, typer.Option("--to", help="The folder to write.", show_default=False)],
-    format: Annotated[
-        str, typer.Option(help="Of NAME `paths`: messages, prompt-completion, dpo or sharegpt.")
-    ] = "messages",
-    merge: Annotated[bool, typer.Option("--merge", help="Merge LoRA adapters into the weights.")] = False,
-    push: Annotated[
-        str | None, typer.Option("--push", help="A hub repository to upload to (HF_TOKEN).", show_default=False)
-    ] = None,
-) -> None:
-    """A trained student as an ordinary Hugging Face folder; or `paths`: the kept paths as a data set for other trainers."""
-    if student == "paths":
-        from qrdistill.commands.export_paths import export_data_set
-
-        export_data_set(run_dir, to, format=format, push=push)
-        return
-    from qrdistill.runs.pipeline import export_from_run
-
-    print(export_from_run(run_dir, student, to, merge=merge, push=push))
 
 
 @app.command(epilog="Example: qrdistill doctor --json")

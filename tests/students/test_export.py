@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from qrdistill.base.errors import TrainingError
 from qrdistill.students.config import LoraSettings, StudentConfig
 from qrdistill.students.decode.decode import decode
 from qrdistill.students.export import export_student
+from qrdistill.students.exports.card import Card
 from qrdistill.students.loading import load_student
 from qrdistill.students.student import Student
+from qrdistill.students.tokens import Codec, plain_template
 
 PROMPTS = ["Ann has 3 apples.\nThink step by step.\n", "Bob drives 30 km.\n", "x - 5 = 12\n"]
 KINDS: dict[str, dict[str, Any]] = {
@@ -58,7 +62,7 @@ def student(request: pytest.FixtureRequest, tiny_student_folder: Callable[..., P
 
 @pytest.mark.parametrize("merge", [False, True])
 def test_an_exported_student_answers_as_before(student: Student, merge: bool, tmp_path: Path) -> None:
-    folder = export_student(student, tmp_path / "out", merge=merge, card="## Scores\n\nnone yet")
+    folder = export_student(student, tmp_path / "out", merge=merge, card=Card(text="## Scores\n\nnone yet"))
     again = load_student(StudentConfig(name="again", model=str(folder)), base_dir=Path("/"))
     again.model.eval()
     paths = [student.encode(prompt, "the answer is 7.") for prompt in PROMPTS]
@@ -74,18 +78,68 @@ def test_an_exported_student_answers_as_before(student: Student, merge: bool, tm
 
 
 def test_merged_weights_open_in_plain_transformers(student: Student, tmp_path: Path) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     folder = export_student(student, tmp_path / "out", merge=True)
     assert (folder / "model.safetensors").is_file()
     assert "quantization_config" not in json.loads((folder / "config.json").read_text())
     model = AutoModelForCausalLM.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    assert tokenizer.chat_template == student.tokenizer.chat_template
+    assert tokenizer.chat_template == (student.tokenizer.chat_template or plain_template(student.tokenizer))
     for prompt, (completion,) in zip(PROMPTS, decode(student, PROMPTS, max_tokens=12), strict=True):
         ids = torch.tensor([student.codec.prompt_ids(prompt)])
         out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)
         assert tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True) == completion.text
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_every_export_says_where_to_stop_and_how_to_ask(student: Student, merge: bool, tmp_path: Path) -> None:
+    folder = export_student(student, tmp_path / "out", merge=merge)
+    settings = json.loads((folder / "generation_config.json").read_text())
+    assert settings["eos_token_id"] == sorted(student.codec.stop_ids)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    message = {"role": "user", "content": PROMPTS[0].removesuffix("\n")}
+    asked = tokenizer.apply_chat_template([message], add_generation_prompt=True)
+    assert tuple(asked["input_ids"]) == student.codec.prompt_ids(PROMPTS[0])
+
+
+def test_stop_ids_of_an_adapter_folder_are_read_back(student: Student, tmp_path: Path) -> None:
+    folder = export_student(student, tmp_path / "out")
+    file = folder / "generation_config.json"
+    file.write_text(json.dumps({"eos_token_id": [2, 7]}))
+    again = load_student(StudentConfig(name="again", model=str(folder)), base_dir=Path("/"))
+    assert again.codec.stop_ids >= {2, 7}
+
+
+@pytest.mark.parametrize("kind", ["full", "lora"])
+def test_the_bases_tokenizer_files_travel_along(
+    kind: str, tiny_student_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    base = shutil.copytree(tiny_student_folder("llama", tokenizer="metaspace"), tmp_path / "base")
+    (base / "tokenizer.model").write_bytes(b"pieces")
+    (base / "special_tokens_map.json").write_text("{}")
+    student = load_student(StudentConfig(name="ada", model=str(base), **KINDS[kind]), base_dir=tmp_path)
+    folder = export_student(student, tmp_path / "out")
+    assert (folder / "tokenizer.model").read_bytes() == b"pieces"
+    assert (folder / "special_tokens_map.json").is_file()
+    again = load_student(StudentConfig(name="again", model=str(folder)), base_dir=tmp_path)
+    further = export_student(again, tmp_path / "further", merge=True)
+    assert (further / "tokenizer.model").read_bytes() == b"pieces"
+
+
+def test_a_student_without_a_template_trains_as_before_once_it_has_the_plain_one(
+    tiny_student_folder: Callable[..., Path],
+) -> None:
+    for kind in ("byte_level", "metaspace"):
+        tokenizer: Any = AutoTokenizer.from_pretrained(tiny_student_folder("llama", tokenizer=kind))
+        before = Codec(tokenizer, name="ada").encode("Is it 7?\nThink.\n", "It is </s> 7.")
+        tokenizer.chat_template = plain_template(tokenizer)
+        codec = Codec(tokenizer, name="ada")
+        assert not codec.has_template
+        assert codec.encode("Is it 7?\nThink.\n", "It is </s> 7.") == before
+        turns = [{"role": r, "content": r[:4]} for r in ("system", "user", "assistant", "user")]
+        text = tokenizer.apply_chat_template(turns, tokenize=False)
+        assert text == "<s>syst\nuser\nassi</s>user\n"
 
 
 def test_merging_leaves_the_student_itself_alone(student: Student, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from qrdistill.base.errors import BoundaryError, ConfigError, InputError, QRDistillError
-from qrdistill.base.ownership import FILES, claim, remove_files
+from qrdistill.base.ownership import claim, remove_files
 from qrdistill.base.progress import Progress, Silent
 from qrdistill.base.store import sweep, write_text
 from qrdistill.runs.config import Config
@@ -198,36 +198,3 @@ class _Listening:
     def warn(self, message: str) -> None:
         self._warnings.append(message)
         self._inner.warn(message)
-
-
-def export_from_run(run_dir: Path, student: str, to: Path, *, merge: bool = False, push: str | None = None) -> Path:
-    """Writes a trained student of a run to a folder (and uploads it where `push` names a repository)."""
-    from qrdistill.students.export import export_student
-    from qrdistill.students.loading import load_student
-
-    finished = Run(run_dir)
-    source = finished.student(student)
-    if to.is_symlink() or (to.exists() and (not to.is_dir() or any(to.iterdir()))):
-        raise InputError(f"{to} exists and is not empty; choose another folder")
-    settings = next((entry for entry in finished.config.students if entry.name == student), None)
-    if settings is None:
-        named = ", ".join(entry.name for entry in finished.config.students)
-        raise InputError(f"{run_dir / 'config.yaml'} no longer names the student {student!r}; it names: {named}")
-    loaded = load_student(settings.model_copy(update={"model": str(source.resolve())}), base_dir=run_dir)
-    export_student(loaded, to, merge=merge, card=card_of(finished, student))
-    if push:
-        from huggingface_hub import HfApi
-
-        api = HfApi()
-        api.create_repo(push, exist_ok=True)
-        api.upload_folder(repo_id=push, folder_path=to, ignore_patterns=[FILES])
-    return to
-
-
-def card_of(finished: Run, student: str) -> str:
-    """What a model card says first of a student: whether training helped, and what it took."""
-    if not (finished.folder / "scores.json").exists():
-        return ""
-    from qrdistill.report.helped import helped
-
-    return f"## Did it help?\n\n{helped(finished.folder, student).sentence}"

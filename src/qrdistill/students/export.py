@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,40 +21,88 @@ from qrdistill.base.errors import TrainingError
 from qrdistill.base.ownership import list_files
 from qrdistill.base.store import atomic
 from qrdistill.students.adapters import QUANTIZATION_FILE, base_of, dequantized
+from qrdistill.students.exports.card import Card, model_card, shown_base
+from qrdistill.students.exports.ways_to_run import how_to_run, modelfile
 from qrdistill.students.quiet_transformers import quiet
 from qrdistill.students.student import Student
+from qrdistill.students.tokens import plain_template
+
+# what slow tokenizers and other runtimes read where transformers reads tokenizer.json
+_TOKENIZER_FILES = (
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+)
 
 
-def export_student(student: Student, folder: Path, *, merge: bool = False, card: str = "") -> Path:
+def export_student(
+    student: Student, folder: Path, *, merge: bool = False, card: Card | None = None, gguf: str | None = None
+) -> Path:
     """Writes the student; the folder appears whole or not at all. The student itself is left as it is.
 
     merge: fold adapters into full-precision weights, for NF4 students onto the dequantized base: what was
         trained against, where the original weights would answer differently. Otherwise adapters are
         written with a reference to their base.
-    card: markdown to stand in README.md after the generated part (data, scores, how it was trained).
+    card: what a run knows of the student, for README.md. gguf: the name of a GGUF file that will join.
 
     Raises BoundaryError where the disk refuses, TrainingError where weights are not finite.
     """
     _check_finite(student)
     adapted = hasattr(student.model, "peft_config")
+    whole = merge or not adapted
+    card = card or Card()
     with atomic(folder) as temporary, quiet():
         temporary.mkdir(parents=True)
         model = _merged(student) if adapted and merge else student.model
-        if adapted and not merge:
+        if whole:
+            _save_full(student, model, temporary)
+        else:
             model.save_pretrained(temporary)
             if student.config.quantize:
                 facts = {"quantize": student.config.quantize}
                 (temporary / QUANTIZATION_FILE).write_text(json.dumps(facts) + "\n", encoding="utf-8")
-        else:
-            _save_full(student, model, temporary)
-        student.tokenizer.save_pretrained(temporary)
-        text = model_card(student, merged=merge or not adapted, more=card)
+        _generation_config(student).save_pretrained(temporary)
+        _save_tokenizer(student, temporary)
+        base, context = base_name(student), student.codec.max_context
+        ways = how_to_run(student.name, base=None if whole else shown_base(base)[0], gguf=gguf, context=context)
+        text = model_card(student, base, card, merged=whole, ways=ways)
         (temporary / "README.md").write_text(text, encoding="utf-8")
+        if whole:
+            (temporary / "Modelfile").write_text(_modelfile(student, gguf), encoding="utf-8")
         list_files(temporary)
-        for file in temporary.rglob("*"):
-            if file.is_file():  # safetensors writes files that nobody else may read: like the folder, as umask has it
-                file.chmod(temporary.stat().st_mode & 0o666)
+        _readable(temporary)
     return folder
+
+
+def _readable(folder: Path) -> None:
+    """safetensors writes files that nobody else may read: like the folder, as umask has it."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            file.chmod(folder.stat().st_mode & 0o666)
+
+
+def _modelfile(student: Student, gguf: str | None) -> str:
+    with _with_template(student.tokenizer) as tokenizer:
+        source = f"./{gguf}" if gguf else "."
+        return modelfile(
+            tokenizer, source=source, stop_ids=sorted(student.codec.stop_ids), context=student.codec.max_context
+        )
+
+
+@contextmanager
+def _with_template(tokenizer: Any) -> Generator[Any, None, None]:
+    """The tokenizer with a chat template: its own, or the plain one."""
+    own = tokenizer.chat_template
+    tokenizer.chat_template = own or plain_template(tokenizer)
+    try:
+        yield tokenizer
+    finally:
+        tokenizer.chat_template = own
 
 
 def _check_finite(student: Student) -> None:
@@ -63,20 +114,51 @@ def _check_finite(student: Student) -> None:
             )
 
 
-def _save_full(student: Student, model: Any, folder: Path) -> None:
+def _generation_config(student: Student) -> Any:
     """Generation stops where training ended its responses; sampling presets of the base stay behind."""
     from transformers import GenerationConfig
 
-    before = getattr(model, "generation_config", None)
-    model.generation_config = GenerationConfig(
+    return GenerationConfig(
         bos_token_id=student.tokenizer.bos_token_id,
         eos_token_id=sorted(student.codec.stop_ids),
         pad_token_id=student.tokenizer.pad_token_id,
     )
+
+
+def _save_full(student: Student, model: Any, folder: Path) -> None:
+    before = getattr(model, "generation_config", None)
+    model.generation_config = _generation_config(student)
     try:
         model.save_pretrained(folder)
     finally:
         model.generation_config = before
+
+
+def _save_tokenizer(student: Student, folder: Path) -> None:
+    """The tokenizer, with a chat template in any case, and the base's other files of it (sentencepiece and the like).
+
+    transformers reads tokenizer.json alone; llama.cpp and older tools read what it was made from.
+    """
+    tokenizer = student.tokenizer
+    with _with_template(tokenizer):
+        tokenizer.save_pretrained(folder)
+    names = {*_TOKENIZER_FILES, *getattr(tokenizer, "vocab_files_names", {}).values()}
+    for name in sorted(names - {file.name for file in folder.iterdir()}):
+        for source in dict.fromkeys((student.source, base_name(student))):
+            if (found := _file_of(source, name)) is not None:
+                shutil.copyfile(found, folder / name)
+                break
+
+
+def _file_of(source: str, name: str) -> Path | None:
+    """A file of a model's folder or hub id; None where it has none, or the hub is out of reach."""
+    if Path(source).is_dir():
+        return Path(source, name) if Path(source, name).is_file() else None
+    from transformers.utils.hub import cached_file
+
+    silent = ("missing_entries", "connection_errors", "gated_repo")
+    found = cached_file(source, name, **{f"_raise_exceptions_for_{case}": False for case in silent})
+    return None if found is None else Path(found)
 
 
 def _merged(student: Student) -> Any:
@@ -94,37 +176,3 @@ def base_name(student: Student) -> str:
     """The folder or hub id whose weights the student started from."""
     adapted = Path(student.source, "adapter_config.json").is_file()
     return base_of(student.source) if adapted else student.source
-
-
-def model_card(student: Student, *, merged: bool, more: str = "") -> str:
-    """README.md of an exported student: front matter for the hub, what it is, how to ask it."""
-    base = base_name(student)
-    local = Path(base).is_dir()
-    shown = Path(base).name if local else base
-    licence = getattr(student.core.config, "license", None)
-    head = ["---", "library_name: " + ("transformers" if merged else "peft"), "pipeline_tag: text-generation"]
-    head += [] if local else [f"base_model: {base}"]
-    head += [f"license: {licence}"] if licence else []
-    head += ["tags:", "- distillation", "- reasoning", "---"]
-    kind = "full weights" if merged else "adapters; they need the base model beside them"
-    template = (
-        "Send the question (and the hint) as the user's message of the chat template."
-        if student.codec.has_template
-        else "No chat template: send the question, a newline, the hint and a newline as they are."
-    )
-    note = f"Licence: {licence}." if licence else "The base model's licence applies to these weights too."
-    body = f"""
-# {student.name}
-
-A small language model that learnt to reason from a larger one's filtered, routed reasoning paths
-(QR-Distill, arXiv 2508.16861), trained with qrdistill.
-
-- Base model: `{shown}` ({student.core.config.model_type}); this folder holds {kind}.
-- {note}
-
-## How to ask it
-
-Give the question, then on a line of its own a hint of how to reason, such as `Think step by step.`, or
-no hint to let it choose. {template} The answer stands in the last line of what it writes.
-"""
-    return "\n".join(head) + "\n" + body + (f"\n{more.strip()}\n" if more.strip() else "")
