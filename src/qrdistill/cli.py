@@ -324,17 +324,20 @@ def compare(
     compare_runs(runs, as_json=as_json)
 
 
-@app.command(epilog="Example: qrdistill doctor --json")
-def doctor(as_json: AsJson = False) -> None:
-    """What this machine can run, and why not."""
-    from qrdistill.commands.doctor import diagnose
+@app.command(epilog="Example: qrdistill doctor   |   qrdistill doctor config.yaml --json")
+def doctor(
+    config: Annotated[
+        Path | None,
+        typer.Argument(help="A config: try its keys, endpoints and students too, at no cost.", show_default=False),
+    ] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """What this machine can run, and why not; of a config, whether it will."""
+    from qrdistill.commands.doctor import print_facts
 
-    facts = diagnose()
-    if as_json:
-        _print_json([fact.as_dict() for fact in facts])
-    else:
-        for fact in facts:
-            print(f"{'yes' if fact.usable else 'no ':<4} {fact.name:<22} {fact.detail}")
+    if not print_facts(config, overrides or (), as_json=as_json):
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: qrdistill label runs/demo/learned --paths 50")

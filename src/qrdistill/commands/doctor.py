@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from importlib.util import find_spec
@@ -21,6 +22,7 @@ _EXTRAS = {
     "reasoning-gym": ("reasoning_gym", "tasks reasoning_gym:<name>"),
     "tensorboard": ("tensorboard", "live training curves"),
     "vllm": ("vllm", "fast evaluation on a GPU"),
+    "gguf": ("gguf", "students as GGUF files, for llama.cpp and Ollama"),
 }
 
 
@@ -37,6 +39,23 @@ class Fact:
 def diagnose(folder: Path | None = None) -> list[Fact]:
     """Facts about this machine, most basic first."""
     return list(_facts(folder or Path.cwd()))
+
+
+def print_facts(config: Path | None, overrides: Sequence[str], *, as_json: bool) -> bool:
+    """Prints what is known of this machine, or of a config on it; whether all that the config needs is there."""
+    facts = diagnose()
+    fine = True
+    if config is not None:
+        from qrdistill.commands.doctor_config import examine
+
+        own = examine(config, overrides)
+        facts, fine = [*facts, *own], all(fact.usable for fact in own)
+    if as_json:
+        print(json.dumps([fact.as_dict() for fact in facts]))
+    else:
+        for fact in facts:
+            print(f"{'yes' if fact.usable else 'no ':<4} {fact.name:<22} {fact.detail}")
+    return fine
 
 
 def _facts(folder: Path) -> Iterator[Fact]:

@@ -6,11 +6,11 @@ import dataclasses
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qrdistill.base.errors import ConfigError
+from qrdistill.base.errors import ConfigError, InputError
 from qrdistill.base.ownership import check_ours
 from qrdistill.llm.reply_cache import ReplyCache
 from qrdistill.paths.estimate import PathsPlan, plan_paths
@@ -18,11 +18,13 @@ from qrdistill.questions.load import load_questions
 from qrdistill.runs.config import Config
 from qrdistill.runs.load_config import load_config, placed
 from qrdistill.runs.pipeline import due, plan
-from qrdistill.students.preflight import check_students
+from qrdistill.students.preflight import Look, check_students
 from qrdistill.training.estimate import CostRow, TrainingPlan, cost_plan, training_plan
+from qrdistill.training.room import Room, room_plan
 from qrdistill.verdicts.checks.contamination import refuse_contaminated
 from qrdistill.verdicts.estimate import JudgePlan, plan_judging
 
+_BEFORE_TRAINING = ("load", "generate", "filter", "embed")
 _PATH_TOKENS = 200.0  # of a path, where no reply tells
 
 
@@ -38,6 +40,8 @@ class Plan:
     training: list[CostRow]
     takes: TrainingPlan
     warnings: list[str]
+    room: Room | None = None  # of students from outside the package; None: nothing is trained
+    problems: list[str] = field(default_factory=list[str])  # that a run would stop with, before it buys anything
 
     def as_dict(self) -> dict[str, Any]:
         return json.loads(json.dumps(dataclasses.asdict(self), default=str))
@@ -75,6 +79,8 @@ class Plan:
         ]
         lines.append(f"  {_takes(self.takes)}")
         lines += ["", *(f"warning: {warning}" for warning in self.warnings)] if self.warnings else []
+        lines += [f"room           {self.room.text()}"] if self.room is not None else []
+        lines += [f"problem        {problem}" for problem in self.problems]
         return "\n".join(lines)
 
 
@@ -107,7 +113,8 @@ def dry_run(config: Path, run_dir: Path | None, overrides: Sequence[str], *, unt
 def _plan(resolved: Config, base: Path, folder: Path, until: str) -> Plan:
     questions = load_questions(resolved.questions, seed=resolved.seed, base_dir=base)
     refuse_contaminated(questions, resolved.filter)
-    check_students(resolved.students, base)
+    check_students(resolved.students, base, hub=False)
+    room, problems = _room(resolved, base, folder) if until not in _BEFORE_TRAINING else (None, [])
     with tempfile.TemporaryDirectory() as scratch:
         existing = folder.parent / "replies.sqlite"
         with ReplyCache(existing if existing.exists() else Path(scratch) / "replies.sqlite") as cache:
@@ -148,7 +155,23 @@ def _plan(resolved: Config, base: Path, folder: Path, until: str) -> Plan:
         training=costs,
         takes=takes,
         warnings=[warning] if warning else [],
+        room=room,
+        problems=problems,
     )
+
+
+def _room(config: Config, base: Path, folder: Path) -> tuple[Room | None, list[str]]:
+    looks: list[Look] = []
+    problems: list[str] = []
+    for student in config.students:
+        try:
+            looks += check_students([student], base)
+        except InputError as error:  # of the hub: of a folder it would have ended the plan
+            problems.append(str(error))
+    if not looks or not config.train.steps:
+        return None, problems
+    room = room_plan(looks, config.train, rounds=config.own_paths.rounds, folder=folder)
+    return room, [*problems, *([room.problem] if room.problem else [])]
 
 
 def _mean_length(questions: Sequence[Any]) -> float:

@@ -22,6 +22,7 @@ class Context:
     base_dir: Path = field(default_factory=Path.cwd)
     round: int = 0
     place: str = ""
+    trains: bool = True  # whether students are asked for at all, in this call
 
     @property
     def replies(self) -> Path:

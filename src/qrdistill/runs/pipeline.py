@@ -53,7 +53,8 @@ def run(
         manifest = Manifest(folder, writing=True)
         sweep(folder)
         write_text(folder / "config.yaml", dump_config(resolved))
-        context = Context(resolved, folder, voice, base)
+        chosen = plan(resolved, until)
+        context = Context(resolved, folder, voice, base, trains=any(stage.group == "train" for stage in chosen))
         failed = {"generate": "failures", "filter": "errors"}
         for name, record in list(manifest.stages.items()):
             count = record.get("counts", {}).get(failed.get(name.partition("@")[0], ""), 0)
@@ -62,7 +63,7 @@ def run(
             elif count:
                 voice.warn(f"{name}: {count} requests failed before; --retry-failed asks them again")
         try:
-            for stage in plan(resolved, until):
+            for stage in chosen:
                 execute(stage, context, share)
         except ConfigError as error:
             raise placed(error, config, overrides) from error

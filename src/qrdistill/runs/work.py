@@ -63,7 +63,14 @@ def check(context: Context) -> None:
     config = context.config
     questions = list(context.questions().values())
     check_filter(config.filter, config.teachers, questions, base_dir=context.base_dir)
-    check_students(config.students, context.base_dir)
+    looks = check_students(config.students, context.base_dir, hub=context.trains)
+    if context.trains and config.train.steps:
+        from qrdistill.training.room import room_plan
+
+        if looks and (
+            problem := room_plan(looks, config.train, rounds=config.own_paths.rounds, folder=context.folder).problem
+        ):
+            raise InputError(problem)
 
 
 def generate(context: Context) -> Counts:
