@@ -58,19 +58,15 @@ def load(context: Context) -> Counts:
 def check(context: Context) -> None:
     """Raises now what later stages would raise after the paths have been bought."""
     from qrdistill.students.preflight import check_students
+    from qrdistill.training.room import check_room
     from qrdistill.verdicts.estimate import check_filter
 
     config = context.config
     questions = list(context.questions().values())
     check_filter(config.filter, config.teachers, questions, base_dir=context.base_dir)
     looks = check_students(config.students, context.base_dir, hub=context.trains)
-    if context.trains and config.train.steps:
-        from qrdistill.training.room import room_plan
-
-        if looks and (
-            problem := room_plan(looks, config.train, rounds=config.own_paths.rounds, folder=context.folder).problem
-        ):
-            raise InputError(problem)
+    if looks and context.trains and config.train.steps:
+        check_room(looks, config.train, rounds=config.own_paths.rounds, folder=context.folder)
 
 
 def generate(context: Context) -> Counts:

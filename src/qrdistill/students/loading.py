@@ -135,11 +135,7 @@ def load_student(
         max_context=config.max_context or getattr(text, "max_position_embeddings", None),
         stop_ids=_stop_ids(model, source),
     )
-    if codec.date_is_frozen:
-        progress.warn(
-            f"student {config.name}: its chat template writes today's date; {FROZEN_DATE:%d %B %Y} stands there from "
-            "now on, in training, evaluation and the exported student, so that its prompts stay the same"
-        )
+    _tell_of_date(codec, progress)
     _check_vocabulary(tokenizer, model, config.name, source)
     student = Student(
         config=config, model=model, codec=codec, device=place, source=source, autocast=autocast, packed=False
@@ -161,6 +157,14 @@ def _load_tokenizer(source: str, config: StudentConfig) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(source, trust_remote_code=config.trust_remote_code)
+
+
+def _tell_of_date(codec: Codec, progress: Progress) -> None:
+    if codec.date_is_frozen:
+        progress.warn(
+            f"student {codec.name}: its chat template writes today's date; {FROZEN_DATE:%d %B %Y} stands there from "
+            "now on, in training, evaluation and the exported student, so that its prompts stay the same"
+        )
 
 
 def _stop_ids(model: Any, source: str) -> list[int]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qrdistill.base.device import resolve_device
+from qrdistill.base.errors import InputError
 from qrdistill.students.preflight import Look
 from qrdistill.training.config import TrainConfig
 
@@ -72,6 +73,12 @@ def room_plan(looks: Sequence[Look], config: TrainConfig, *, rounds: int, folder
         written = 4 * look.trained if fixed else round(weight * look.parameters)
         disk += (rounds + 1) * written + config.keep_last * look.trained * (4 + state)
     return Room(memory, _memory_of(device), "GPU" if device.type == "cuda" else "machine", disk, _free(folder))
+
+
+def check_room(looks: Sequence[Look], config: TrainConfig, *, rounds: int, folder: Path) -> None:
+    """Raises InputError where memory or disk cannot hold the training."""
+    if problem := room_plan(looks, config, rounds=rounds, folder=folder).problem:
+        raise InputError(problem)
 
 
 def _memory_of(device: torch.device) -> int:
