@@ -1,15 +1,22 @@
-# Two commands are all a newcomer needs: `make demo` and `make test`. Both set up .venv first.
+# Two commands are all a newcomer needs: `make demo` and `make test`. Each command sets up .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test lint docs real clean
 demo: .venv/.installed
 	$(BIN)/qrdistill demo
 
 test: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+# Two pretrained models on GSM8K: DATA is a folder with example_model_solutions.jsonl (see docs/real.md)
+real: .venv/.installed-dev
+	@test -n "$(DATA)" || { echo "make real DATA=DIR: DIR holds GSM8K's example_model_solutions.jsonl (docs/real.md)"; exit 2; }
+	$(BIN)/python examples/real/make_gsm8k.py --data $(DATA)
+	$(BIN)/python examples/real/get_models.py
+	$(BIN)/qrdistill run examples/real/gsm8k.yaml
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright && $(BIN)/lint-imports
@@ -27,6 +34,7 @@ docs: .venv/.installed-docs
 
 .venv/.installed-dev: .venv/.installed
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python examples/real/get_models.py smollm2
 	touch $@
 
 .venv/.installed-docs: .venv/.installed
