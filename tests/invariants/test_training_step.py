@@ -282,3 +282,36 @@ def test_a_path_with_a_fixed_destination_is_drawn_whatever_the_rule_says(stage: 
     batch = next(built.batch(step) for step in range(20) if own in built.batch(step).path_ids)
     report = training_step(batch, built.team, 1.0)
     assert (report.num_targets_BS[list(batch.path_ids).index(own)] > 0).tolist() == [True, False]
+
+
+def test_dynamic_fine_tuning_follows_the_probability_itself(stage: Callable[..., Any]) -> None:
+    """p times the gradient of -log p is the gradient of -p; the reported NLL is that of any other loss."""
+    plain, dynamic = (stage(router={"kind": "all"}, config={"loss": loss}) for loss in ("nll", "dft"))
+    batch = dynamic.batch()
+    student = plain.student("ada")
+    s = [one.name for one in plain.team.students].index("ada")
+    view = student.forward([batch.encoded(s, b) for b in range(len(batch.path_ids))])
+    targets = sum(batch.encoded(s, b).num_targets for b in range(len(batch.path_ids)))
+    (-sum((-nll_T).exp().sum() for nll_T in view.token_nll) / targets).backward()
+    expected = {name: weight.grad.clone() for name, weight in student.model.named_parameters()}
+
+    found: dict[str, torch.Tensor] = {}
+    for name, weight in dynamic.student("ada").model.named_parameters():
+        weight.register_post_accumulate_grad_hook(lambda w, name=name: found.update({name: w.grad.clone()}))
+    report = training_step(batch, dynamic.team, 0.0)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-7)
+    expected_nll = training_step(plain.batch(), plain.team, 0.0).nll_BS
+    torch.testing.assert_close(report.nll_BS, expected_nll)
+
+
+def test_paths_over_the_limit_are_kept_out_and_counted(
+    stage: Callable[..., Any], train_run: Callable[..., Any]
+) -> None:
+    material = stage().material
+    lengths = [max(material.encoded(s, row, True).num_targets for s in (0, 1)) for row in range(len(material.paths))]
+    cap = sorted(lengths)[len(lengths) // 2]
+    capped, _, told = train_run("capped", config={"steps": 1, "max_path_tokens": cap})
+    assert 0 < capped.paths == sum(length <= cap for length in lengths) < len(lengths)
+    assert sum(capped.kept_out.values()) == len(lengths) - capped.paths
+    assert any("over_limit: it is longer than train.max_path_tokens" in warning for warning in told.warnings)

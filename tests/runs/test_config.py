@@ -9,6 +9,26 @@ OWN = "questions: {task: jsonl, file: q.jsonl, kind: number}\n"
 REST = "teachers: [{name: t, kind: replay, file: p.jsonl}]\nstudents: [{name: a, model: m}]\n"
 
 
+def test_a_users_epochs_beat_a_presets_steps():
+    assert load_config({}).train.steps == 200
+    assert load_config({"train": {"epochs": 2}}).train.steps is None
+    assert load_config({"train": {"epochs": 2, "steps": 7}}).train.with_steps(100).steps == 7
+
+
+def test_a_learning_rate_that_is_left_out_follows_from_what_trains_and_is_written_down():
+    students = [{"name": "a", "model": "m"}, {"name": "b", "model": "m", "lora": {}}]
+    students.append({"name": "c", "model": "m", "lora": {}, "learning_rate": 0.5})
+    config = load_config(
+        {"questions": {"task": "gsm8k"}, "teachers": [{"name": "t", "kind": "lab"}], "students": students}
+    )
+    assert [student.learning_rate for student in config.students] == [2e-5, 2e-4, 0.5]
+    assert [student["learning_rate"] for student in yaml.safe_load(dump_config(config))["students"]] == [
+        2e-5,
+        2e-4,
+        0.5,
+    ]
+
+
 def write(tmp_path, text):
     file = tmp_path / "config.yaml"
     file.write_text(text)

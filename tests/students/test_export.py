@@ -176,3 +176,25 @@ def test_others_may_read_an_exported_student(tiny_student_folder: Callable[..., 
     modes = {file.name: oct(file.stat().st_mode & 0o777) for file in folder.rglob("*") if file.is_file()}
     assert modes == dict.fromkeys(modes, "0o644")
     assert "model.safetensors" in modes
+
+
+def test_weights_leave_in_the_type_of_their_source(tiny_student_folder: Callable[..., Path], tmp_path: Path) -> None:
+    """A bfloat16 source is trained in float32 and left at twice its size."""
+    from transformers import AutoModelForCausalLM
+
+    source = tiny_student_folder("llama", tie_word_embeddings=True, dtype="bfloat16")
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
+    half = tmp_path / "half"
+    model.save_pretrained(half)
+    for file in source.glob("*token*"):
+        (half / file.name).write_bytes(file.read_bytes())
+    for name, lora in (("full", None), ("merged", LoraSettings(rank=2))):
+        student = load_student(StudentConfig(name=name, model=str(half), lora=lora), base_dir=Path("/"))
+        assert next(iter(student.core.parameters())).dtype == torch.float32
+        folder = export_student(student, tmp_path / name, merge=True)
+        sizes = [(place / "model.safetensors").stat().st_size for place in (folder, half)]
+        assert sizes[0] <= 1.05 * sizes[1]
+        again = AutoModelForCausalLM.from_pretrained(folder)
+        assert again.dtype == torch.bfloat16
+        for one, two in zip(again.parameters(), model.parameters(), strict=True):
+            assert torch.equal(one, two), "untrained weights come back bit for bit"

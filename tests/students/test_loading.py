@@ -283,3 +283,26 @@ def test_a_long_neighbour_changes_no_short_loss_under_longrope(tiny_student_fold
 def test_a_model_that_reads_ahead_is_refused(tiny_student_folder: Callable[..., Path]) -> None:
     with pytest.raises(ModelError, match=r"student pupil: the model reads ahead.*is_decoder: true"):
         load(tiny_student_folder("bert"))
+
+
+def test_what_backward_keeps_is_estimated_within_a_factor_of_two(copied: Path) -> None:
+    """`gradient_checkpointing: auto` decides by it."""
+    from qrdistill.students.out_of_memory import activation_bytes
+
+    student = load(copied)
+    weights = {weight.data_ptr() for weight in student.model.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.data_ptr() not in weights:
+            kept[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    encoded = [student.encode(f"{number} {prompt}", text) for number in range(4) for prompt, text in PATHS]
+    held: list[torch.Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: held.append(tensor) or keep(tensor), lambda tensor: tensor
+    ):
+        view = student.forward(encoded, shared_prefix=False)
+    estimated = activation_bytes(student.core.config.get_text_config(), view.num_tokens)
+    assert 0.5 < estimated / sum(kept.values()) < 2

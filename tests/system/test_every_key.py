@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,8 @@ def test_autocast_and_stopping_early(tmp_path: Path, tiny_student_folder: Callab
         "steps": 6,
         "schedule": "constant",
         "autocast": "bfloat16",
+        "loss": "dft",
+        "max_path_tokens": 200,
         "eval_every": 1,
         "eval_questions": 2,
         "patience": 1,
@@ -93,6 +96,37 @@ def test_autocast_and_stopping_early(tmp_path: Path, tiny_student_folder: Callab
     assert '"dev"' in steps[0]
     assert finished.scores
     assert not [*(tmp_path / "run").glob("checkpoints/step-*"), *(tmp_path / "run").glob("checkpoints/best")]
+
+
+def test_what_is_left_open_follows_from_the_kept_paths(
+    tmp_path: Path, tiny_student_folder: Callable[..., Path]
+) -> None:
+    """Steps from epochs, limits of answers and own paths from lengths, learning rates from what trains."""
+    from transformers import AutoTokenizer
+
+    model = str(tiny_student_folder("mistral"))
+    students = [{"name": "full", "model": model}, {"name": "adapted", "model": model, "lora": {"rank": 2}}]
+    settings = tiny(
+        students,
+        paths={"styles": ["vanilla"]},
+        train={"steps": None, "epochs": 0.5, "autocast": "auto", "gradient_checkpointing": "auto"},
+        router={"kind": "all"},
+        own_paths={"rounds": 1, "samples": 1, "max_tokens": None},
+        evaluate={"max_tokens": None},
+    )
+    finished = run(settings, tmp_path / "run", until="evaluate")
+    kept = {row.path_id for row in finished.verdicts() if row.check == "filter" and row.outcome == "keep"}
+    texts = [path.text for path in finished.paths() if path.id in kept]
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) == math.ceil(0.5 * len(texts) / 4)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    lengths = [len(tokenizer(text, add_special_tokens=False)["input_ids"]) + 1 for text in texts]
+    limit = 8 * math.ceil(1.25 * max(lengths) / 8)  # of fewer than a hundred paths, the longest counts
+    stages = finished.stages
+    assert stages["evaluate"]["counts"]["max_tokens"] == stages["sample@1"]["counts"]["max_tokens"] == limit
+    assert max(answer.tokens for answer in finished.answers()) == limit, "some random student never stops"
+    rates = {student.name: student.learning_rate for student in finished.config.students}
+    assert rates == {"full": 2e-5, "adapted": 2e-4}
 
 
 @pytest.mark.slow

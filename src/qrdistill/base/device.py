@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from qrdistill.base.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
+
+
+Precision = Literal["none", "bfloat16", "float16"]
+
+
+def resolve_autocast(wanted: Precision | Literal["auto"], device: torch.device) -> Precision:
+    """The type of forward passes on this device: what is wanted, or what `auto` means there."""
+    import torch
+
+    gpu = device.type == "cuda"
+    return autocast_for(wanted, gpu=gpu, bfloat16=gpu and torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+def autocast_for(wanted: Precision | Literal["auto"], *, gpu: bool, bfloat16: bool) -> Precision:
+    """bfloat16 where a GPU computes in it, unless something else is wanted: then the fast attention kernels run.
+
+    >>> autocast_for("auto", gpu=True, bfloat16=True), autocast_for("auto", gpu=True, bfloat16=False)
+    ('bfloat16', 'none')
+    >>> autocast_for("auto", gpu=False, bfloat16=True), autocast_for("float16", gpu=True, bfloat16=True)
+    ('none', 'float16')
+    """
+    if wanted != "auto":
+        return wanted
+    return "bfloat16" if gpu and bfloat16 else "none"
 
 
 def resolve_device(device: str, *, key: str = "train.device") -> torch.device:

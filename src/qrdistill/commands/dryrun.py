@@ -37,6 +37,7 @@ class Plan:
     questions: dict[str, int]
     paths: PathsPlan
     judges: list[JudgePlan]
+    steps: int  # of training, for that many paths
     training: list[CostRow]
     takes: TrainingPlan
     warnings: list[str]
@@ -71,7 +72,7 @@ class Plan:
                 f"judge          {judge.name} ({judge.model}): at most {judge.calls_at_most} calls, "
                 f"${judge.usd:.2f}, at most ${judge.usd_at_most:.2f}"
             )
-        lines += ["", "training, tokens per student (estimated)"]
+        lines += ["", f"training, {self.steps} steps, tokens per student (estimated)"]
         lines += [
             f"  {row.student:<12} trained {row.trained:,}  measured {row.measured:,}  token-equivalents {row.equivalents:,} "
             f"({row.ratio:.2f} of plain routed training)"
@@ -128,18 +129,19 @@ def _plan(resolved: Config, base: Path, folder: Path, until: str) -> Plan:
     train = [question for question in questions if question.split == "train"]
     num_paths = sum(paths.ready.values()) + sum(teacher.calls + teacher.cached for teacher in paths.teachers)
     calls = sum(teacher.calls for teacher in paths.teachers)
+    train_config = resolved.train.with_steps(num_paths)
     mean = sum(teacher.output_tokens for teacher in paths.teachers) / calls if calls else _PATH_TOKENS
     costs = cost_plan(
         resolved.students,
         resolved.router,
         resolved.mutual,
-        resolved.train,
+        train_config,
         num_paths=num_paths,
         prompt_tokens=_mean_length(train),
         path_tokens=mean,
     )
-    takes = training_plan(resolved.students, resolved.train, costs, num_paths=num_paths, base_dir=base)
-    warning = takes.warning(resolved.train.steps)
+    takes = training_plan(resolved.students, train_config, costs, num_paths=num_paths, base_dir=base)
+    warning = takes.warning(train_config.num_steps)
     return Plan(
         run_dir=str(folder),
         stages=states,
@@ -152,6 +154,7 @@ def _plan(resolved: Config, base: Path, folder: Path, until: str) -> Plan:
             path_tokens=mean,
             question=train[len(train) // 2].question if train else "",
         ),
+        steps=train_config.num_steps,
         training=costs,
         takes=takes,
         warnings=[warning] if warning else [],

@@ -10,6 +10,9 @@ PRESET = Preset(
         "name": "lab",
         "teachers": [{"kind": "lab"}],
         "filter": {"judges": ["lab"]},
+        "train": {"steps": 200},
+        "own_paths": {"max_tokens": 160},
+        "evaluate": {"max_tokens": 160},
         "students": [
             {"name": "mistral", "model": "lab:mistral-tiny", "learning_rate": 1e-3},
             {"name": "gemma", "model": "lab:gemma-tiny", "learning_rate": 1e-3},

@@ -20,8 +20,8 @@ class OwnPathsConfig(Settings):
     """Paths per question that is asked, and student."""
     temperature: float = Field(default=0.8, gt=0)
     """Of sampling."""
-    max_tokens: int = Field(default=160, gt=0)
-    """Tokens of one sampled path, at most."""
+    max_tokens: int | None = Field(default=None, gt=0)
+    """Tokens of one sampled path, at most; null: what 99 % of the kept paths take, and a quarter more."""
     peers: Literal["own", "peer", "fill"] = "fill"
     """Whose paths a student reads: its `own`, its `peer`s', or `fill`: a peer's only where it has none itself."""
     gold: bool = True

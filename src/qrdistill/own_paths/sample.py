@@ -47,11 +47,11 @@ def steps_of_round(train: TrainConfig, own: OwnPathsConfig, round: int) -> int:
     [20, 40, 40]
     """
     if own.rounds == 0:
-        return train.steps
-    first = int(train.steps * own.warm_share + 0.5)
+        return train.num_steps
+    first = int(train.num_steps * own.warm_share + 0.5)
     if round == 0:
         return first
-    rest, rounds = train.steps - first, own.rounds
+    rest, rounds = train.num_steps - first, own.rounds
     return rest * round // rounds - rest * (round - 1) // rounds
 
 
@@ -108,7 +108,7 @@ def sample_paths(
         completions = decode(
             student,
             prompts,
-            max_tokens=config.max_tokens,
+            max_tokens=config.max_tokens or dev_tokens,
             temperature=config.temperature,
             samples=config.samples,
             seed=int(content_hash([seed, round]), 16) % 2**31,

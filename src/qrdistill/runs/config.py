@@ -68,6 +68,8 @@ class Config(Settings):
         for name, section in (preset.sections if preset else {}).items():
             if isinstance(section, dict) and isinstance(given.get(name), dict):
                 filled[name] = {**section, **given[name]}
+                if name == "train" and "epochs" in given[name]:
+                    filled[name] = {**section, "steps": None, **given[name]}  # the user's word, not the preset's
         for section in ("teachers", "students"):
             if not filled.get(section):
                 raise ConfigError(f"this key is needed with task {task!r} and missing", key=section)

@@ -134,6 +134,8 @@ def _named(kind: Any, metadata: Sequence[Any] = ()) -> str:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "needed"
+    if field.default_factory_takes_validated_data:
+        return ""  # it depends on other keys: the description says how
     value = field.get_default(call_default_factory=True)
     if value is PydanticUndefined or isinstance(value, Settings):
         return ""

@@ -164,6 +164,8 @@ def _sample(config: Config, round: int) -> Stage:
         *_AGAIN,
     )
     earlier = _pools(config, round) if config.own_paths.ask == "gaps" else ()
+    if not earlier and None in (config.own_paths.max_tokens, config.evaluate.max_tokens):
+        earlier = _pool(config, 0)  # an open limit is as long as they are
     inputs = ("questions.parquet", f"{before}students", *earlier)
     return Stage(f"sample@{round}", "train", reads, inputs, (f"{place}paths.parquet",), work.sample, round, place)
 
@@ -186,9 +188,10 @@ def _evaluation(config: Config) -> list[Stage]:
     compared = ("base", "split", "styles", "max_tokens", "stop", "engine")
     untrained = ("paths.styles", "train.steps", "train.closing_line", *own, *(f"evaluate.{key}" for key in compared))
     questions, answers, beside = "questions.parquet", "answers.parquet", "untrained.parquet"
+    taught = _pool(config, 0) if config.evaluate.max_tokens is None else ()  # an open limit is as long as they are
     return [
-        Stage("evaluate", "evaluate", asked, (questions, "students"), (answers,), work.evaluate),
-        Stage("untrained", "evaluate", untrained, (questions, answers), (beside,), work.untrained),
+        Stage("evaluate", "evaluate", asked, (questions, *taught, "students"), (answers,), work.evaluate),
+        Stage("untrained", "evaluate", untrained, (questions, *taught, answers), (beside,), work.untrained),
         Stage("score", "evaluate", scored, (questions, answers, beside), ("scores.json",), work.score),
     ]
 

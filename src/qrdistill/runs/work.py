@@ -21,6 +21,7 @@ from qrdistill.base.records import Answer, Assignment, Failure, Question, Reason
 from qrdistill.base.store import TableWriter, atomic, read_table, write_json, write_table
 from qrdistill.runs.config import Config
 from qrdistill.runs.context import Context
+from qrdistill.runs.limits import answer_limit, path_limit, train_config
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +33,7 @@ Counts = Mapping[str, Any]
 
 
 def embeds(config: Config) -> bool:
-    return config.router.reads_embeddings and config.train.steps > 0
+    return config.router.reads_embeddings and config.train.steps != 0
 
 
 def asks_dev(config: Config) -> bool:
@@ -199,13 +200,12 @@ def embed(context: Context) -> Counts:
 
 
 def train(context: Context) -> Counts:
-    from qrdistill.own_paths.sample import eligibility, steps_of_round
+    from qrdistill.own_paths.sample import eligibility
     from qrdistill.paths.styles import resolve_styles
     from qrdistill.training.plan import TrainData, TrainPlan
     from qrdistill.training.train import train
 
-    config, round = context.config, context.round
-    questions = context.questions()
+    config, round, questions = context.config, context.round, _asked(context.config, context.questions())
     pool = [path for earlier in range(round + 1) for path in context.taught(earlier)]
     students: list[StudentConfig] = list(config.students)
     own: list[ReasoningPath] = []
@@ -219,20 +219,18 @@ def train(context: Context) -> Counts:
         )
         if not config.own_paths.restart:
             students = _continued(context)
-    steps = steps_of_round(config.train, config.own_paths, round)
-    warmup = config.train.warmup * steps // max(1, config.train.steps)  # each round warms up by its share
-    settings = config.train.model_copy(update={"steps": steps, "warmup": warmup})
-    plan = TrainPlan(students, config.router, config.mutual, settings)
+    plan = TrainPlan(students, config.router, config.mutual, train_config(context))
     if asks_dev(config):
-        plan = dataclasses.replace(plan, dev_tokens=config.evaluate.max_tokens, dev_stop=config.evaluate.stop)
+        limit = answer_limit(context, config.students)
+        plan = dataclasses.replace(plan, dev_tokens=limit, dev_stop=config.evaluate.stop)
     result = train(
         TrainData(
-            _asked(config, questions),
+            questions,
             [*pool, *own],
             resolve_styles(config.paths.styles),
             _vectors(context, len(own)) if embeds(config) else None,
             allowed,
-            [row for row in _asked(config, questions).values() if row.split == "dev"],
+            [row for row in questions.values() if row.split == "dev"],
             context.folder.parent / "token_counts",
         ),
         plan,
@@ -278,24 +276,26 @@ def sample(context: Context) -> Counts:
     from qrdistill.paths.styles import resolve_styles
 
     config, round = context.config, context.round
+    students = _continued(context)
+    limit = config.own_paths.max_tokens or path_limit(context, students)
     with TableWriter(context.out / "paths.parquet", ReasoningPath) as out:
         sampled = sample_paths(
-            _continued(context),
+            students,
             list(_asked(config, context.questions()).values()),
             resolve_styles(config.paths.styles),
-            config.own_paths,
+            config.own_paths.model_copy(update={"max_tokens": limit}),
             round=round,
             out=out,
             kept=context.kept(range(round)) if config.own_paths.ask == "gaps" else (),
             base_dir=context.base_dir,
             seed=config.seed,
-            dev_tokens=config.evaluate.max_tokens,
+            dev_tokens=answer_limit(context, students),
             stop=config.evaluate.stop,
             batch_size=config.evaluate.batch_size,
             device=config.train.device,
             progress=context.progress,
         )
-    return _plain(sampled)
+    return {**_plain(sampled), "max_tokens": limit}
 
 
 def gather(context: Context) -> Counts:
@@ -329,11 +329,12 @@ def evaluate(context: Context) -> Counts:
 
     config, folder = context.config, context.folder
     students = {student.name: student for student in _trained(context, folder)}  # with their own settings
+    limit = answer_limit(context, list(students.values()))
     with TableWriter(folder / "answers.parquet", Answer) as out:
         evaluate(
             students,
             list(_asked(config, context.questions()).values()),
-            config.evaluate,
+            config.evaluate.model_copy(update={"max_tokens": limit}),
             styles=resolve_styles(config.paths.styles),
             out=out,
             base_dir=context.base_dir,
@@ -341,7 +342,7 @@ def evaluate(context: Context) -> Counts:
             device=config.train.device,
             progress=context.progress,
         )
-    return {"answers": out.count}
+    return {"answers": out.count, "max_tokens": limit}
 
 
 def untrained(context: Context) -> Counts:
@@ -352,16 +353,15 @@ def untrained(context: Context) -> Counts:
 
     config, folder = context.config, context.folder
     students = [student for student in config.students if not student.frozen]
-    why_not = _why_not(config, bool(students))
     with TableWriter(folder / "untrained.parquet", Answer) as out:
-        if why_not:
+        if why_not := _why_not(config, bool(students)):
             return {"answers": 0, "why_not": why_not}
         with ReplyCache(context.replies) as cache:
             answer_untrained(
                 students,
                 read_table(folder / "answers.parquet", Answer),
                 _asked(config, context.questions()),
-                config.evaluate,
+                config.evaluate.model_copy(update={"max_tokens": answer_limit(context, students)}),
                 styles=resolve_styles(config.paths.styles),
                 out=out,
                 cache=cache,

@@ -23,8 +23,8 @@ class EvaluateConfig(Settings):
     """1: one greedy answer; more: that many sampled answers beside the greedy one."""
     temperature: float = Field(default=0.8, gt=0)
     """Of the sampled answers."""
-    max_tokens: int = Field(default=160, gt=0)
-    """Tokens of one answer, at most."""
+    max_tokens: int | None = Field(default=None, gt=0)
+    """Tokens of one answer, at most; null: what 99 % of the kept paths take, and a quarter more."""
     stop: list[Annotated[str, Field(min_length=1)]] = []
     """Texts that end an answer, and a path that a student samples, before they are written: `["\\nQuestion:"]`."""
     batch_size: ShapesNothing[int] = Field(default=64, gt=0)
@@ -39,3 +39,8 @@ class EvaluateConfig(Settings):
     """The filter's judges read each answer; where one does not pass, the next pair is asked."""
     engine: Annotated[str, KnownName("engines")] = "torch"
     """`torch`, or `vllm`: faster on a GPU, not bit for bit."""
+
+    @property
+    def limit(self) -> int:
+        """`max_tokens`; where it is open and no path tells, 160."""
+        return self.max_tokens or 160

@@ -63,7 +63,7 @@ def open_torch(
         return decode(
             student,
             prompts,
-            max_tokens=config.max_tokens,
+            max_tokens=config.limit,
             batch_size=config.batch_size,
             temperature=temperature,
             seed=seed,
@@ -136,7 +136,7 @@ def open_vllm(
             n=samples,
             temperature=temperature,
             seed=seed,
-            max_tokens=config.max_tokens,
+            max_tokens=config.limit,
             stop=config.stop,
             stop_token_ids=sorted(codec.stop_ids),
             logprobs=0,  # the chosen token's alone, before temperature

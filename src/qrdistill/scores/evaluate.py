@@ -196,7 +196,7 @@ class _Asker:
         config, mode = self.config, self.modes[style]
         drawn = [config.samples, config.temperature] if sampled else []
         asked = [question.model_dump(mode="json") for question in questions]
-        key = content_hash([asked, mode and mode.hint, config.max_tokens, config.stop, drawn])
+        key = content_hash([asked, mode and mode.hint, config.limit, config.stop, drawn])
         return f"{questions[0].split}-{style}{'-sampled' if sampled else ''}-{key}.parquet"
 
     def _write(self, questions: Sequence[Question], style: str, sampled: bool) -> Iterator[Answer]:

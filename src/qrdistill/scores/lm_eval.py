@@ -108,14 +108,15 @@ def write_task(run_dir: Path, student: str, folder: Path, *, style: str | None =
         raise InputError(f"{run_dir} has no {evaluate.split} questions")
     end: str = tokenizer.convert_ids_to_tokens(codec.end_id)
     name = f"qrdistill_{student}_{chosen}".replace("-", "_").replace(".", "_")
-    tasks = _tasks(name, folder.resolve() / "questions.jsonl", [end, *evaluate.stop], evaluate.max_tokens)
+    limit = evaluate.max_tokens or _measured_limit(run_dir)
+    tasks = _tasks(name, folder.resolve() / "questions.jsonl", [end, *evaluate.stop], limit)
     if not all(_is_integer(row["gold"]) for row in rows):
         tasks = tasks[:1]
     claim(folder)
     for stale in folder.glob("qrdistill_*.yaml"):  # of another student or style: the harness reads them all
         stale.unlink()
     write_text(folder / "questions.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    utils = _UTILS.replace("MODEL", repr(str(model))).replace("MAX_TOKENS", str(evaluate.max_tokens))
+    utils = _UTILS.replace("MODEL", repr(str(model))).replace("MAX_TOKENS", str(limit))
     write_text(folder / "utils.py", utils)
     for task in tasks:
         text = yaml.safe_dump(task, sort_keys=False).replace(
@@ -131,6 +132,12 @@ def _text(file: Path) -> str:
         return file.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"{file} is needed and cannot be read ({error.strerror}); run the stages first") from error
+
+
+def _measured_limit(run_dir: Path) -> int:
+    """The limit that the run's own evaluation took from its kept paths."""
+    stages = read_json(run_dir / "manifest.json", nan=True)["stages"]
+    return int(stages["evaluate"]["counts"]["max_tokens"])
 
 
 def _is_integer(gold: str) -> bool:

@@ -102,7 +102,7 @@ def _requests(student: StudentConfig, config: EvaluateConfig, base_dir: Path) ->
         model=f"untrained {student.model}",
         messages=(("user", prompt),),
         temperature=0.0,
-        max_tokens=config.max_tokens,
+        max_tokens=config.limit,
         extra=extra,
     )
 

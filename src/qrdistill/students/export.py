@@ -19,7 +19,8 @@ import torch
 
 from qrdistill.base.errors import TrainingError
 from qrdistill.base.ownership import list_files
-from qrdistill.base.store import atomic
+from qrdistill.base.store import atomic, write_json
+from qrdistill.base.untrusted.guarded_json import read_json
 from qrdistill.students.adapters import QUANTIZATION_FILE, base_of, dequantized
 from qrdistill.students.exports.card import Card, model_card, shown_base
 from qrdistill.students.exports.ways_to_run import how_to_run, modelfile
@@ -129,7 +130,13 @@ def _save_full(student: Student, model: Any, folder: Path) -> None:
     before = getattr(model, "generation_config", None)
     model.generation_config = _generation_config(student)
     try:
-        model.save_pretrained(folder)
+        dtype = _source_dtype(student)
+        if dtype in (None, model.dtype):
+            model.save_pretrained(folder)
+        else:
+            model.save_pretrained(folder, state_dict=_in_type(model, dtype))
+            settings = read_json(folder / "config.json")
+            write_json(folder / "config.json", {**settings, "dtype": str(dtype).removeprefix("torch.")})
     finally:
         model.generation_config = before
 
@@ -159,6 +166,25 @@ def _file_of(source: str, name: str) -> Path | None:
     silent = ("missing_entries", "connection_errors", "gated_repo")
     found = cached_file(source, name, **{f"_raise_exceptions_for_{case}": False for case in silent})
     return None if found is None else Path(found)
+
+
+def _source_dtype(student: Student) -> torch.dtype | None:
+    """What the base model's own files are in, whatever its weights were loaded as; None where they do not say."""
+    from transformers import AutoConfig
+
+    settings = AutoConfig.from_pretrained(base_name(student), trust_remote_code=student.config.trust_remote_code)
+    return getattr(settings, "dtype", None)
+
+
+def _in_type(model: Any, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """The model's weights in a type of half the size; tied ones stay one tensor."""
+    halved: dict[int, torch.Tensor] = {}
+    weights: dict[str, torch.Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        if tensor.data_ptr() not in halved:
+            halved[tensor.data_ptr()] = tensor.to(dtype) if tensor.is_floating_point() else tensor
+        weights[name] = halved[tensor.data_ptr()]
+    return weights
 
 
 def _merged(student: Student) -> Any:

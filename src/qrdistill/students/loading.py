@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 
 from qrdistill.base.chat_template import FROZEN_DATE
-from qrdistill.base.device import resolve_device
+from qrdistill.base.device import resolve_autocast, resolve_device
 from qrdistill.base.errors import InputError, ModelError, TrainingError
 from qrdistill.base.progress import Progress, Silent
 from qrdistill.students import attention
@@ -80,7 +80,7 @@ def load_student(
     base_dir: Path,
     device: str = "cpu",
     gradient_checkpointing: bool = False,
-    autocast: Literal["none", "bfloat16", "float16"] = "none",
+    autocast: Literal["auto", "none", "bfloat16", "float16"] = "none",
     compile: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
@@ -92,16 +92,14 @@ def load_student(
 
     Raises ModelError naming the folder and the cause, InputError where an extra is not installed.
     """
-    progress = progress or Silent()
-    place = resolve_device(device)
+    progress, place = progress or Silent(), resolve_device(device)
     source = find_model(config.model, base_dir)
     adapted = Path(source, "adapter_config.json").is_file()
     if adapted:
         config = remembered_quantization(source, config)
     elif config.quantize and config.lora is None and not config.frozen:
         raise ModelError(
-            f"student {config.name}: quantized weights cannot train by themselves; add lora: {{rank: 8}} or "
-            "frozen: true"
+            f"student {config.name}: quantized weights cannot train by themselves; add lora: {{}} or frozen: true"
         )
     name = attention.register(compiled=compile)
     with quiet(), torch.random.fork_rng(devices=[]):
@@ -115,7 +113,7 @@ def load_student(
             elif config.lora is not None and not config.frozen:
                 model = add_lora(model, config)
             if gradient_checkpointing and not config.frozen:
-                model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+                recompute_activations(model)
         except InputError:
             raise
         except Exception as error:  # the boundary to transformers: dozens of types, all mean "does not load"
@@ -137,8 +135,9 @@ def load_student(
     )
     _tell_of_date(codec, progress)
     _check_vocabulary(tokenizer, model, config.name, source)
+    precision = resolve_autocast(autocast, place)
     student = Student(
-        config=config, model=model, codec=codec, device=place, source=source, autocast=autocast, packed=False
+        config=config, model=model, codec=codec, device=place, source=source, autocast=precision, packed=False
     )
     way = prove(student, name)
     if way != "packed":
@@ -151,6 +150,11 @@ def load_student(
         for layer in student.core.get_decoder().layers:
             layer.compile(dynamic=True)
     return student
+
+
+def recompute_activations(model: Any) -> None:
+    """Keeps a layer's input only and computes the rest again in backward."""
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def _load_tokenizer(source: str, config: StudentConfig) -> Any:

@@ -1,10 +1,47 @@
-"""Telling memory that ran out from every other failure of torch."""
+"""Memory: telling that it ran out from every other failure of torch, and seeing beforehand that it would."""
 
 from __future__ import annotations
+
+import os
+from typing import Any
 
 import torch
 
 _SAID = ("out of memory", "not enough memory", "allocate memory")  # by torch's allocators, on GPU and CPU
+
+
+_STATE = 12  # bytes beside each weight that trains: its gradient, and AdamW's two means
+_FILLED = 0.8  # share of the free memory that may be planned with
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that could be taken now; on a CPU what the system calls available, where it says so."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            said = dict(line.split(":", 1) for line in file)
+        return 1024 * int(said["MemAvailable"].split()[0])
+    except (OSError, KeyError, ValueError):
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def activation_bytes(config: Any, num_tokens: int, *, size: int = 4) -> int:
+    """Bytes that a forward of so many tokens keeps for backward, about: what a layer's norms, rotations, attention and
+    products read, `size` bytes a number. config: the text model's."""
+    heads = getattr(config, "num_attention_heads", 1)
+    wide = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
+    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    return size * num_tokens * config.num_hidden_layers * (16 * config.hidden_size + 16 * wide + 5 * inner)
+
+
+def fits(free: int, *, weights_that_train: int, activations: int) -> bool:
+    """Whether a training step leaves some of the free memory.
+
+    >>> fits(10_000, weights_that_train=100, activations=6_000), fits(10_000, weights_that_train=100, activations=7_000)
+    (True, False)
+    """
+    return _STATE * weights_that_train + activations <= _FILLED * free
 
 
 def ran_out(error: BaseException) -> bool:

@@ -82,6 +82,8 @@ def mutual(setup: Setup) -> MutualResults:
     tried = arms(by_name(config)["learned"])
     variant = Variant("mutual", config.questions.task)
     chosen = tuned_arms(setup, variant, tried)
+    if config.train.steps is None:
+        raise ConfigError("this study compares at given steps; say how many", key="train.steps")
     every = max(1, ceil(config.train.steps / CHECKPOINTS))
     # none changes what is learned; tuning may double the steps
     extra = {"train.checkpoint_every": every, "train.keep_last": 4 * CHECKPOINTS, "train.keep_finished": True}

@@ -12,8 +12,10 @@ from qrdistill.base.draws import seed_of
 from qrdistill.base.errors import InputError
 from qrdistill.base.progress import Progress
 from qrdistill.routing.loss_ledger import Ledger
-from qrdistill.students.loading import load_student
+from qrdistill.students.loading import load_student, recompute_activations
+from qrdistill.students.out_of_memory import activation_bytes, fits, free_memory
 from qrdistill.students.student import Student
+from qrdistill.training.config import TrainConfig
 from qrdistill.training.data import Material, Order
 from qrdistill.training.dev_questions import DevQuestions
 from qrdistill.training.method import MethodFactory, Setting
@@ -25,19 +27,35 @@ from qrdistill.training.step_batches import StepBatches, pinned
 
 def load_students(plan: TrainPlan, base_dir: Path, seed: int, progress: Progress) -> list[Student]:
     config = plan.train
-    return [
+    students = [
         load_student(
             student,
             base_dir=base_dir,
             device=config.device,
             autocast=config.autocast,
             compile=config.compile,
-            gradient_checkpointing=config.gradient_checkpointing,
+            gradient_checkpointing=config.gradient_checkpointing is True,
             seed=seed_of(seed, "adapters", student.name) >> 1,
             progress=progress,
         )
         for student in plan.students
     ]
+    learning = [student for student in students if not student.config.frozen]
+    if config.gradient_checkpointing == "auto" and config.steps and learning and not _fit(learning, config):
+        for student in learning:
+            recompute_activations(student.model)
+        progress.log("activations are computed again in the backward pass: they would not fit into the free memory")
+    return students
+
+
+def _fit(students: Sequence[Student], config: TrainConfig) -> bool:
+    return fits(
+        free_memory(students[0].device),
+        weights_that_train=sum(weight.numel() for student in students for weight in student.trainable_parameters()),
+        activations=max(
+            activation_bytes(student.core.config.get_text_config(), config.max_tokens_per_batch) for student in students
+        ),
+    )
 
 
 def assemble(

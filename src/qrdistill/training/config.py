@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -28,8 +29,10 @@ class MutualConfig(Settings):
 class TrainConfig(Settings):
     """The joint training of all students."""
 
-    steps: int = Field(default=200, ge=0)
-    """Optimizer steps; 0: the students stay as they are."""
+    steps: int | None = Field(default=None, ge=0)
+    """Optimizer steps; 0: the students stay as they are; null: as many as `epochs` takes."""
+    epochs: float = Field(default=3.0, gt=0)
+    """How often each kept path is drawn, where `steps` is null."""
     seed: int | None = Field(default=None, ge=0)
     """Of order, router and dropout; null: the run's."""
     paths_per_step: int = Field(default=32, gt=0)
@@ -47,6 +50,11 @@ class TrainConfig(Settings):
     """How the learning rate falls after the warm-up."""
     clip: float = Field(default=1.0, gt=0)
     """Largest norm of a student's gradient."""
+    loss: Literal["nll", "dft"] = "nll"
+    """What a token costs: its negative log-likelihood, or that times the probability which the student gives it, held
+    constant (`dft`, arXiv 2508.05629): unlikely tokens pull less."""
+    max_path_tokens: int | None = Field(default=None, gt=0)
+    """Paths that are longer in some student's tokens are kept out of training and counted; null: no limit."""
     style_dropout: float = Field(default=0.1, ge=0, le=1)
     """Share of training prompts without their style's hint."""
     closing_line: bool = False
@@ -68,11 +76,29 @@ class TrainConfig(Settings):
     """Dev evaluations in a row without a better mean accuracy before training stops; null: never."""
     device: ShapesNothing[str] = "auto"
     """`cpu`, `cuda`, `cuda:1`, or `auto`: a GPU where there is one; for training, embedding and evaluation."""
-    autocast: Literal["none", "bfloat16", "float16"] = "none"
-    """Run forward passes in this type; float16 losses are scaled."""
-    gradient_checkpointing: ShapesNothing[bool] = False
-    """Recompute activations in the backward pass: less memory, about a third more time."""
+    autocast: Literal["auto", "none", "bfloat16", "float16"] = "auto"
+    """Run forward passes in this type; float16 losses are scaled. auto: bfloat16 on a GPU that has it, none elsewhere."""
+    gradient_checkpointing: ShapesNothing[bool | Literal["auto"]] = "auto"
+    """Recompute activations in the backward pass: less memory, about a third more time. auto: where they would not fit
+    into the memory that is free."""
     compile: bool = False
     """Pass the students through torch.compile."""
     track: ShapesNothing[list[Annotated[str, KnownName("trackers")]]] = []
     """Also send config, metrics and scores to tensorboard, wandb, trackio or a registered tracker."""
+
+    @property
+    def num_steps(self) -> int:
+        """`steps`, once they are known."""
+        assert self.steps is not None, "with_steps comes first"
+        return self.steps
+
+    def with_steps(self, num_paths: int) -> TrainConfig:
+        """The same with `steps` given, for a pool of `num_paths`.
+
+        >>> TrainConfig(epochs=2, paths_per_step=8).with_steps(20).steps
+        5
+        """
+        if self.steps is not None:
+            return self
+        drawn = max(1, min(self.paths_per_step, num_paths))
+        return self.model_copy(update={"steps": math.ceil(self.epochs * num_paths / drawn)})

@@ -42,8 +42,10 @@ class Material:
         styles: Mapping[str, Style],
         embeddings: NDArray[np.float32] | None = None,
         counts: Path | None = None,
+        max_path_tokens: int | None = None,
     ) -> None:
         """counts: the folder where the paths' token counts are kept between starts; None: nowhere."""
+        self._longest = max_path_tokens
         self.students, self._questions, self._styles = students, questions, styles
         self.kept_out: Counter[str] = Counter()
         self._all = list(paths)
@@ -65,12 +67,16 @@ class Material:
         for student in self.students:
             limit = student.codec.max_context
             counts_N = token_counts(student.codec, texts, len(rows), folder)
-            unsure_N = (counts_N == 0) | (limit is not None and counts_N + _MARGIN >= (limit or 0))
+            bounds = [bound for bound in (limit, self._longest) if bound is not None]
+            unsure_N = (counts_N == 0) | (bool(bounds) and counts_N + _MARGIN >= min(bounds, default=0))
             for place in np.flatnonzero(unsure_N).tolist():
                 try:
-                    student.encode(*texts(place))
+                    targets = student.encode(*texts(place)).num_targets
                 except Unencodable as reason:
                     why.setdefault(rows[place], f"{student.name}: {reason.reason}")
+                else:
+                    if self._longest is not None and targets > self._longest:
+                        why.setdefault(rows[place], f"{student.name}: over_limit")
         self.kept_out.update(why.values())
         self.kept_out = +self.kept_out  # reasons that kept something out
         return [row for row in rows if row not in why]

@@ -57,7 +57,7 @@ def cost_plan(
     >>> [(row.trained, row.ratio) for row in rows]  # half of the paths, and half of the quarter that all read
     [(5000, 1.25), (5000, 1.25)]
     """
-    drawn = config.steps * min(config.paths_per_step, num_paths)
+    drawn = config.num_steps * min(config.paths_per_step, num_paths)
     learned = router.kind == "learned"
     everyone = router.kind == "all" or (learned and router.peer_loss == "dense")
     fresh = learned and router.peer_loss == "fresh"
@@ -67,9 +67,9 @@ def cost_plan(
         shared = mutual.share if mutual.weight > 0 and len(students) > 1 else 0.0
         read = drawn * (share + (1 - share) * shared)
         measured = drawn - read if fresh else 0.0
-        if config.steps and router.kind in _MEASURES_BASE:
+        if config.num_steps and router.kind in _MEASURES_BASE:
             measured += num_paths
-        elif config.steps and learned:
+        elif config.num_steps and learned:
             measured += router.num_warm(num_paths)
         trained = 0.0 if student.frozen else read
         measured += read if student.frozen else 0.0
@@ -124,9 +124,9 @@ def training_plan(
     """Six operations per parameter and trained token, two per measured one, at the speed of this machine."""
     sizes = [student_size(student, base_dir, tokens=config.max_tokens_per_batch) for student in students]
     unknown = [student.name for student, size in zip(students, sizes, strict=True) if size is None]
-    passes = config.steps * min(config.paths_per_step, num_paths) / num_paths if num_paths else 0.0
+    passes = config.num_steps * min(config.paths_per_step, num_paths) / num_paths if num_paths else 0.0
     known = [size for size in sizes if size is not None]
-    if unknown or not config.steps:
+    if unknown or not config.num_steps:
         return TrainingPlan(passes, None if unknown else 0.0, None if unknown else 0, unknown)
     operations = sum(size.parameters * 2 * row.equivalents for size, row in zip(known, rows, strict=True))
     memory = sum(size.memory for size in known)

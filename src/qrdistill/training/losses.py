@@ -3,7 +3,7 @@
 Losses are sums divided by counts that the caller gives, over the whole step: so a step may be cut
 into any micro-batches and their losses simply add up.
 
-Tensor suffixes: B paths, S students, K text spans, D shared dimensions.
+Tensor suffixes: B paths, S students, T target tokens of one path, K text spans, D shared dimensions.
 """
 
 from __future__ import annotations
@@ -37,6 +37,20 @@ def routed_nll(nll: Tensor, gates: Tensor, num_targets: Tensor | float) -> Tenso
     open_gates = gates != 0
     paid = torch.where(open_gates, torch.where(open_gates, nll, 0.0) * gates, 0.0)
     return (paid / (num_targets + (num_targets == 0))).sum()  # no target: no open gate, 0 / 1
+
+
+def dynamic_weights(nll_T: Tensor) -> Tensor:
+    """What each target token's NLL is multiplied by in dynamic fine-tuning: its own probability, held constant.
+
+        L = -sum_t sg(p_t) log p_t
+
+    So the gradient of a token is -p_t grad log p_t = -grad p_t: unlikely tokens no longer pull hardest.
+    Source: arXiv 2508.05629.
+
+    >>> dynamic_weights(torch.tensor([0.0, math.log(4.0)]))
+    tensor([1.0000, 0.2500])
+    """
+    return (-nll_T.detach()).exp()
 
 
 def routed_advantage(gates_BS: Tensor, relative_BS: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ def schedule(config: TrainConfig, step: int) -> float:
     """
     if step < config.warmup:
         return (step + 1) / config.warmup
-    done = (step - config.warmup) / max(1, config.steps - config.warmup)
+    done = (step - config.warmup) / max(1, config.num_steps - config.warmup)
     if config.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * done))
     return 1 - done if config.schedule == "linear" else 1.0

@@ -19,7 +19,7 @@ from qrdistill.routing.gates import Gates
 from qrdistill.routing.loss_ledger import Ledger
 from qrdistill.students.student import Student, View
 from qrdistill.training.config import TrainConfig
-from qrdistill.training.losses import routed_nll
+from qrdistill.training.losses import dynamic_weights, routed_nll
 from qrdistill.training.method import Method, Reading, StepBatch, Term, together
 from qrdistill.training.micro_batches import Work, share_out
 from qrdistill.training.optimizers import Group
@@ -84,7 +84,7 @@ def training_step(batch: StepBatch, team: Team, factor: float) -> StepReport:
 
     for index, work in enumerate(_share_out(batch, whole, team)):
         views = {s: _read(team, s, batch, work, index, whole) for s in work.reads}
-        imitate = torch.stack([_imitate(s, work, views[s], whole, float(sums_S[s])) for s in views]).sum()
+        imitate = torch.stack([_imitate(s, work, views[s], whole, float(sums_S[s]), team) for s in views]).sum()
         part = [Term("imitate", imitate)]
         part += [term for method, own in asked for term in method.agree(batch, own, work.shared, views)]
         loss = _weighted(part)
@@ -144,19 +144,27 @@ def _sum_weights(batch: StepBatch, reading: Reading, targets_BS: Tensor) -> Tens
     return sums_BS
 
 
-def _imitate(s: int, work: Work, view: View, reading: Reading, sum_weights: float) -> Tensor:
+def _imitate(s: int, work: Work, view: View, reading: Reading, sum_weights: float, team: Team) -> Tensor:
     """One student's part of the imitation loss: see `routed_nll`."""
     weights_B = reading.weights_BS[work.reads[s], s].to(view.nll_B)
     nll_B = view.nll_B
-    if reading.token_weights is not None:
+    if reading.token_weights is not None or team.config.loss == "dft":
         pairs = zip(work.reads[s], weights_B.tolist(), view.token_nll, strict=True)
         nll_B = torch.stack(
             [
-                (nll_T * reading.token_weights(s, b).to(nll_T)).sum() if weight else nll_T.detach().sum()
+                _weighted_nll(s, b, nll_T, reading, team) if weight else nll_T.detach().sum()
                 for b, weight, nll_T in pairs
             ]
         )
     return routed_nll(nll_B, weights_B, sum_weights)
+
+
+def _weighted_nll(s: int, b: int, nll_T: Tensor, reading: Reading, team: Team) -> Tensor:
+    """One path's loss, its tokens weighted by what the methods say and by what `train.loss` makes of them."""
+    if reading.token_weights is not None:
+        weights_T = reading.token_weights(s, b).to(nll_T)
+        return (nll_T * weights_T * (dynamic_weights(nll_T) if team.config.loss == "dft" else 1.0)).sum()
+    return (nll_T * dynamic_weights(nll_T)).sum()
 
 
 def _share_out(batch: StepBatch, reading: Reading, team: Team) -> list[Work]:

@@ -55,7 +55,7 @@ class StepBatches:
             return material.encoded(s, rows[b], hints[b])
 
         return StepBatch(
-            Request(rows_B, material.features_NF[index_B], self._ledger, step, config.steps),
+            Request(rows_B, material.features_NF[index_B], self._ledger, step, config.num_steps),
             path_ids,
             material.characters_N[index_B],
             self._pinned_NS[index_B],

@@ -38,6 +38,7 @@ from qrdistill.training.step import StepReport, Team, training_step
 
 _KEPT_OUT = {
     "too_long": "question and path together exceed its context; raise the student's max_context if its model can",
+    "over_limit": "it is longer than train.max_path_tokens",
     "no_targets": "its tokenizer maps the path to no tokens, so there is nothing to learn",
 }
 
@@ -89,14 +90,15 @@ def train(
     Raises InputError (nothing to train on), TrainingError (a loss that is not finite, memory),
     Interrupted (after SIGINT or SIGTERM; a checkpoint was saved).
     """
-    progress, config, seed = progress or Silent(), plan.train, seed_of(seed, "train", round)
-    plan = replace(plan, students=sorted(plan.students, key=lambda student: student.name))
+    progress, config, seed = progress or Silent(), plan.train.with_steps(len(data.paths)), seed_of(seed, "train", round)
+    plan = replace(plan, students=sorted(plan.students, key=lambda student: student.name), train=config)
     students = load_students(plan, base_dir, seed, progress)
-    if config.steps == 0:
+    if config.num_steps == 0:
         write_table(folder / "assignments.parquet", Assignment, [])
         return TrainResult(0, _export(students, folder))
 
-    material = Material(data.questions, data.paths, students, data.styles, data.embeddings, data.token_counts)
+    pool = (data.questions, data.paths, students, data.styles, data.embeddings)
+    material = Material(*pool, data.token_counts, config.max_path_tokens)
     slower = [prove_at_length(student, material.longest(s)) for s, student in enumerate(students)]
     dev = DevQuestions(data, plan, seed)
     team = assemble(material, data, plan, chosen_methods(plan, methods), dev, seed)
@@ -104,11 +106,11 @@ def train(
     state = resume(checkpoints, mark, team, dev, progress)
     batches = step_batches(material, data, plan, team, seed)
     if state.step:
-        progress.log(f"going on from step {state.step} of {config.steps}")
+        progress.log(f"going on from step {state.step} of {config.num_steps}")
     for message in (*_left_out(material, len(data.paths)), *material.lost_text(), *filter(None, slower)):
         state.warn(message, progress)
 
-    progress.start("train", config.steps)
+    progress.start("train", config.num_steps)
     progress.advance(state.step)
     with Journal(folder, step=state.step) as journal, tracking(config.track, folder) as track, stopping() as stop:
         while not state.finished(config):
@@ -135,7 +137,7 @@ def train(
                 save(checkpoints, mark, team, state, journal)
             if stop.requested and not last:
                 raise Interrupted(
-                    f"{stop.requested}: training stopped after step {state.step} of {config.steps} and saved; "
+                    f"{stop.requested}: training stopped after step {state.step} of {config.num_steps} and saved; "
                     "run the same command again to go on"
                 )
         journal.finish(folder / "assignments.parquet")

@@ -27,7 +27,9 @@ def candidates(
     """What may be tried, as changes to a config, by a short name."""
     found: dict[str, dict[str, Any]] = {}
     for rate, factor in itertools.product(rates, steps):
-        changes: dict[str, Any] = {"train.steps": int(config.train.steps * factor + 0.5)}
+        changes: dict[str, Any] = {"train.epochs": config.train.epochs * factor}
+        if config.train.steps is not None:
+            changes = {"train.steps": int(config.train.steps * factor + 0.5)}
         for index, student in enumerate(config.students):
             changes[f"students.{index}.learning_rate"] = student.learning_rate * rate
         found[f"lr{rate:g}-x{factor:g}"] = changes

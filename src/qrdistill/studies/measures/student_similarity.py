@@ -135,7 +135,7 @@ def _measure(run: Run, places: Sequence[Path], read: Sequence[Probe], prompted: 
             span=config.mutual.span,
             max_tokens=config.train.max_tokens_per_batch,
         )
-        said = answers(students, dev, styles, prompted, max_tokens=config.evaluate.max_tokens)
+        said = answers(students, dev, styles, prompted, max_tokens=int(run.stages["evaluate"]["counts"]["max_tokens"]))
         points.append(
             Point(
                 step=step,

@@ -84,7 +84,7 @@ class RoutedImitation(Method):
                 )
                 state.start(rows, nll_BS)
 
-        return cls(assigner, setting.ledger, router, window=min(20, train.steps), state=state, measure=measure)
+        return cls(assigner, setting.ledger, router, window=min(20, train.num_steps), state=state, measure=measure)
 
     def read(self, batch: StepBatch) -> Reading:
         self._seen = self._state.look(batch.request) if self._state else None

@@ -37,7 +37,7 @@ class LoopState:
     seconds: float = 0.0
 
     def finished(self, config: TrainConfig) -> bool:
-        return self.stopped or self.step >= config.steps
+        return self.stopped or self.step >= config.num_steps
 
     def count(self, report: StepReport) -> None:
         """Enters a finished step."""
