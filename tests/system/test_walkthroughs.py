@@ -17,7 +17,7 @@ BIN = Path(sys.executable).parent
 
 def shell(command: str, cwd: Path) -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": f"{BIN}:{os.environ['PATH']}"}
-    done = subprocess.run(command, shell=True, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(["bash", "-c", command], cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}\n{done.stderr}"
     return done.stdout
 
@@ -65,3 +65,21 @@ def test_every_command_of_the_walk_through_runs(tmp_path):
         assert ": 0 of 0 rows" not in printed  # what the page names is there
     assert [language for language, _ in blocks].count("python") == 1
     assert (tmp_path / "runs/mine/report.html").exists()
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs(tmp_path):
+    """All but the two commands that serve until Ctrl-C, and the study, which is the run several times over."""
+    served = ("qrdistill view", "qrdistill serve", "qrdistill study")
+    text = (ROOT / "docs/tutorial.md").read_text()
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        if language == "python":
+            shell(f"python - <<'END'\n{block}END", tmp_path)
+            continue
+        for line in block.splitlines():
+            if not line.startswith(served):
+                short = line.replace("config.yaml", "config.yaml --set train.steps=3 --set evaluate.max_tokens=16")
+                shell(f"set -e -o pipefail; {short}", tmp_path)
+    assert (tmp_path / "runs/farm/report.html").exists()
+    assert (tmp_path / "farm-gemma/model.safetensors").exists()
+    assert len((tmp_path / "farm-paths/train.jsonl").read_text().splitlines()) == 216
