@@ -80,3 +80,27 @@ def test_the_workflow_runs_what_the_makefile_has() -> None:
     for job in steps.values():
         for run in (step["run"] for step in job["steps"] if "run" in step):
             assert (ROOT / run).exists() if "/" in run else run.removeprefix("make ") in targets, run
+
+
+RUN_WHOLE = ("docs/pipeline.md", "docs/tutorial.md")  # tests/system/test_walkthroughs.py runs all of their blocks
+REMARK = re.compile(r"<!-- (not run: .+|run by: (\S+)) -->\n$")
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.suffix == ".md"], ids=lambda page: page.name)
+def test_every_command_block_is_run_or_says_why_not(page: Path) -> None:
+    text = page.read_text("utf-8")
+    if str(page.relative_to(ROOT)) in RUN_WHOLE:
+        return
+    for block in re.finditer(r"^```(?:sh|bash)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        if not re.search(r"^(?:[A-Z_]+=\S+ )*(qrdistill|python|make|git|pip) ", block[1], re.MULTILINE):
+            continue
+        remark = REMARK.search(text[: block.start()])
+        assert remark, f"{page.name}: no test is named and no reason given for the block {block[1][:60]!r}"
+        if remark[2]:
+            assert (ROOT / remark[2]).is_file(), f"{page.name} names {remark[2]}, which is not there"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.suffix == ".md"], ids=lambda page: page.name)
+def test_python_on_a_page_is_python(page: Path) -> None:
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+        compile(block, page.name, "exec")
