@@ -43,7 +43,7 @@ def student(folder: Path) -> Any:
 
 def own_prompt_ids(student: Any) -> list[int]:
     """The tokens of PROMPT by transformers' own chat template."""
-    message = [{"role": "user", "content": PROMPT}]
+    message = [{"role": "user", "content": PROMPT.rstrip("\n")}]  # as a user would send it
     ids: list[int] = student.tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=False)
     return ids
 
