@@ -114,7 +114,9 @@ def test_three_steps_teach_it_and_its_export_says_the_same(folder: Path, student
             [settings],
             RouterConfig(kind="all"),
             MutualConfig(),
-            TrainConfig(steps=3, paths_per_step=2, warmup=0, schedule="constant", style_dropout=0.0, device="cpu"),
+            TrainConfig(
+                steps=3, paths_per_step=2, warmup=0, schedule="constant", style_dropout=0.0, max_tokens_per_batch=256
+            ),
         ),
         tmp_path,
         base_dir=tmp_path,

@@ -154,7 +154,8 @@ def load_student(
 
 def recompute_activations(model: Any) -> None:
     """Keeps a layer's input only and computes the rest again in backward."""
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    with quiet():
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def _load_tokenizer(source: str, config: StudentConfig) -> Any:
