@@ -316,12 +316,15 @@ def study(
 @app.command(epilog="Example: qrdistill compare runs/plain runs/routed")
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Two or more run directories.", show_default=False)],
+    html: Annotated[
+        Path | None, typer.Option(help="Also write a page: charts, and the questions that changed.", show_default=False)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Runs side by side on the questions they share, with paired confidence intervals."""
     from qrdistill.commands.show import compare_runs
 
-    compare_runs(runs, as_json=as_json)
+    compare_runs(runs, as_json=as_json, html=html)
 
 
 @app.command(epilog="Example: qrdistill doctor   |   qrdistill doctor config.yaml --json")

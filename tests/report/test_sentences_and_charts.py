@@ -1,5 +1,3 @@
-import math
-
 import pytest
 
 from qrdistill.report import charts, sentences
@@ -27,16 +25,6 @@ def test_labels_are_never_mathematics_or_markup():
     assert "&lt;b> &amp; &quot;c&quot;" in drawn.svg
     assert "$x$ &lt;i&gt;_y&lt;/i&gt;" in drawn.svg
     assert "<i>" not in drawn.svg
-
-
-def test_curves_are_thinned_and_gaps_left_out():
-    xs = list(range(1000))
-    ys = [math.nan if x == 3 else float(x) for x in xs]
-    at, means = charts.thinned(xs, ys)
-    assert len(at) <= 200
-    assert at == means
-    assert sum(means) / len(means) == pytest.approx(sum(x for x in xs if x != 3) / 999, rel=0.01)
-    assert charts.thinned([], []) == ([], [])
 
 
 def test_many_students_share_the_colours():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -207,13 +208,17 @@ def _warnings(run_dir: Path, scores: dict[str, Any]) -> Iterator[str]:
     yield from dict.fromkeys(str(text) for texts in (*said, scores.get("warnings", [])) for text in texts)
 
 
-def compare_runs(runs: Sequence[Path], *, as_json: bool = False) -> None:
-    """Prints paired differences of two or more runs on the questions that they share."""
+def compare_runs(runs: Sequence[Path], *, as_json: bool = False, html: Path | None = None) -> None:
+    """Prints paired differences of two or more runs on the questions that they share, and writes them as a page."""
     from qrdistill.scores.compare import compare
 
     if len(runs) < 2:
         raise InputError("compare needs two or more run directories")
     results = compare([_existing(run, "scores.json").parent for run in runs])
+    if html is not None:
+        from qrdistill.report.compare_page import write_compare_page
+
+        print(f"page: {write_compare_page(runs, html)}", file=sys.stderr)
     if as_json:
         print(json.dumps([row.model_dump() for row in results]))
         return

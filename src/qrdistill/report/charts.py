@@ -7,7 +7,6 @@ light and dark. Nothing here reads files or knows the run's layout.
 from __future__ import annotations
 
 import io
-import math
 import re
 import textwrap
 from collections.abc import Generator, Mapping, Sequence
@@ -52,7 +51,7 @@ class Change:
 
 
 @contextmanager
-def _canvas(height: float, columns: int = 1, *, share: bool = True) -> Generator[tuple[Any, list[Any]]]:
+def _canvas(height: float) -> Generator[tuple[Any, Any]]:
     """A figure of `height` inches, drawn without any display and without touching the caller's settings."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -79,8 +78,7 @@ def _canvas(height: float, columns: int = 1, *, share: bool = True) -> Generator
     with matplotlib.rc_context(settings):
         figure = Canvas(figsize=(_WIDTH, height), layout="constrained")
         FigureCanvasSVG(figure)
-        axes = figure.subplots(1, columns, sharey=share, squeeze=False)[0]
-        yield figure, list(axes)
+        yield figure, figure.subplots()
 
 
 def _svg(figure: Any, name: str, caption: str) -> Figure:
@@ -113,7 +111,7 @@ def colour(series: int) -> str:
 def dots(name: str, caption: str, rows: Sequence[Dot], *, unit: str = "accuracy, %") -> Figure:
     """One row per estimate, a line for its interval; values are shares, shown in per cent."""
     row = 0.36 if any("\n" in _label(dot.label) for dot in rows) else 0.27
-    with _canvas(0.55 + row * max(2, len(rows))) as (figure, (axis,)):
+    with _canvas(0.55 + row * max(2, len(rows))) as (figure, axis):
         for place, dot in enumerate(rows):
             tint = colour(dot.series)
             axis.plot(
@@ -154,7 +152,7 @@ def dots(name: str, caption: str, rows: Sequence[Dot], *, unit: str = "accuracy,
 
 def changes(name: str, caption: str, rows: Sequence[Change], *, unit: str = "accuracy, %") -> Figure:
     """A line per row: a hollow dot before, a full one after, what changed above them."""
-    with _canvas(0.6 + 0.5 * max(2, len(rows))) as (figure, (axis,)):
+    with _canvas(0.6 + 0.5 * max(2, len(rows))) as (figure, axis):
         for place, row in enumerate(rows):
             tint = colour(place - 1 if len(rows) > 1 and place else NUM_SERIES - 1 if len(rows) > 1 else 0)
             for (value, low, high), shift, fill in ((row.before, 0.12, "none"), (row.after, -0.12, "full")):
@@ -188,7 +186,7 @@ def trade(
 ) -> Figure:
     """Accuracy over decodes per question: lines for what can be bought step by step, points for votes."""
     markers = "osD^vP*X"
-    with _canvas(3.1) as (figure, (axis,)):
+    with _canvas(3.1) as (figure, axis):
         for number, (label, entries) in enumerate(lines.items()):
             tint = colour(number)
             xs = [x for x, _ in entries]
@@ -227,93 +225,9 @@ def trade(
         return _svg(figure, name, caption)
 
 
-def heat(
-    name: str,
-    caption: str,
-    rows: Sequence[str],
-    panels: Mapping[str, Sequence[Sequence[float | None]]],
-    edges: Sequence[int],
-    *,
-    first_colour: int = 0,
-) -> Figure:
-    """One panel per student: rows are styles, columns are steps, strength is a share from 0 to 1."""
-    with _canvas(0.8 + 0.26 * len(rows), columns=len(panels)) as (figure, axes):
-        for number, (axis, (label, cells)) in enumerate(zip(axes, panels.items(), strict=True)):
-            tint = colour(first_colour + number)
-            for row, values in enumerate(cells):
-                for column, value in enumerate(values):
-                    if value is not None and not math.isnan(value):
-                        start, stop = edges[column], edges[column + 1]
-                        axis.barh(
-                            row,
-                            stop - start,
-                            left=start,
-                            height=0.94,
-                            color=tint,
-                            alpha=0.04 + 0.96 * round(value, 3),
-                            linewidth=0,
-                        )
-            axis.set_title(_label(label), fontsize=_FONT, color=_INK, loc="left")
-            axis.set_yticks(range(len(rows)), [_label(row) for row in rows])
-            axis.set_ylim(len(rows) - 0.5, -0.5)
-            axis.set_xlim(edges[0], edges[-1])
-            axis.grid(visible=False)
-            axis.tick_params(axis="y", length=0)
-            axis.locator_params(axis="x", nbins=4, integer=True)
-            axis.set_xlabel("step")
-            axis.spines[["left", "bottom"]].set_visible(False)
-        return _svg(figure, name, caption)
-
-
-def curves(
-    name: str,
-    caption: str,
-    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
-    *,
-    x: str,
-    y: str,
-    bars: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
-) -> Figure:
-    """Lines over steps; each is thinned to at most 200 points by means over equal stretches.
-
-    `bars`: the low and high end of each point's interval, for lines that have any.
-    """
-    with _canvas(2.3) as (figure, (axis,)):
-        for number, (label, (xs, ys)) in enumerate(lines.items()):
-            at, means = thinned(xs, ys)
-            dash = ("-", "--", ":", "-.")[(number // NUM_SERIES) % 4]
-            axis.plot(at, means, dash, color=colour(number), linewidth=1.5, label=_label(label))
-            if bars and label in bars:
-                axis.vlines(xs, *bars[label], color=colour(number), linewidth=1.4, alpha=0.7)
-        axis.set_xlabel(x)
-        axis.set_ylabel(y)
-        if all(float(value).is_integer() for xs, _ in lines.values() for value in xs):
-            axis.locator_params(axis="x", integer=True)
-        if len(lines) > 1:
-            figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=_FONT - 1)
-        return _svg(figure, name, caption)
-
-
-def thinned(xs: Sequence[float], ys: Sequence[float], most: int = 200) -> tuple[list[float], list[float]]:
-    """At most `most` points, each the mean of its stretch; values that are not finite are left out.
-
-    >>> thinned([1, 2, 3, 4], [1, 3, 5, 7], most=2)
-    ([1.5, 3.5], [2.0, 6.0])
-    """
-    kept = [(x, y) for x, y in zip(xs, ys, strict=True) if math.isfinite(y)]
-    size = max(1, math.ceil(len(kept) / most))
-    groups = [kept[at : at + size] for at in range(0, len(kept), size)]
-    if size == 1:
-        return [x for x, _ in kept], [y for _, y in kept]
-    return (
-        [sum(x for x, _ in group) / len(group) for group in groups],
-        [sum(y for _, y in group) / len(group) for group in groups],
-    )
-
-
 def reliability(name: str, caption: str, lines: Mapping[str, Sequence[tuple[float, float, int]]], *, x: str) -> Figure:
     """Accuracy over confidence, one marked line per pair; the diagonal is perfect calibration."""
-    with _canvas(2.6) as (figure, (axis,)):
+    with _canvas(2.6) as (figure, axis):
         axis.plot([0, 100], [0, 100], color=_FAINT, linewidth=1.2)
         for number, (label, bins) in enumerate(lines.items()):
             axis.plot(

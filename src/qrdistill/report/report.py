@@ -13,7 +13,7 @@ from qrdistill.report import charts, sentences
 from qrdistill.report.charts import Dot, Figure
 from qrdistill.report.helped import helped_figure, of_scores, shown_time
 from qrdistill.report.run_facts import Funnel, RunData, read_run, siblings
-from qrdistill.report.viewer.page import SCRIPTS, script_policy, viewer_css, with_scripts
+from qrdistill.report.viewer.page import SCRIPTS, Kind, script_policy, viewer_css, with_scripts
 from qrdistill.report.viewer.page_data import page_data
 from qrdistill.scores.statistics import Interval, wilson
 
@@ -36,9 +36,9 @@ def write_report(run_dir: Path, target: Path | None = None) -> Path:
     return target
 
 
-def viewer_context(viewer: bool) -> dict[str, Any]:
-    """What a template needs for a page with the viewer in it."""
-    return {"viewer": viewer, "policy": script_policy(), "viewer_css": viewer_css(), "scripts": SCRIPTS}
+def viewer_context(viewer: bool, kind: Kind = "run") -> dict[str, Any]:
+    """What a template needs for a page with the viewer in it, or with charts alone."""
+    return {"viewer": viewer, "policy": script_policy(kind), "viewer_css": viewer_css(), "scripts": SCRIPTS}
 
 
 def render(template: str, **context: Any) -> str:

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import nan
 from pathlib import Path
 from typing import Any
 
 from qrdistill.base.store import write_text
 from qrdistill.base.untrusted.redact import redact
-from qrdistill.report import charts
-from qrdistill.report.charts import Dot, Figure
-from qrdistill.report.report import render
+from qrdistill.report.report import render, viewer_context
 from qrdistill.report.study_results import ArmFigures, Chart, Comparison, Condition, Estimate, Part, StudyResults, Table
 from qrdistill.report.study_words import claim, interval
+from qrdistill.report.viewer import charts_data
+from qrdistill.report.viewer.charts_data import Box, Boxes, Curve, Mark
+from qrdistill.report.viewer.page import embedded, with_scripts
 
 REFERENCE = "best-single"  # the arm that is drawn hollow, where a study has it
 
@@ -50,11 +50,14 @@ COSTS = (
 
 def write_study_report(study: StudyResults, target: Path) -> Path:
     """Writes the page and returns `target`; the same results give the same bytes."""
-    write_text(target, redact(render("study.html.j2", **study_context(study))))
+    boxes = Boxes()
+    html = redact(render("study.html.j2", **study_context(study, boxes), **viewer_context(True, "charts")))
+    write_text(target, with_scripts(html, {"charts-data": embedded(boxes.places)}, "charts"))
     return target
 
 
-def study_context(study: StudyResults) -> dict[str, Any]:
+def study_context(study: StudyResults, boxes: Boxes) -> dict[str, Any]:
+    """What the template shows; its charts are put into `boxes`."""
     titles = study.titles()
     conditions = list(study.conditions.values())
     first, others = (conditions[0], conditions[1:]) if conditions else (Condition(title=""), [])
@@ -65,7 +68,6 @@ def study_context(study: StudyResults) -> dict[str, Any]:
     )
     differences = [row for row in first.comparisons if row.mode == "styled"]
     parts = [*(_condition(one, titles, students) for one in others), *study.parts]
-    drawn = _estimates(rows, list(order)), _differences(differences, titles)
     return {
         "study": study,
         "arms": rows,
@@ -74,10 +76,10 @@ def study_context(study: StudyResults) -> dict[str, Any]:
         "facts": list(dict.fromkeys(key for row in rows for key in row.facts)),
         "metrics": [*METRICS, *(Metric(f"styled/{name}", name) for name in students), *COSTS],
         "comparisons": [(row, claim(row)) for row in differences],
-        "estimate_figures": [drawn[0]] if drawn[0] else [],
-        "difference_figures": [drawn[1]] if drawn[1] else [],
+        "arms_place": boxes.put("arms", _estimates(rows, list(order))),
+        "differences_place": boxes.put("differences", _differences(differences, titles)),
         "parts": [
-            (part, [_chart(chart, f"part-{at}-{number}") for number, chart in enumerate(part.charts)])
+            (part, boxes.put(f"part-{at}", [box for chart in part.charts for box in _boxes(chart)]))
             for at, part in enumerate(parts)
         ],
     }
@@ -96,42 +98,36 @@ def _row(name: str, arm: ArmFigures, study: StudyResults) -> Row:
     return Row(name, title.title, title.group, figures, {"tuned": arm.tuned} if arm.tuned else {})
 
 
-def _estimates(arms: Sequence[Row], groups: Sequence[str]) -> Figure | None:
+def _estimates(arms: Sequence[Row], groups: Sequence[str]) -> list[Box]:
     rows = [
-        _dot(arm.title, arm.figures["styled"], groups.index(arm.group), hollow=arm.name == REFERENCE)
+        _mark(arm.title, arm.figures["styled"], groups.index(arm.group), hollow=arm.name == REFERENCE)
         for arm in arms
         if "styled" in arm.figures
     ]
-    if not rows:
-        return None
-    caption = f"Prompted style, 95 % intervals where there are any. Colours: {', '.join(g or 'all' for g in groups)}."
+    note = f"95 % intervals where there are any. Colours: {', '.join(g or 'all' for g in groups)}."
     if any(row.hollow for row in rows):
-        caption += " Hollow: the reference."
-    return charts.dots("estimate-0", caption, rows, unit="%")
+        note += " Hollow: the reference."
+    return charts_data.estimates("Prompted style", note, rows)
 
 
-def _differences(found: Sequence[Comparison], titles: Mapping[str, str]) -> Figure | None:
-    drawn = [row for row in found if row.low is not None]
-    if not drawn:
-        return None
-    seconds = {titles.get(row.second, row.second) for row in drawn}
+def _differences(found: Sequence[Comparison], titles: Mapping[str, str]) -> list[Box]:
+    seconds = {titles.get(row.second, row.second) for row in found}
     rows = [
-        Dot(
+        Mark(
             titles.get(row.first, row.first)
             + ("" if len(seconds) == 1 else f" − {titles.get(row.second, row.second)}"),
             row.difference,
-            row.difference if row.low is None else row.low,
-            row.difference if row.high is None else row.high,
-            series=0,
+            row.low,
+            row.high,
+            row.by_seed,
             hollow=not claim(row),
+            n=f"interval over {row.over}; " * bool(row.over) + f"first ahead in {row.positive} of {row.n} seeds",
         )
-        for row in drawn
+        for row in found
     ]
     against = f", minus {seconds.pop()}" if len(seconds) == 1 else ""
-    caption = (
-        f"Prompted style{against}: paired differences with 95 % intervals. Hollow: nothing is shown of other seeds."
-    )
-    return charts.dots("difference-0", caption, rows, unit="points")
+    note = "Paired differences in points with 95 % intervals; small strokes: the seeds. Hollow: nothing is shown of other seeds."
+    return charts_data.estimates(f"Prompted style{against}", note, rows, differences=True)
 
 
 def _condition(condition: Condition, titles: Mapping[str, str], students: Sequence[str]) -> Part:
@@ -171,19 +167,20 @@ def _condition(condition: Condition, titles: Mapping[str, str], students: Sequen
     return Part(title=condition.title, tables=[arms, comparisons])
 
 
-def _dot(label: str, value: Estimate, series: int, *, hollow: bool = False) -> Dot:
-    low = value.estimate if value.low is None else value.low
-    high = value.estimate if value.high is None else value.high
-    return Dot(label, value.estimate, low, high, series, hollow)
+def _mark(label: str, value: Estimate, series: int, *, hollow: bool = False) -> Mark:
+    n = f"n = {value.n}" if value.n > 1 else ""
+    return Mark(label, value.estimate, value.low, value.high, value.by_seed, series, hollow, n)
 
 
-def _chart(chart: Chart, name: str) -> Figure:
+def _boxes(chart: Chart) -> list[Box]:
+    """The chart's first sentence is its title, the others stand below."""
+    title, dot, note = chart.caption.partition(". ")
+    title += "." * bool(dot)
     if chart.kind == "curves":
-        lines = {line.label: (line.x, [nan if y is None else y for y in line.y]) for line in chart.lines}
-        bars = {line.label: (line.low, line.high) for line in chart.lines if line.low and line.high}
-        return charts.curves(name, chart.caption, lines, x=chart.x, y=chart.y, bars=bars)
+        lines = {line.label: Curve(line.x, line.y, line.low, line.high) for line in chart.lines}
+        return charts_data.curves(title, note, lines, x=chart.x, y=chart.y)
     if chart.kind == "heat":
         panels = {panel.label: panel.cells for panel in chart.panels}
-        return charts.heat(name, chart.caption, chart.rows, panels, chart.edges)
-    rows = [_dot(label, value, 0) for label, value in chart.dots.items()]
-    return charts.dots(name, chart.caption, rows, unit=chart.x or "%")
+        return charts_data.heat(chart.caption, chart.rows, panels, chart.edges)
+    rows = [_mark(label, value, 0) for label, value in chart.dots.items()]
+    return charts_data.estimates(title, note, rows, head=chart.x or "estimate, %")

@@ -29,7 +29,7 @@ def compare(runs: Sequence[Path]) -> list[Difference]:
     """
     if len(runs) < 2:
         raise InputError("compare needs two or more run directories")
-    names = _names(runs)
+    names = run_names(runs)
     tables = [outcomes_by_question(run) for run in runs]
     found: list[Difference] = []
     for other in range(1, len(runs)):
@@ -42,27 +42,33 @@ def compare(runs: Sequence[Path]) -> list[Difference]:
     return found
 
 
-def _names(runs: Sequence[Path]) -> list[str]:
+def run_names(runs: Sequence[Path]) -> list[str]:
     """The folders' own names, or whole paths where two are the same."""
     short = [run.resolve().name for run in runs]
     return short if len(set(short)) == len(short) else [str(run) for run in runs]
 
 
-def outcomes_by_question(run: Path) -> dict[tuple[str, Mode], Outcomes]:
-    """(student, "styled" or "free") -> its greedy outcomes on the scored split."""
+def compared_answers(run: Path) -> dict[tuple[str, Mode], dict[str, Answer]]:
+    """(student, "styled" or "free") -> its greedy answers on the scored split, by question id. Raises InputError."""
     try:
         scores = Scores.model_validate(read_json(run / "scores.json", nan=True))
     except (OSError, ValueError, InputError) as error:
         raise InputError(f"{run}: no readable scores.json; run `qrdistill evaluate` there first") from error
-    table: dict[tuple[str, Mode], Outcomes] = {}
+    table: dict[tuple[str, Mode], dict[str, Answer]] = {}
     for row in read_table(run / "answers.parquet", Answer):
         if row.split != scores.split or row.sample != 0 or is_base(row.student):
             continue
         styles: dict[Mode, str | None] = {"styled": scores.best_style.get(row.student), "free": FREE}
         for mode, style in styles.items():
             if row.style == style:
-                table.setdefault((row.student, mode), {})[row.question_id] = row.correct is True
+                table.setdefault((row.student, mode), {})[row.question_id] = row
     return table
+
+
+def outcomes_by_question(run: Path) -> dict[tuple[str, Mode], Outcomes]:
+    """The same, right or not."""
+    found = compared_answers(run)
+    return {key: {name: row.correct is True for name, row in rows.items()} for key, rows in found.items()}
 
 
 def _pairs(

@@ -9,8 +9,6 @@ import pytest
 from tests.report.viewer.conftest import HOSTILE, LONG
 
 from qrdistill.report.report import write_report
-from qrdistill.report.study_page import write_study_report
-from qrdistill.report.study_results import StudyResults
 from qrdistill.report.viewer import page_data as in_page
 
 
@@ -210,29 +208,3 @@ def test_a_large_run_puts_a_sample_in_the_page_and_says_so(told_run, tmp_path, m
     browser.open(target.as_uri() + "#questions")
     assert f"{len(cards)} of 6 questions" in browser.text(".sample")
     assert LONG[:20001] not in html
-
-
-@pytest.mark.parametrize("dark", [False, True])
-def test_a_study_s_page_asks_for_nothing_and_fits(browser, tmp_path, dark):
-    estimate = {"estimate": 0.7, "low": 0.6, "high": 0.8, "n": 5}
-    figures = {"tuned": "", "styled": estimate, "students": {"anna": {"styled": 0.7, "tokens": 9.0}}}
-    study = StudyResults.model_validate(
-        {
-            "study": "ablation",
-            "title": f"What helps? {HOSTILE}",
-            "findings": [HOSTILE],
-            "arms": {name: {"title": f"{name} {HOSTILE}", "group": "part"} for name in ("old", "new")},
-            "conditions": {"even": {"title": "even", "arms": {"old": figures, "new": figures}, "comparisons": []}},
-        }
-    )
-    browser.seen()
-    for width in (1440, 390):
-        browser.look(width, 900, dark)
-        browser.driver.get(write_study_report(study, tmp_path / "study.html").as_uri())
-        assert browser.run("return document.querySelector('h1').textContent.startsWith('What helps? <script>')")
-        assert browser.run("return document.querySelectorAll('figure svg').length") == 1
-        assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
-        assert browser.run("return window.broken") is None
-    sent, said = browser.seen()
-    assert [url for url in sent if not url.startswith(("about:", "file:"))] == []
-    assert said == []

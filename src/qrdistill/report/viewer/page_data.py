@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from typing import Any
 
 from qrdistill.base.draws import seed_of
 from qrdistill.base.untrusted.redact import redact
@@ -17,6 +16,7 @@ from qrdistill.report.run_facts import RunData
 from qrdistill.report.viewer.cards import cards, round_figures
 from qrdistill.report.viewer.listing import ROW
 from qrdistill.report.viewer.overview import chosen_styles, overview
+from qrdistill.report.viewer.page import embedded
 from qrdistill.report.viewer.tables import Tables
 
 _MOST_PATHS = 40_000  # and answers, of the questions that lie in the page
@@ -45,12 +45,6 @@ def page_data(run: RunData) -> dict[str, str] | None:
     finally:
         tables.close()
     return {"run-data": embedded(found), "run-cards": packed}
-
-
-def embedded(value: Any) -> str:
-    """JSON that may stand inside a script block: it holds no `<`."""
-    text = redact(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
-    return text.replace("<", "\\u003c").replace("\r", "\\r")
 
 
 def _sample(tables: Tables, ids: list[str]) -> list[str]:

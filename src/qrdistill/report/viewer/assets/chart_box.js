@@ -123,39 +123,45 @@ export function axis(colours, more) {
   };
 }
 
-// Estimates with their intervals, a row each: { label, value, low, high, colour(colours), hollow, tip }.
-export function intervals(rows, colours, width) {
+// Estimates with their intervals, a row each: { label, value, low, high, seeds, colour(colours), hollow, tip }. Without an interval
+// low and high are null; seeds: figures that stand beside the estimate. `points`: differences, which may lie below zero.
+export function intervals(rows, colours, width, points = false) {
   const names = rows.map((row) => row.label);
   const room = Math.min(Math.max(...names.map((name) => name.trim().length)) * 6.6 + 8, width * 0.42);
-  const low = Math.max(0, Math.floor(Math.min(...rows.map((row) => row.low)) * 10 - 0.2) * 10);
-  const high = Math.min(100, Math.ceil(Math.max(...rows.map((row) => row.high)) * 10 + 0.2) * 10);
+  const every = rows.flatMap((row) => [row.value, row.low ?? row.value, row.high ?? row.value, ...(row.seeds || [])]);
+  const [low, high, step] = points ? around(Math.min(0, ...every), Math.max(0, ...every)) : within(Math.min(...every), Math.max(...every));
+  const unit = points ? "" : "\u202f%";
   return {
     grid: { left: room + 8, right: 16, top: 8, bottom: 28 },
-    xAxis: axis(colours, { type: "value", min: low, max: high, axisLabel: { color: colours.muted, formatter: "{value}\u202f%" } }),
+    xAxis: axis(colours, { type: "value", min: low, max: high, interval: step, axisLabel: { color: colours.muted, hideOverlap: true, formatter: (value) => `${signed(value)}${unit}` } }),
     yAxis: axis(colours, {
       type: "category",
       data: names,
       inverse: true,
-      axisLabel: { color: colours.ink, width: room, overflow: "truncate", interval: 0 },
+      axisLine: { onZero: false, lineStyle: { color: colours.line } },
+      axisLabel: { color: colours.ink, width: room, overflow: "break", lineHeight: 13, interval: 0, formatter: (name) => cut(name, Math.floor((2 * room) / 7.2)) },
       splitLine: { show: false },
     }),
     tooltip: { ...frame(colours).tooltip, formatter: (event) => rows[event.dataIndex].tip() },
     series: [
       {
         type: "custom",
-        data: rows.map((row, place) => [100 * row.value, place, 100 * row.low, 100 * row.high]),
+        data: rows.map((row, place) => [100 * row.value, place, 100 * (row.low ?? row.value), 100 * (row.high ?? row.value)]),
         encode: { x: [0, 2, 3], y: 1 },
-        renderItem: (_, api) => {
+        renderItem: (place, api) => {
           const row = rows[api.value(1)];
           const colour = row.colour(colours);
+          const at = (value) => api.coord([value, api.value(1)])[0];
           const [x, y] = api.coord([api.value(0), api.value(1)]);
-          const from = api.coord([api.value(2), api.value(1)])[0];
-          const to = api.coord([api.value(3), api.value(1)])[0];
+          const [from, to] = [at(api.value(2)), at(api.value(3))];
+          const zero = points && !api.value(1) ? [{ type: "line", shape: { x1: at(0), y1: place.coordSys.y, x2: at(0), y2: place.coordSys.y + place.coordSys.height }, style: { stroke: colours.muted, lineWidth: 1 } }] : [];
           return {
             type: "group",
             children: [
+              ...zero,
               { type: "rect", shape: { x: from - 6, y: y - 9, width: to - from + 12, height: 18 }, style: { fill: "transparent" } },
               { type: "line", shape: { x1: from, y1: y, x2: to, y2: y }, style: { stroke: colour, lineWidth: 2.5, opacity: row.hollow ? 0.55 : 1 } },
+              ...(row.seeds || []).map((seed) => ({ type: "line", shape: { x1: at(100 * seed), y1: y - 6, x2: at(100 * seed), y2: y + 6 }, style: { stroke: colour, lineWidth: 1.5, opacity: 0.6 } })),
               { type: "circle", shape: { cx: x, cy: y, r: 5 }, style: { fill: row.hollow ? colours.paper : colour, stroke: colour, lineWidth: 2 } },
             ],
           };
@@ -163,4 +169,22 @@ export function intervals(rows, colours, width) {
       },
     ],
   };
+}
+
+function cut(text, most) {
+  return text.length > most ? `${text.slice(0, most - 1)}\u2026` : text;
+}
+
+function signed(value) {
+  return String(value).replace("-", "\u2212");
+}
+
+// The ends of an axis, in per cent: of shares, in tens between 0 and 100; of differences, in steps that suit their size.
+function within(least, most) {
+  return [Math.max(0, Math.floor(least * 10 - 0.2) * 10), Math.min(100, Math.ceil(most * 10 + 0.2) * 10)];
+}
+
+function around(least, most) {
+  const step = [1, 2, 5, 10].find((one) => 100 * (most - least) <= 8 * one) || 20;
+  return [Math.floor((100 * least) / step - 0.2) * step, Math.ceil((100 * most) / step + 0.2) * step, step];
 }

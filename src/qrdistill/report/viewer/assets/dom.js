@@ -57,13 +57,21 @@ export function shown(text, marks = []) {
   return [...parts, ...visible(text.slice(at))];
 }
 
+function byNumber(letter) {
+  return `U+${letter.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
+}
+
+// The same as one string, for where no element can stand: the labels of charts.
+export function plain(text) {
+  return text.replace(HIDDEN, byNumber);
+}
+
 function visible(text) {
   const parts = [];
   let at = 0;
   for (const found of text.matchAll(HIDDEN)) {
     parts.push(text.slice(at, found.index));
-    const number = `U+${found[0].codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
-    parts.push(h("span.hidden-letter", { title: "a letter that is not seen" }, number));
+    parts.push(h("span.hidden-letter", { title: "a letter that is not seen" }, byNumber(found[0])));
     at = found.index + 1;
   }
   parts.push(text.slice(at));
