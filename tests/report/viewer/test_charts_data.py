@@ -9,6 +9,7 @@ from tests.report.viewer.conftest import HOSTILE
 from qrdistill.base.errors import InputError
 from qrdistill.base.records import Answer
 from qrdistill.base.store import read_table, write_table
+from qrdistill.commands.show import compare_runs
 from qrdistill.report.compare_page import write_compare_page
 from qrdistill.report.report import write_report
 from qrdistill.report.study_page import write_study_report
@@ -140,11 +141,16 @@ def test_a_comparison_leads_to_the_questions_that_changed(browser, compared):
     assert 'href="new/report.html' not in html  # it has no page
 
 
-def test_names_become_addresses_and_nothing_else(compared, tmp_path):
+def test_names_become_addresses_and_nothing_else(compared, tmp_path, capsys):
     for name in ("old", "new"):
         shutil.copytree(compared / name, tmp_path / f"javascript:{name} #?\"'")
     runs = [tmp_path / f"javascript:{name} #?\"'" for name in ("old", "new")]
-    html = write_compare_page(runs, tmp_path / "pages/compare.html").read_text()
+    target = tmp_path / "pages/compare.html"
+    compare_runs(runs, html=target)
+    said = capsys.readouterr()
+    assert said.err == f"page: {target}\n"
+    assert "only first" in said.out
+    html = target.read_text()
     assert 'href="../javascript%3Aold%20%23%3F%22%27/report.html#q=test-0"' in html
     with pytest.raises(InputError, match=r"is a folder: name the file"):
         write_compare_page(runs, tmp_path)

@@ -154,14 +154,14 @@ export function intervals(rows, colours, width, points = false) {
           const at = (value) => api.coord([value, api.value(1)])[0];
           const [x, y] = api.coord([api.value(0), api.value(1)]);
           const [from, to] = [at(api.value(2)), at(api.value(3))];
-          const zero = points && !api.value(1) ? [{ type: "line", shape: { x1: at(0), y1: place.coordSys.y, x2: at(0), y2: place.coordSys.y + place.coordSys.height }, style: { stroke: colours.muted, lineWidth: 1 } }] : [];
+          const zero = points && !api.value(1) ? [{ type: "line", shape: { x1: at(0), y1: place.coordSys.y, x2: at(0), y2: place.coordSys.y + place.coordSys.height }, style: { fill: "none", stroke: colours.muted, lineWidth: 1 } }] : [];
           return {
             type: "group",
             children: [
               ...zero,
               { type: "rect", shape: { x: from - 6, y: y - 9, width: to - from + 12, height: 18 }, style: { fill: "transparent" } },
-              { type: "line", shape: { x1: from, y1: y, x2: to, y2: y }, style: { stroke: colour, lineWidth: 2.5, opacity: row.hollow ? 0.55 : 1 } },
-              ...(row.seeds || []).map((seed) => ({ type: "line", shape: { x1: at(100 * seed), y1: y - 6, x2: at(100 * seed), y2: y + 6 }, style: { stroke: colour, lineWidth: 1.5, opacity: 0.6 } })),
+              { type: "line", shape: { x1: from, y1: y, x2: to, y2: y }, style: { fill: "none", stroke: colour, lineWidth: 2.5, opacity: row.hollow ? 0.55 : 1 } },
+              ...(row.seeds || []).map((seed) => ({ type: "line", shape: { x1: at(100 * seed), y1: y - 6, x2: at(100 * seed), y2: y + 6 }, style: { fill: "none", stroke: colour, lineWidth: 1.5, opacity: 0.6 } })),
               { type: "circle", shape: { cx: x, cy: y, r: 5 }, style: { fill: row.hollow ? colours.paper : colour, stroke: colour, lineWidth: 2 } },
             ],
           };

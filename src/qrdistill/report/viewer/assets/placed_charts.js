@@ -41,7 +41,7 @@ function curves({ lines, x, y }) {
       encode: { x: 0, y: [1, 2] },
       renderItem: (_, api) => {
         const [[x1, y1], [, y2]] = [api.coord([api.value(0), api.value(1)]), api.coord([api.value(0), api.value(2)])];
-        return { type: "line", shape: { x1, y1, x2: x1, y2 }, style: { stroke: colour(place), lineWidth: 1.5, opacity: 0.7 } };
+        return { type: "line", shape: { x1, y1, x2: x1, y2 }, style: { fill: "none", stroke: colour(place), lineWidth: 1.5, opacity: 0.7 } };
       },
     }));
     return {
