@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from qrdistill.routing.loss_ledger import LIMIT, Ledger
 from qrdistill.routing.loss_predictor import LossPredictor
 
 _FRESH = 20  # steps for which a measurement beats the prediction: what was learnt since then shifts it
+_LOOKED_AT = 2000  # paths whose state is looked at for being constant
 
 
 class State(NamedTuple):
@@ -69,6 +71,17 @@ class LearningState:
         index = torch.tensor(rows, dtype=torch.long)
         self.ledger.record(index.numpy(), nll_BS, step=0)
         self.predictor.update(self._features_NF[index], self._style_N[index], nll_BS)
+
+    def constant(self) -> list[str]:
+        """The students whose state does not tell one path from another, over up to `_LOOKED_AT` of the pool's."""
+        num_paths = len(self._style_N)
+        rows_B = np.arange(0, num_paths, max(1, -(-num_paths // _LOOKED_AT)))
+        if len(rows_B) < 2:
+            return []
+        last = int(self.ledger.step_NS.max())
+        request = Request(rows_B, self._features_NF[torch.from_numpy(rows_B)], self.ledger, max(0, last), last + 1)
+        known_BS = self.look(request).relative_BS.nan_to_num(0.0)
+        return [name for name, own_B in zip(self.ledger.students, known_BS.T, strict=True) if own_B.eq(own_B[0]).all()]
 
     def state_dict(self) -> dict[str, Tensor]:
         return self.predictor.state_dict()

@@ -22,7 +22,10 @@ def train_config(context: Context) -> TrainConfig:
     config = context.config
     whole = config.train.with_steps(len(context.taught(0)))
     steps = steps_of_round(whole, config.own_paths, context.round)
-    return whole.model_copy(update={"steps": steps, "warmup": whole.warmup * steps // max(1, whole.num_steps)})
+    own = whole.model_copy(update={"steps": steps, "warmup": whole.warmup * steps // max(1, whole.num_steps)})
+    if "warmup" not in whole.model_fields_set:
+        own.model_fields_set.discard("warmup")  # still a default: nobody asked for it
+    return own
 
 
 def answer_limit(context: Context, students: Sequence[StudentConfig]) -> int:

@@ -109,6 +109,10 @@ class Method(Protocol):
     def close(self) -> str | None:
         """Called after the last step; a warning where training came to nothing."""
 
+    def constant(self) -> Sequence[str]:
+        """What it reads and found to be the same for every path, asked after the last step."""
+        return ()
+
     def prepare(self) -> None:
         """Measures what it needs, once, before the first step; a resumed run loads the state instead."""
 

@@ -30,6 +30,7 @@ from qrdistill.training.methods import chosen_methods
 from qrdistill.training.optimizers import schedule
 from qrdistill.training.plan import TrainData, TrainPlan
 from qrdistill.training.saved import checkpoint
+from qrdistill.training.saved.inert import inert, marks
 from qrdistill.training.saved.journal import Journal
 from qrdistill.training.saved.metrics import assignment_rows, metrics
 from qrdistill.training.saved.resume import LoopState, fingerprint, resume, save
@@ -102,7 +103,7 @@ def train(
     slower = [prove_at_length(student, material.longest(s)) for s, student in enumerate(students)]
     dev = DevQuestions(data, plan, seed)
     team = assemble(material, data, plan, chosen_methods(plan, methods), dev, seed)
-    checkpoints, mark = folder / "checkpoints", fingerprint(data, plan, team)
+    checkpoints, mark, untouched = folder / "checkpoints", fingerprint(data, plan, team), marks(team)
     state = resume(checkpoints, mark, team, dev, progress)
     batches = step_batches(material, data, plan, team, seed)
     if state.step:
@@ -131,8 +132,8 @@ def train(
             progress.advance(1, loss=f"{report.loss:.3f}", **rate, **line["share"])
 
             last = state.finished(config)
-            for method in team.methods if last else ():
-                state.warn(method.close(), progress)
+            for message in inert(untouched, team, material, data, plan, dev) if last else ():
+                state.warn(message, progress)
             if last or stop.requested or state.step % config.checkpoint_every == 0:
                 save(checkpoints, mark, team, state, journal)
             if stop.requested and not last:

@@ -129,6 +129,11 @@ class RoutedImitation(Method):
     def close(self) -> str | None:
         return self._watch.closing() if self.learned else None
 
+    def constant(self) -> Sequence[str]:
+        if self._state is None or not self.config.learning_state:
+            return ()
+        return [f"the loss of {student} is the same, or unknown, for all paths" for student in self._state.constant()]
+
     def prepare(self) -> None:
         self.assigner.prepare(self.ledger)
         self._measure()
