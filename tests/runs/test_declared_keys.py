@@ -75,6 +75,8 @@ TABLE = {
     "students.*.model": [*TRAINED, "untrained"],
     "students.*.frozen": [*TRAINED, *SAMPLED, "evaluate", "untrained"],
     "students.*.quantize": [*TRAINED, *SAMPLED, "evaluate", "untrained"],
+    "students.*.dtype": [*TRAINED, *SAMPLED, "evaluate", "untrained"],
+    "students.*.max_context": [*TRAINED, *SAMPLED, "evaluate", "untrained"],
     "students.*.trust_remote_code": [*TRAINED, *SAMPLED, "evaluate", "untrained"],
     "students.*.learning_rate": TRAINED,
     "students.*.weight_decay": TRAINED,

@@ -11,6 +11,8 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from qrdistill import run
+from qrdistill.base.records import Answer
+from qrdistill.base.store import read_table
 
 CODE = """from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -41,7 +43,7 @@ def test_a_student_with_code_of_its_own_trains_and_is_evaluated(
             "students": [student],
             "router": {"kind": "all"},
             "train": {"steps": 1, "paths_per_step": 2},
-            "evaluate": {"max_tokens": 240, "styles": ["vanilla"], "base": False},
+            "evaluate": {"max_tokens": 240, "styles": ["vanilla"]},
         },
         tmp_path / "run",
         until="evaluate",
@@ -49,7 +51,9 @@ def test_a_student_with_code_of_its_own_trains_and_is_evaluated(
     assert (tmp_path / "run/students/one/pupil_code.py").is_file()
     tokenizer: Any = AutoTokenizer.from_pretrained(tmp_path / "run/students/one")
     prompts = {row.id: len(tokenizer(f"{row.question}\nSolve it.\n")["input_ids"]) for row in finished.questions()}
-    styled = [row for row in finished.answers() if row.style == "vanilla"]
-    cut = [row.tokens + prompts[row.question_id] for row in styled if row.finish_reason == "length"]
-    assert cut
-    assert set(cut) == {200}, "the student's own context, not the model's 256"
+    untrained = read_table(tmp_path / "run/untrained.parquet", Answer)
+    for answers in (finished.answers(), untrained):
+        styled = [row for row in answers if row.style == "vanilla"]
+        cut = [row.tokens + prompts[row.question_id] for row in styled if row.finish_reason == "length"]
+        assert cut
+        assert set(cut) == {200}, "the student's own context, not the model's 256"

@@ -23,7 +23,7 @@ _AGAIN = ("own_paths.ask_teachers",)
 
 
 # what the untrained student depends on
-_AS_IT_CAME = ("name", "model", "quantize", "frozen", "trust_remote_code")
+_AS_IT_CAME = ("name", "model", "quantize", "frozen", "dtype", "trust_remote_code", "max_context")
 
 # what loading a student that was trained before asks of its config
 _LOADED = ("name", "lora", "quantize", "frozen", "dtype", "trust_remote_code", "max_context")

@@ -79,7 +79,9 @@ def _opener(
         model=student.model,
         quantize=student.quantize,
         frozen=student.quantize is not None,
+        dtype=student.dtype,
         trust_remote_code=student.trust_remote_code,
+        max_context=student.max_context,
     )
     return lambda: open_engine(plain, config, base_dir=base_dir, device=device, seed=0, progress=progress)
 
@@ -91,6 +93,8 @@ def _requests(student: StudentConfig, config: EvaluateConfig, base_dir: Path) ->
         {
             "contents": contents or source,
             "quantize": student.quantize,
+            "dtype": student.dtype,
+            "max_context": student.max_context,
             "engine": config.engine,
             "stop": config.stop,
             "version": __version__,
