@@ -148,7 +148,8 @@ def test_the_last_checkpoint_is_the_exported_student(
         config.model_copy(update={"model": str(folder / "students" / config.name)}), base_dir=folder
     )
     pairs = list(zip(student.trainable_parameters(), exported.trainable_parameters(), strict=True))
-    assert all(bool((a == b).all()) for a, b in pairs)
+    # what leaves has the precision that the base model came in
+    assert all(bool((a.half().float() == b).all()) for a, b in pairs)
     assert any(bool((a != b).any()) for a, b in zip(untrained, student.trainable_parameters(), strict=True))
 
 
