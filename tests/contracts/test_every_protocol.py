@@ -8,7 +8,11 @@ from pathlib import Path
 import qrdistill
 
 SOURCE = Path(qrdistill.__file__).parent
-INSIDE = {"AttentionPlan": "tests/students", "Loader": "test_tasks.py, by load_questions"}  # where they are tested
+INSIDE = {  # where they are tested
+    "AttentionPlan": "tests/students",
+    "Loader": "test_tasks.py, by load_questions",
+    "TellsHealth": "tests/llm/pace",
+}
 
 
 def test_every_protocol_has_a_suite() -> None:

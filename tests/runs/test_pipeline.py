@@ -84,7 +84,7 @@ def test_damage_between_two_calls_is_told_and_the_stage_runs_again(tmp_path, mon
     heard = Heard()
     run(SMALL, tmp_path, TRAINED, progress=heard, until="train")
     assert heard.started == ["embed", "train"]
-    assert [warning.split(" (")[0] for warning in heard.warnings] == [
+    assert [warning.split(" (")[0] for warning in heard.warnings if "damaged" in warning] == [
         f"{tmp_path / name} is damaged or was changed" for name in ("embeddings.npy", "students")
     ]
     assert model.read_bytes() == whole

@@ -46,7 +46,7 @@ def place(tmp_path_factory):
         ("export foreign ada --to D", "foreign is no run directory"),
         ("export missing ada --to D", "missing is no run directory"),
         ("export text.sqlite ada --to D", "text.sqlite is no run directory"),
-        ("show half nosuch", "nothing called 'nosuch' to show; there are: scores, filter, questions, paths"),
+        ("show half nosuch", "nothing called 'nosuch' to show; there are: scores, filter, batches, questions, paths"),
         ("show untrained answers", "untrained has no answers.parquet yet"),
         ("show missing", "missing is no run directory"),
         ("show junk", "scores.json"),

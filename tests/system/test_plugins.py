@@ -61,7 +61,9 @@ def test_a_package_adds_one_of_everything_and_a_run_uses_them(installed: Path, t
     assert done.returncode == 0, done.stderr
     run = tmp_path / "runs" / "plugged"
     resolved = yaml.safe_load((run / "config.yaml").read_text())
-    assert resolved["teachers"] == [{"name": "echo", "styles": None, "kind": "echo", "prefix": "Thus"}]
+    assert resolved["teachers"] == [
+        {"name": "echo", "styles": None, "thinking": "drop", "kind": "echo", "prefix": "Thus"}
+    ]
     assert resolved["filter"]["judges"] == [{"kind": "polite", "name": "polite", "word": "Thus"}]
     assert (resolved["encoder"]["scale"], resolved["router"]["bias"]) == (10, 0.25)
     lines = (run / "metrics.jsonl").read_text().splitlines()

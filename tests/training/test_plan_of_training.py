@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from qrdistill.students.config import LoraSettings, StudentConfig
+from qrdistill.students.loading import load_student
 from qrdistill.students.size import student_size
 from qrdistill.training.config import TrainConfig
 from qrdistill.training.estimate import CostRow, training_plan
@@ -27,7 +28,8 @@ def test_a_student_s_size_is_read_from_its_files(tiny_student_folder: Callable[.
     lora = StudentConfig(name="a", model=str(folder), lora=LoraSettings(rank=2))
     adapted = student_size(lora, tmp_path, tokens=0)
     assert adapted is not None
-    assert adapted.trained == 2 * 2 * 32 * 2 * 2  # in and out, rank, hidden, layers, targets
+    adapters = load_student(lora, base_dir=tmp_path, device="cpu").trainable_parameters()
+    assert adapted.trained == sum(weight.numel() for weight in adapters)
     assert adapted.memory == 4 * size.parameters + 12 * adapted.trained
     assert student_size(StudentConfig(name="a", model="some/hub-id"), tmp_path, tokens=0) is None
 

@@ -70,14 +70,16 @@ def _price(usd: float, tokens: int, seconds: float) -> str:
 
 
 def shown_tokens(tokens: int) -> str:
-    """>>> shown_tokens(1_234_567), shown_tokens(2_400)
-    ('1.2 M', '2400')
+    """
+    >>> shown_tokens(1_234_567).split(), shown_tokens(2_400)
+    (['1.2', 'M'], '2400')
     """
     return f"{tokens / 1e6:.1f}\u202fM" if tokens >= 1e5 else str(tokens)
 
 
 def shown_time(seconds: float) -> str:
-    """>>> shown_time(840), shown_time(12.3), shown_time(9000)
+    """
+    >>> shown_time(840), shown_time(12.3), shown_time(9000)
     ('14 minutes', '12 seconds', '2.5 hours')
     """
     if seconds < 90:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from qrdistill.base.errors import DataError
 from qrdistill.base.untrusted.guarded_json import loads, read_json
@@ -42,13 +43,14 @@ def student_size(config: StudentConfig, base_dir: Path, *, tokens: int) -> Size 
         shape: dict[str, Any] = read_json(source / "config.json", nan=True)
         shape = {**shape, **shape.get("text_config", {})}
         layers, hidden, vocabulary = (int(shape[key]) for key in ("num_hidden_layers", "hidden_size", "vocab_size"))
-        parameters = sum(map(_parameters, files))
+        shapes = {name: shape for file in files for name, shape in _shapes(file)}
     except (AttributeError, KeyError, TypeError, ValueError, OSError, DataError):
         return None
+    parameters = sum(map(math.prod, shapes.values()))
     trained = 0 if config.frozen else parameters
     if config.lora is not None and not config.frozen:
-        targets = 7 if config.lora.targets == "all-linear" else len(config.lora.targets)
-        trained = 2 * config.lora.rank * hidden * layers * targets
+        adapted = (shape for name, shape in shapes.items() if _adapted(name, shape, config.lora.targets))
+        trained = config.lora.rank * sum(map(sum, adapted))  # two matrices: in x rank and rank x out
     weight = 0.6 if config.quantize else 2 if "16" in config.dtype else 4
     moments = 2 if config.optimizer == "adamw_8bit" else 8
     memory = parameters * weight + trained * (4 + moments)
@@ -56,12 +58,18 @@ def student_size(config: StudentConfig, base_dir: Path, *, tokens: int) -> Size 
     return Size(parameters, trained, round(memory))
 
 
-def _parameters(file: Path) -> int:
+def _adapted(name: str, shape: Sequence[int], targets: Literal["all-linear"] | Sequence[str]) -> bool:
+    """Whether adapters are put on this tensor: a matrix of a layer, which neither embeds nor reads out."""
+    module = name.removesuffix(".weight").rpartition(".")[2]
+    return len(shape) == 2 and ".layers." in name and (targets == "all-linear" or module in targets)
+
+
+def _shapes(file: Path) -> Iterator[tuple[str, list[int]]]:
     """A safetensors file begins with the length of its header, then the header: JSON with every tensor's shape."""
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         header: dict[str, Any] = loads(stream.read(min(length, _HEADER)).decode(), where=file)
-    return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+    yield from ((name, tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
 
 
 @lru_cache(maxsize=4)

@@ -63,12 +63,12 @@ def thinking(setup: Setup) -> ThinkingResults:
 
 def _arms(config: Config) -> list[Arm]:
     everyone = by_name(config)["all"].changes
-    lab = workbench(config.questions.task) is not None
+    scripted = workbench(config.questions.task) is not None
     found: list[Arm] = []
     for name, title, mode in _ARMS:
         changes: dict[str, Any] = {**everyone, "filter.judges": [], "filter.deduplicate": False}
         for index, _ in enumerate(config.teachers):
-            changes |= {f"teachers.{index}.thinking": mode, **({f"teachers.{index}.thinks": True} if lab else {})}
+            changes |= {f"teachers.{index}.thinking": mode, **({f"teachers.{index}.thinks": True} if scripted else {})}
         found.append(Arm(name, title, "extension", changes))
     return found
 
