@@ -28,7 +28,7 @@ def test_its_cells_run(tmp_path, monkeypatch):
         small = small.replace('"steps": 20, "paths_per_step": 16', '"steps": 2, "paths_per_step": 4, "warmup": 1')
         tree = ast.parse(small)
         *_, last = tree.body
-        exec(compile(tree, str(NOTEBOOK), "exec"), names)  # noqa: S102: our own page
+        exec(compile(tree, str(NOTEBOOK), "exec"), names)  # our own page
         if isinstance(last, ast.Expr):
-            shown = eval(compile(ast.Expression(last.value), str(NOTEBOOK), "eval"), names)  # noqa: S307: the same
+            shown = eval(compile(ast.Expression(last.value), str(NOTEBOOK), "eval"), names)
             assert not hasattr(shown, "_repr_html_") or shown._repr_html_()

@@ -6,7 +6,7 @@ Tensor suffix: B paths.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -88,7 +88,7 @@ def _ways(student: Student) -> list[Way]:
 
 
 @contextlib.contextmanager
-def _evaluating(student: Student) -> Iterator[None]:
+def _evaluating(student: Student) -> Generator[None]:
     training = student.model.training
     student.model.eval()
     try:
@@ -139,7 +139,7 @@ def _check_causal(student: Student) -> None:
 
 
 @contextlib.contextmanager
-def _shrunk(student: Student) -> Iterator[bool]:
+def _shrunk(student: Student) -> Generator[bool]:
     """Windows, chunks and longrope's turning length below the probes' lengths, in configs and modules; put back after."""
     undo: list[Callable[[], None]] = []
     limit = student.rope_limit
