@@ -35,7 +35,7 @@ def main() -> None:
             print(f"| {arm} | {student} | {right:g} | {len(own)} | {right / len(own):.1%}{interval} |")
     print("\n| arm | against | student | difference, 95 % over questions |\n| --- | --- | --- | --- |")
     pairs = [(arm, chosen.against) for arm in arms if arm != chosen.against]
-    pairs += [("learned", other) for other in ("all", "best-style")] + [("best-own", "best-style")]
+    pairs += [("best-style", "all"), ("learned", "all"), ("learned", "best-style"), ("best-own", "best-style")]
     for first, second in dict.fromkeys(pair for pair in pairs if set(pair) <= set(arms)):
         for student in arms[first]:
             row = difference(first, second, arms[first][student], arms[second][student])
