@@ -82,3 +82,17 @@ def test_a_forked_childs_end_leaves_the_parents_workers_alone() -> None:
     pool._owner = os.getpid()
     assert pool._workers
     assert latex.wait(latex.submit("4z", "z+3z")).outcome == "correct"
+
+
+def test_what_is_infinite_equals_itself_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the library says: infinity less anything is infinity, or nothing."""
+    from math_verify import grader
+
+    from qrdistill.answers import latex_worker
+
+    assert latex_worker.compare("\\infty", "\\infty")[0] == "correct"
+    assert latex_worker.compare("(-\\infty, 3)", "x < 3")[0] == "correct"
+    monkeypatch.setattr(grader, "verify", lambda *sides, **settings: True)
+    assert latex_worker.compare("\\sqrt{2}", "\\infty \\sqrt{23}")[0] == "wrong"
+    assert latex_worker.compare("\\infty", "-\\infty")[0] == "wrong"
+    assert latex_worker.compare("\\infty", "\\infty")[0] == "correct"

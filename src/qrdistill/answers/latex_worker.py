@@ -92,7 +92,8 @@ def compare(gold: str, answer: str) -> tuple[str, str]:
             )
     # "x < 3" and its interval are one set of numbers, whichever of them the gold answer is
     for pair in _readings(sides):
-        if verify(*pair, timeout_seconds=None, raise_on_error=True, allow_set_relation_comp=True):
+        same = verify(*pair, timeout_seconds=None, raise_on_error=True, allow_set_relation_comp=True)
+        if same and not _infinitely_apart(*pair):
             return "correct", ""
     return "wrong", f"{answer[:60]} is not {gold[:60]}"
 
@@ -128,6 +129,15 @@ def _apart(a: Any, b: Any) -> bool:
         return bool(a.is_number and fine > 1e-4 * max(abs(a.evalf(30)), abs(b.evalf(30))))
     except (AttributeError, TypeError, ValueError):
         return False
+
+
+def _infinitely_apart(a: Any, b: Any) -> bool:
+    """Whether one of two expressions is infinite and the other is another one: differences say nothing of those."""
+    from sympy import Expr, nan, oo, zoo
+
+    if not (isinstance(a, Expr) and isinstance(b, Expr) and (a.has(oo, -oo, zoo, nan) or b.has(oo, -oo, zoo, nan))):
+        return False
+    return bool(a.doit() != b.doit())
 
 
 def _readings(sides: list[Any]) -> Iterator[list[Any]]:
