@@ -68,7 +68,7 @@ def test_a_package_adds_one_of_everything_and_a_run_uses_them(installed: Path, t
     assert (resolved["encoder"]["scale"], resolved["router"]["bias"]) == (10, 0.25)
     lines = (run / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["read"] for line in lines] == [2, 2]  # its method's own record
-    assert len((next(run.rglob("tracked.txt"))).read_text().splitlines()) == 2
+    assert len((next(run.rglob("tracked.txt"))).read_text().splitlines()) == 2 + 1  # two steps, and the scores
     told = call(installed, tmp_path, "-m", "qrdistill", "show", str(run), "paths", "--json")
     assert "Thus: the answer is 3." in told.stdout
 
