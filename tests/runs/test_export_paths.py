@@ -112,7 +112,8 @@ def test_the_descriptions_for_others_name_columns_that_are_there(run_folder, tmp
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # TRL sets keys that transformers renames
 @pytest.mark.parametrize("format", ["messages", "prompt-completion", "dpo"])
 def test_trl_trains_on_it(run_folder, tmp_path, tiny_student_folder, format):
-    datasets, trl = pytest.importorskip("datasets"), pytest.importorskip("trl")
+    import datasets
+    import trl
     from transformers import AutoTokenizer
 
     export_paths(run_folder, tmp_path / "d", format=format)

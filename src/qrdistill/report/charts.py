@@ -139,15 +139,20 @@ def dots(name: str, caption: str, rows: Sequence[Dot], *, unit: str = "accuracy,
                 va="bottom",
                 fontsize=_FONT - 1.5,
             )
-        axis.set_yticks(range(len(rows)), [_label(dot.label) for dot in rows])
-        axis.set_ylim(len(rows) - 0.5, -0.75)
-        axis.grid(axis="y", visible=False)
-        axis.spines["left"].set_visible(False)
-        axis.tick_params(axis="y", length=0)
-        axis.set_xlabel(unit)
+        _a_line_per_row(axis, [dot.label for dot in rows], unit)
         if any(dot.low < 0 < dot.high or dot.value < 0 for dot in rows):
             axis.axvline(0, color=_INK, linewidth=0.8)
         return _svg(figure, name, caption)
+
+
+def _a_line_per_row(axis: Any, labels: Sequence[str], unit: str) -> None:
+    """Rows from the top down, named at the left, without a frame there."""
+    axis.set_yticks(range(len(labels)), [_label(label) for label in labels])
+    axis.set_ylim(len(labels) - 0.5, -0.75)
+    axis.grid(axis="y", visible=False)
+    axis.spines["left"].set_visible(False)
+    axis.tick_params(axis="y", length=0)
+    axis.set_xlabel(unit)
 
 
 def changes(name: str, caption: str, rows: Sequence[Change], *, unit: str = "accuracy, %") -> Figure:
@@ -169,12 +174,7 @@ def changes(name: str, caption: str, rows: Sequence[Change], *, unit: str = "acc
                 va="bottom",
                 fontsize=_FONT - 1,
             )
-        axis.set_yticks(range(len(rows)), [_label(row.label) for row in rows])
-        axis.set_ylim(len(rows) - 0.5, -0.7)
-        axis.grid(axis="y", visible=False)
-        axis.spines["left"].set_visible(False)
-        axis.tick_params(axis="y", length=0)
-        axis.set_xlabel(unit)
+        _a_line_per_row(axis, [row.label for row in rows], unit)
         return _svg(figure, name, caption)
 
 
