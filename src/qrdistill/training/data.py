@@ -91,10 +91,10 @@ class Material:
 
     def lost_text(self) -> list[str]:
         """A sentence per student whose tokenizer loses text, counted over at most `_LOOKED_AT` paths spread over the pool."""
-        rows = self.rows[:: max(1, -(-len(self.rows) // _LOOKED_AT))]
+        rows = range(0, len(self.rows), max(1, -(-len(self.rows) // _LOOKED_AT)))
         found: list[str] = []
-        for student in self.students:
-            encoded = [student.encode(self._prompt(row, True), self._all[row].lesson) for row in rows]
+        for s, student in enumerate(self.students):
+            encoded = [self.encoded(s, row, True) for row in rows]
             prompts = sum(student.codec.loses(each.prompt_ids) for each in encoded)
             labels = sum(not each.exact or student.codec.loses(each.response_ids) for each in encoded)
             if prompts or labels:
