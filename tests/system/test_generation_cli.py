@@ -94,7 +94,8 @@ def test_ctrl_c_exits_130_a_kill_loses_nothing_and_the_same_command_goes_on(tmp_
             found.append(finish(processes[-1]))
         assert len(server.seen) == 80
         assert max(server.replied.values()) <= 2
-        assert sum(server.replied.values()) <= 80 + 4, "bought again: what was on the wire at the kill"
+        # bought again: what was on the wire at the kill (4), or on the way to the disk (4: a slow disk holds them up)
+        assert sum(server.replied.values()) <= 80 + 2 * 4
     (interrupted, said), (killed, _), (done, last) = found
     assert (interrupted, killed, done) == (130, -signal.SIGKILL, 0), last
     assert re.search(r"finishing \d requests in flight; press Ctrl-C again", said)

@@ -88,8 +88,8 @@ def test_twenty_kills_lose_nothing_and_buy_nothing_twice(
         assert watch.keys == set(cache.get_many(sorted(watch.keys))) | set(cache.failures(sorted(watch.keys)))
     for name in range(processes):
         assert table(folder / str(name)) == undisturbed
-    # what was on the wire when a process died is all that was bought again
-    assert sum(server.replied.values()) <= len(server.replied) + 20 * teacher("http://x").concurrency
+    # what was on the wire or on its way to the disk when a process died is all that was bought again
+    assert sum(server.replied.values()) <= len(server.replied) + 20 * 2 * teacher("http://x").concurrency
 
 
 @pytest.mark.slow

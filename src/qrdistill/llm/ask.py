@@ -274,8 +274,9 @@ class _Run:
     async def _ask(self, lane: Lane) -> None:
         """A worker: one request after the other, until the queue says that there are no more.
 
-        It waits until its reply is committed, so that a killed process loses as many as it has workers. There are
-        more of them than may be in flight: the budget is looked at behind the gate, see `Lane.ask`.
+        It waits until its reply is committed, so that a killed process loses at most one a worker: twice the
+        concurrency, half of them on the wire and half on the way to the disk. The budget is looked at behind the
+        gate, see `Lane.ask`.
         """
         while (request := await lane.next()) is not None:
             outcome = await lane.ask(request)

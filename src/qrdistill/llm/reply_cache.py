@@ -1,10 +1,10 @@
 """The reply cache: every teacher's and judge's reply, bought once, kept for all runs.
 
 One SQLite file in WAL mode, the only mutable state there is. A reply is committed (and synced) before
-anything uses it, so a killed process loses at most the replies that were still on the wire. Several
-processes may share the file: before a request is sent it is *claimed*, and a claim whose process died
-(same machine) or fell silent for longer than the lease (another one) is free again. The file must lie
-on a local disk; WAL does not work over network file systems.
+anything uses it, so a killed process loses at most the replies that were on the wire or on their way to
+the disk: twice the concurrency. Several processes may share the file: before a request is sent it is
+*claimed*, and a claim whose process died (same machine) or fell silent for longer than the lease (another
+one) is free again. The file must lie on a local disk; WAL does not work over network file systems.
 """
 
 from __future__ import annotations
