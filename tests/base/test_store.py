@@ -1,7 +1,10 @@
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -13,8 +16,12 @@ from qrdistill.base.store import (
     TableWriter,
     atomic,
     content_hash,
+    count_rows,
+    read_batches,
     read_table,
     schema,
+    shards,
+    sweep,
     write_table,
     write_text,
 )
@@ -55,6 +62,98 @@ def test_the_same_rows_give_the_same_bytes_over_several_row_groups(tmp_path):
         write_table(tmp_path / name, records.Question, rows)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert pq.ParquetFile(tmp_path / "a").num_row_groups == 3
+
+
+def numbered(count: int) -> list[records.Question]:
+    return [question(id=f"q{n}", metadata={"n": n}) for n in range(count)]
+
+
+@pytest.mark.parametrize(("rows", "files"), [(10, 1), (11, 2), (25, 3), (30, 3)])
+def test_a_long_table_is_a_folder_of_shards(tmp_path, rows, files):
+    target = tmp_path / "t.parquet"
+    assert write_table(target, records.Question, numbered(rows), shard_rows=10) == rows
+    assert [file.name for file in shards(target)] == (
+        ["t.parquet"] if files == 1 else [f"part-0000{n}.parquet" for n in range(files)]
+    )
+    assert list(read_table(target, records.Question)) == numbered(rows)
+    assert count_rows(target) == rows
+    assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
+
+
+def test_a_table_changes_between_file_and_folder(tmp_path):
+    target = tmp_path / "t.parquet"
+    for count in (25, 3, 45, 25):
+        write_table(target, records.Question, numbered(count), shard_rows=10)
+        assert list(read_table(target, records.Question)) == numbered(count)
+    (target / "notes.txt").write_text("mine")
+    with pytest.raises(BoundaryError, match="not empty"):
+        write_table(target, records.Question, numbered(3), shard_rows=10)
+    assert (target / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_a_shard_that_is_lost_or_damaged_is_noticed(tmp_path, lost):
+    target = tmp_path / "t.parquet"
+    write_table(target, records.Question, numbered(25), shard_rows=10)
+    shard = shards(target)[lost]
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(DataError, match=rf"part-0000{lost}.parquet is damaged"):
+        list(read_table(target, records.Question))
+    shard.unlink()
+    with pytest.raises(DataError, match=r"t\.parquet.*missing"):
+        list(read_table(target, records.Question))
+
+
+def test_batches_are_columns_in_the_order_asked_for(tmp_path):
+    target = tmp_path / "t.parquet"
+    write_table(target, records.Question, numbered(25), shard_rows=10)
+    batches = list(read_batches(target, records.Question, ["gold", "id"]))
+    assert {tuple(batch.schema.names) for batch in batches} == {("gold", "id")}
+    assert [name for batch in batches for name in batch.column("id").to_pylist()] == [f"q{n}" for n in range(25)]
+    with TableWriter(tmp_path / "copy", records.Question, shard_rows=10) as copy:
+        for batch in read_batches(target, records.Question):
+            copy.write_batch(batch)
+    assert [file.read_bytes() for file in shards(tmp_path / "copy")] == [file.read_bytes() for file in shards(target)]
+
+
+def test_a_column_that_a_table_is_too_old_for_holds_the_default(tmp_path):
+    table = tmp_path / "old.parquet"
+    write_table(table, records.ReasoningPath, [])
+    old = pq.read_table(table).drop_columns(["thinking", "cost"])
+    row = dict.fromkeys(old.schema.names, "x") | {"round": 0, "sample": 0, "prompt_tokens": 0, "completion_tokens": 0}
+    pq.write_table(pa.Table.from_pylist([row], schema=old.schema), table)
+    (batch,) = read_batches(table, records.ReasoningPath, ["cost", "id", "thinking"])
+    assert batch.to_pylist() == [{"cost": 0.0, "id": "x", "thinking": "drop"}]
+    assert next(read_table(table, records.ReasoningPath)).thinking == "drop"
+
+
+WRITES = """
+import sys
+from pathlib import Path
+from qrdistill.base.records import Question
+from qrdistill.base.store import TableWriter
+fields = dict(split="train", task="t", family="f", kind="number", question="?", gold="2")
+with TableWriter(Path(sys.argv[1]), Question, shard_rows=5000) as table:
+    for n in range(1_000_000):
+        table.write(Question.model_construct(id=f"q{n}", metadata={}, **fields))
+        if n == 20_000:
+            print("several shards", flush=True)
+"""
+
+
+def test_a_kill_between_shards_leaves_nothing_half(tmp_path):
+    target = tmp_path / "t.parquet"
+    write_table(target, records.Question, numbered(25), shard_rows=10)
+    with subprocess.Popen([sys.executable, "-c", WRITES, str(target)], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"several shards\n"
+        child.kill()
+    assert list(read_table(target, records.Question)) == numbered(25)
+    assert len(list(tmp_path.iterdir())) == 2
+    sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path):

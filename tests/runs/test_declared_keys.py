@@ -46,6 +46,7 @@ NOTHING: list[str] = []
 # the first pattern that fits says which stages a key runs again, the report aside, which shows every one that counts
 TABLE = {
     "name": NOTHING,
+    "shard_rows": NOTHING,
     "seed": ["load", *ASKED, *JUDGED, *EMBEDDED, *TRAINED, *SAMPLED, "evaluate"],
     "questions.*": ["load"],
     "teachers.[13].api_key_env": NOTHING,

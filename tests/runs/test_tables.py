@@ -1,10 +1,11 @@
+import datasets
 import pandas
 import pytest
 
 from qrdistill.base.errors import InputError
 from qrdistill.base.records import Question
 from qrdistill.base.store import write_table
-from qrdistill.runs.run import Run
+from qrdistill.runs.run import Run, write_run_card
 from qrdistill.runs.tables import as_html
 
 
@@ -32,6 +33,17 @@ def test_one_table_four_ways(run_with_questions):
     relation = table.to_duckdb().filter("id > 'q4'").project("id")
     assert [row[0] for row in relation.fetchall()] == ["q5", "q6"]
     assert repr(table) == "<questions.parquet: 7 rows of Question>"
+
+
+def test_a_table_of_shards_opens_like_one_file(run_with_questions):
+    run, rows = run_with_questions
+    write_table(run.folder / "questions.parquet", Question, rows, shard_rows=3)
+    table = run.questions()
+    assert list(table) == rows
+    assert (len(table), len(table.to_pandas()), len(table.to_dataset())) == (7, 7, 7)
+    assert [row[0] for row in table.to_duckdb().filter("id > 'q4'").project("id").fetchall()] == ["q5", "q6"]
+    write_run_card(run.folder)
+    assert datasets.load_dataset(str(run.folder), "questions", split="train")["id"][:] == [row.id for row in rows]
 
 
 def test_a_notebook_shows_text_as_text(run_with_questions):

@@ -29,7 +29,7 @@ _INSIDE = (
     r"checkpoints/(key|step-\d+/state\.(json|safetensors)|best/weights\.safetensors)",
     r"assignments/part-\d+\.parquet",
     r"(checkpoints|assignments|students|metrics\.jsonl|embeddings\.npy)",
-    r"(assignments|paths|verdicts|asked|failures|truth)\.parquet",
+    r"(assignments|paths|verdicts|asked|failures|truth)\.parquet(/part-\d+\.parquet)?",
     r"students/[^/]+/.+",
     r"(tensorboard|wandb)/.+",
     r"(checkpoints|students|assignments)/([^/]+/)?\.[^/]+\.\d+\.tmp(/.+)?",  # leftovers of versions without marks

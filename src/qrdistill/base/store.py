@@ -12,7 +12,7 @@ import re
 import shutil
 import types
 import typing
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,7 +28,10 @@ from qrdistill.base.untrusted.guarded_json import loads
 
 R = TypeVar("R", bound=Record)
 _ROWS_PER_GROUP = 4096
+SHARD_ROWS = 1_000_000
+"""Rows of one file of a table; a longer table is a folder of such files."""
 _FORMAT_KEY, _FORMAT = "qrdistill.format", "1"  # of a table; one without it is of format 1 too
+_SHARDS_KEY = "qrdistill.shards"  # in a table's last shard: how many shards there are
 _TEMPORARY = ".qrdistill.tmp"
 
 
@@ -156,86 +159,212 @@ def _arrow_type(kind: Any) -> pa.DataType:
     return {int: pa.int64(), float: pa.float64(), bool: pa.bool_()}[kind]
 
 
-class TableWriter:
-    """Appends records to one Parquet table in constant memory; the file appears when `with` ends well."""
+def _stored_as_json(record: type[Record]) -> list[str]:
+    return [name for name, info in record.model_fields.items() if typing.get_origin(info.annotation) is dict]
 
-    def __init__(self, path: Path, record: type[Record]) -> None:
+
+def shard_name(number: int) -> str:
+    """
+    >>> shard_name(3)
+    'part-00003.parquet'
+    """
+    return f"part-{number:05d}.parquet"
+
+
+def shards(path: Path) -> list[Path]:
+    """The files of a table, in order: itself, or what a folder of its name holds (`paths.parquet/part-00000.parquet`).
+
+    Raises DataError where a shard is missing.
+    """
+    if not path.is_dir():
+        return [path]
+    files = sorted(path.glob("part-*.parquet"))
+    lost = next((shard_name(n) for n in range(max(1, len(files))) if path / shard_name(n) not in files), None)
+    if lost:
+        raise DataError(f"a shard of the table is missing ({lost}); delete the folder and run again", file=path)
+    return files
+
+
+class TableWriter:
+    """Appends records to one Parquet table in constant memory; the table appears when `with` ends well.
+
+    A table of more than `shard_rows` rows is a folder of files, each with its own checksum (`shards` lists them).
+    """
+
+    def __init__(self, path: Path, record: type[Record], *, shard_rows: int = SHARD_ROWS) -> None:
         self.path, self.record, self.count = path, record, 0
-        self._schema = schema(record)
-        self._json = [n for n, i in record.model_fields.items() if typing.get_origin(i.annotation) is dict]
-        self._rows: list[dict[str, Any]] = []
+        self._schema, self._json = schema(record), _stored_as_json(record)
+        self._most, self._whole_shards, self._in_shard = shard_rows, 0, 0
+        self._columns: list[list[Any]] = [[] for _ in self._schema]
 
     def __enter__(self) -> TableWriter:
         self._atomic = atomic(self.path)
         self._temporary = self._atomic.__enter__()
         try:
-            self._file = pq.ParquetWriter(self._temporary, self._schema, compression="zstd")
+            self._open(self._temporary)
         except OSError as failure:
             self._atomic.__exit__(type(failure), failure, failure.__traceback__)
             raise
         return self
 
+    def _open(self, file: Path) -> None:
+        self._shard, self._in_shard = file, 0
+        self._file = pq.ParquetWriter(file, self._schema, compression="zstd")
+
     def write(self, record: Record) -> None:
-        row = record.model_dump()
-        for name in self._json:
-            row[name] = json.dumps(row[name], sort_keys=True, ensure_ascii=False)
-        self._rows.append(row)
+        values = vars(record)
+        for column, name in zip(self._columns, self._schema.names, strict=True):
+            column.append(
+                json.dumps(values[name], sort_keys=True, ensure_ascii=False) if name in self._json else values[name]
+            )
         self.count += 1
-        if len(self._rows) >= _ROWS_PER_GROUP:
+        if len(self._columns[0]) >= _ROWS_PER_GROUP:
             self._flush()
 
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        """Appends rows that are Arrow columns already, as `read_batches` gives them."""
+        self._flush()
+        self._append(pa.Table.from_batches([batch]).select(self._schema.names).cast(self._schema))
+        self.count += batch.num_rows
+
     def _flush(self) -> None:
-        if self._rows:
-            self._file.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
-            self._rows = []
+        if self._columns[0]:
+            columns = [pa.array(column, field.type) for column, field in zip(self._columns, self._schema, strict=True)]
+            self._append(pa.Table.from_arrays(columns, schema=self._schema))
+            self._columns = [[] for _ in self._schema]
+
+    def _append(self, rows: pa.Table) -> None:
+        while rows.num_rows:
+            if self._in_shard == self._most:
+                self._next_shard()
+            part = rows.slice(0, self._most - self._in_shard)
+            self._file.write_table(part, row_group_size=_ROWS_PER_GROUP)
+            self._in_shard += part.num_rows
+            rows = rows.slice(part.num_rows)
+
+    def _next_shard(self) -> None:
+        """What was one file until now becomes the first of a folder."""
+        self._close({})
+        if not self._whole_shards:
+            aside = self._temporary.with_name(f".first-shard{self._temporary.name}")
+            os.replace(self._temporary, aside)
+            self._temporary.mkdir()
+            os.replace(aside, self._temporary / shard_name(0))
+        self._whole_shards += 1
+        self._open(self._temporary / shard_name(self._whole_shards))
+
+    def _close(self, facts: dict[str, str]) -> None:
+        self._file.add_key_value_metadata({_FORMAT_KEY: _FORMAT, **facts, KEY: PLACEHOLDER})
+        self._file.close()
+        seal(self._shard)
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         try:
             if kind is None:
                 self._flush()
-                self._file.add_key_value_metadata({_FORMAT_KEY: _FORMAT, KEY: PLACEHOLDER})
-            self._file.close()
-            if kind is None:
-                seal(self._temporary)
+                self._close({_SHARDS_KEY: str(self._whole_shards + 1)} if self._whole_shards else {})
+                self._make_room()
+            else:
+                self._file.close()
         except OSError as failure:
             kind, error, trace = type(failure), failure, failure.__traceback__
             self._atomic.__exit__(kind, error, trace)
             raise
         self._atomic.__exit__(kind, error, trace)
 
+    def _make_room(self) -> None:
+        """A table that was a folder becomes a file, or the other way round; `atomic` replaces like by like."""
+        if self._whole_shards and self.path.is_file():
+            self.path.unlink()
+        elif not self._whole_shards and self.path.is_dir() and not self.path.is_symlink():
+            for file in self.path.glob("part-*.parquet"):
+                file.unlink()
+            self.path.rmdir()  # refuses where anything else is in it
 
-def write_table(path: Path, record: type[R], rows: Iterable[R]) -> int:
+
+def write_table(path: Path, record: type[R], rows: Iterable[R], *, shard_rows: int = SHARD_ROWS) -> int:
     """Writes all rows; returns how many."""
-    with TableWriter(path, record) as table:
+    with TableWriter(path, record, shard_rows=shard_rows) as table:
         for row in rows:
             table.write(row)
     return table.count
 
 
-def read_table(path: Path, record: type[R]) -> Iterator[R]:
-    """Streams a table back as records, in file order. Raises DataError where it is damaged: no row is read then."""
-    names = [n for n, i in record.model_fields.items() if typing.get_origin(i.annotation) is dict]
+def read_batches(path: Path, record: type[Record], columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Streams a table (one file or its shards) as Arrow batches in file order, with these columns (None: all) in their order.
+
+    A column that the table is too old to have holds the record's default; a dict is JSON text. Raises DataError where
+    a file is damaged: no row of it is read then.
+    """
+    wanted = list(columns) if columns is not None else list(record.model_fields)
+    files = shards(path)
+    for number, place in enumerate(files):
+        with _opened(place, record) as file:
+            facts = {
+                key.decode(): value.decode(errors="replace") for key, value in (file.metadata.metadata or {}).items()
+            }
+            last = facts.get(_SHARDS_KEY)
+            if path.is_dir() and number == len(files) - 1 and _FORMAT_KEY in facts and last != str(len(files)):
+                raise DataError("the table's last shards are missing; delete the folder and run again", file=path)
+            there = [name for name in wanted if name in file.schema_arrow.names]
+            for batch in file.iter_batches(_ROWS_PER_GROUP, columns=there):
+                yield batch.select(there) if there == wanted else _filled(batch, record, wanted)
+
+
+@contextmanager
+def _opened(place: Path, record: type[Record]) -> Generator[pq.ParquetFile]:
     try:
-        check(path)
-        file = pq.ParquetFile(path)
+        check(place)
+        file = pq.ParquetFile(place)
     except Damaged as error:
         raise DataError(f"{error}; delete it and run again: the stage that made it makes it anew") from error
     except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"not a readable Parquet table ({error}); delete it and run again", file=path) from error
-    lacking = [n for n, i in record.model_fields.items() if i.is_required() and n not in file.schema_arrow.names]
-    if lacking:
-        file.close()
-        raise DataError(f"no table of ours: it has no column {', '.join(lacking)}; move it away", file=path)
+        raise DataError(f"not a readable Parquet table ({error}); delete it and run again", file=place) from error
     with file:
+        lacking = [n for n, i in record.model_fields.items() if i.is_required() and n not in file.schema_arrow.names]
+        if lacking:
+            raise DataError(f"no table of ours: it has no column {', '.join(lacking)}; move it away", file=place)
         found = (file.metadata.metadata or {}).get(_FORMAT_KEY.encode(), _FORMAT.encode()).decode(errors="replace")
         if found != _FORMAT:
             raise DataError(
                 f"a table of format {found}, which another version of qrdistill wrote (this one reads {_FORMAT}); use "
                 "that version, or make the run anew in another folder",
-                file=path,
+                file=place,
             )
-        for batch in file.iter_batches(_ROWS_PER_GROUP):
-            for row in batch.to_pylist():
-                for name in names:
-                    row[name] = loads(row[name], where=path, nan=True)
-                yield record.model_construct(**row)
+        yield file
+
+
+def _filled(batch: pa.RecordBatch, record: type[Record], wanted: Sequence[str]) -> pa.RecordBatch:
+    fields = schema(record)
+
+    def column(name: str) -> pa.Array:
+        if name in batch.schema.names:
+            return batch.column(name)
+        default = record.model_fields[name].get_default(call_default_factory=True)
+        return pa.array(
+            [json.dumps(default) if isinstance(default, dict) else default] * batch.num_rows, fields.field(name).type
+        )
+
+    return pa.RecordBatch.from_arrays(
+        [column(name) for name in wanted], schema=pa.schema([fields.field(n) for n in wanted])
+    )
+
+
+def count_rows(path: Path) -> int:
+    """How many rows a table has; only the files' ends are read."""
+    return sum(pq.read_metadata(file).num_rows for file in shards(path))
+
+
+def read_table(path: Path, record: type[R]) -> Iterator[R]:
+    """Streams a table back as records, in file order. Raises DataError where it is damaged: no row is read then."""
+    for batch in read_batches(path, record):
+        yield from records_of(batch, record, where=path)
+
+
+def records_of(batch: pa.RecordBatch, record: type[R], *, where: Path) -> Iterator[R]:
+    """The rows of a batch with all of a record's columns, one by one."""
+    names = _stored_as_json(record)
+    for row in batch.to_pylist():
+        for name in names:
+            row[name] = loads(row[name], where=where, nan=True)
+        yield record.model_construct(**row)

@@ -100,7 +100,7 @@ def _page(run: Path, target: Path) -> str:
 def _questions(runs: Sequence[Path]) -> dict[str, Question]:
     """By id; empty where no run has its questions any more."""
     files = [run / "questions.parquet" for run in runs]
-    return {row.id: row for file in reversed(files) if file.is_file() for row in read_table(file, Question)}
+    return {row.id: row for file in reversed(files) if file.exists() for row in read_table(file, Question)}
 
 
 def _sentences(rows: Sequence[Difference]) -> list[str]:

@@ -12,7 +12,8 @@ from pydantic import Field, model_validator
 
 from qrdistill.base.errors import ConfigError
 from qrdistill.base.plugins.presets import embedded_default, preset_of
-from qrdistill.base.settings import Name, Settings
+from qrdistill.base.settings import Name, Settings, ShapesNothing
+from qrdistill.base.store import SHARD_ROWS
 from qrdistill.own_paths.config import OwnPathsConfig
 from qrdistill.paths.config import PathsConfig, TeacherConfig
 from qrdistill.questions.config import QuestionsConfig
@@ -30,6 +31,8 @@ class Config(Settings):
     """Of the run and its folder, `runs/NAME`."""
     seed: int = Field(default=0, ge=0)
     """Of everything that is drawn by lot; the same seed gives the same tables."""
+    shard_rows: ShapesNothing[int] = Field(default=SHARD_ROWS, gt=0)
+    """Rows of one file of paths or verdicts; a longer table is a folder of such files."""
     questions: QuestionsConfig = QuestionsConfig()
     """What is asked, and what counts as right."""
     teachers: Sequence[TeacherConfig] = ()

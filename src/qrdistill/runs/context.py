@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from qrdistill.base.progress import Progress
-from qrdistill.base.records import Question, ReasoningPath, Verdict
-from qrdistill.base.store import read_table
+from qrdistill.base.records import Question, ReasoningPath, Record, Verdict
+from qrdistill.base.store import TableWriter, read_table
 from qrdistill.runs.config import Config
 
 
@@ -32,6 +32,10 @@ class Context:
     def out(self) -> Path:
         """The folder of this stage's tables."""
         return self.folder / self.place
+
+    def writer(self, name: str, record: type[Record]) -> TableWriter:
+        """For one of this stage's tables, in shards where it is long."""
+        return TableWriter(self.out / name, record, shard_rows=self.config.shard_rows)
 
     def questions(self) -> dict[str, Question]:
         return {row.id: row for row in read_table(self.folder / "questions.parquet", Question)}

@@ -45,12 +45,13 @@ def write_run_card(folder: Path) -> None:
     card = folder / "README.md"
     if card.is_file() and _CARD_LINE not in card.read_text(encoding="utf-8", errors="replace"):
         return
-    tables = [name for name in _TABLES if (folder / f"{name}.parquet").is_file()]
+    tables = [name for name in _TABLES if (folder / f"{name}.parquet").exists()]
     if not tables:
         return
     lines = ["---", "configs:"]
     for name in tables:
-        lines += [f"- config_name: {name}", "  data_files:", "  - split: train", f"    path: {name}.parquet"]
+        files = f"{name}.parquet/*.parquet" if (folder / f"{name}.parquet").is_dir() else f"{name}.parquet"
+        lines += [f"- config_name: {name}", "  data_files:", "  - split: train", f"    path: {files}"]
         lines += ["  default: true"] if name == tables[0] else []
     listed = ", ".join(f"`{name}`" for name in tables)
     lines += ["---", _CARD_LINE, "", f"# {folder.resolve().name}", "", "A run of qrdistill. Its tables open with"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from qrdistill.base.errors import InputError
 from qrdistill.base.records import Record
-from qrdistill.base.store import read_table
+from qrdistill.base.store import count_rows, read_table, shards
 
 if TYPE_CHECKING:
     import datasets
@@ -36,15 +36,13 @@ class Table(Generic[R]):
         return read_table(self.file, self.record)
 
     def __len__(self) -> int:
-        import pyarrow.parquet as pq
-
-        return pq.ParquetFile(self._there()).metadata.num_rows
+        return count_rows(self._there())
 
     def to_pandas(self) -> pandas.DataFrame:
         """All rows; what is stored as JSON text (`metadata`) as dicts."""
         import pyarrow.parquet as pq
 
-        frame = pq.read_table(self._there()).to_pandas()
+        frame = pq.read_table(self._files()).to_pandas()
         for name, info in self.record.model_fields.items():
             if typing.get_origin(info.annotation) is dict:
                 frame[name] = frame[name].map(json.loads)
@@ -56,18 +54,21 @@ class Table(Generic[R]):
             from datasets import Dataset
         except ImportError as error:
             raise InputError("to_dataset needs the package datasets: pip install 'qrdistill[hub]'") from error
-        return Dataset.from_parquet(str(self._there()))
+        return Dataset.from_parquet([*self._files()])
 
     def to_duckdb(self) -> duckdb.DuckDBPyRelation:
-        """A relation over the file, to be filtered and joined in SQL."""
+        """A relation over the files, to be filtered and joined in SQL."""
         import duckdb
 
-        return duckdb.read_parquet(str(self._there()))
+        return duckdb.read_parquet(self._files())
 
     def _there(self) -> Path:
-        if not self.file.is_file():
+        if not self.file.exists():
             raise InputError(f"{self.file.parent} has no {self.file.name} yet; run the stage that makes it")
         return self.file
+
+    def _files(self) -> list[str]:
+        return [str(file) for file in shards(self._there())]
 
     def __repr__(self) -> str:
         return f"<{self.file.name}: {len(self)} rows of {self.record.__name__}>"

@@ -83,9 +83,9 @@ def generate(context: Context) -> Counts:
         paths = paths.model_copy(update=_left(context))
     with (
         ReplyCache(context.replies) as cache,
-        TableWriter(out / "failures.parquet", Failure) as failures,
-        TableWriter(out / "truth.parquet", Truth) as truth,
-        TableWriter(out / ("asked.parquet" if round else "paths.parquet"), ReasoningPath) as written,
+        context.writer("failures.parquet", Failure) as failures,
+        context.writer("truth.parquet", Truth) as truth,
+        context.writer("asked.parquet" if round else "paths.parquet", ReasoningPath) as written,
     ):
         spending = generate(
             list(questions.values()),
@@ -140,7 +140,7 @@ def filter(context: Context) -> Counts:
         sampled = read_table(context.out / "paths.parquet", ReasoningPath)
         questions, unsettled, agreement = agreed_gold(questions, sampled, taught, config.own_paths.min_agreement)
         facts = {"agreement": agreement}
-    with ReplyCache(context.replies) as cache, TableWriter(context.out / "verdicts.parquet", Verdict) as out:
+    with ReplyCache(context.replies) as cache, context.writer("verdicts.parquet", Verdict) as out:
         counts = filter_paths(
             questions,
             _to_filter(context),
@@ -278,7 +278,7 @@ def sample(context: Context) -> Counts:
     config, round = context.config, context.round
     students = _continued(context)
     limit = config.own_paths.max_tokens or path_limit(context, students)
-    with TableWriter(context.out / "paths.parquet", ReasoningPath) as out:
+    with context.writer("paths.parquet", ReasoningPath) as out:
         sampled = sample_paths(
             students,
             list(_asked(config, context.questions()).values()),

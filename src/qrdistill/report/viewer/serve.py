@@ -66,7 +66,7 @@ class LiveRun:
     def _stamp(self) -> str:
         files = [self.folder / name for name in ("manifest.json", "scores.json", "metrics.jsonl")]
         files += [file for found in Tables.places(self.folder).values() for file in found]
-        status = [file.stat() for file in files if file.is_file()]
+        status = [file.stat() for file in files if file.exists()]
         return (
             f"{len(status)}-{sum(one.st_size for one in status)}-{max((one.st_mtime_ns for one in status), default=0)}"
         )

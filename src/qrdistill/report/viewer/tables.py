@@ -14,7 +14,7 @@ from typing import Any
 from qrdistill.base.checksums import Damaged, check
 from qrdistill.base.errors import DataError
 from qrdistill.base.records import Answer, Assignment, Question, ReasoningPath, Record, Truth, Verdict
-from qrdistill.base.store import schema
+from qrdistill.base.store import schema, shards
 from qrdistill.scores.student_style import BASE
 
 _RECORDS: dict[str, type[Record]] = {
@@ -91,7 +91,10 @@ class Tables:
         self._connection = duckdb.connect(
             config={"threads": threads, "autoinstall_known_extensions": False, "autoload_known_extensions": False}
         )
-        self.files = {name: [file for file in files if file.is_file()] for name, files in self.places(folder).items()}
+        self.files = {
+            name: [shard for file in files if file.exists() for shard in shards(file)]
+            for name, files in self.places(folder).items()
+        }
         for name, record in _RECORDS.items():
             self._view(name, record, self.files[name])
         marked = "training" in {row[0] for row in self.run("describe answered")}  # a column that older tables lack
@@ -164,7 +167,7 @@ class Tables:
 
 def _files(folder: Path) -> dict[str, list[Path]]:
     rounds = sorted(folder.glob("rounds/*/"))
-    gathered = (folder / "own_paths.parquet").is_file()
+    gathered = (folder / "own_paths.parquet").exists()
     own = (
         [folder / "own_paths.parquet"]
         if gathered
@@ -183,7 +186,7 @@ def _files(folder: Path) -> dict[str, list[Path]]:
 
 def _assignments(place: Path) -> list[Path]:
     whole = place / "assignments.parquet"
-    return [whole] if whole.is_file() else sorted(place.glob("assignments/part-*.parquet"))
+    return [whole] if whole.exists() else sorted(place.glob("assignments/part-*.parquet"))
 
 
 def _quoted(file: Path) -> str:

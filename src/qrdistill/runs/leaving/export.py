@@ -97,10 +97,10 @@ def _texts(run: Run) -> Iterator[str]:
 
     styles = list(resolve_styles(run.config.paths.styles).values())
     half = _TEXTS // 2
-    if (run.folder / "questions.parquet").is_file():
+    if (run.folder / "questions.parquet").exists():
         for at, row in enumerate(islice(run.questions(), half)):
             yield student_prompt(row.question, styles[at % len(styles)] if styles else None)
-    if (run.folder / "paths.parquet").is_file():
+    if (run.folder / "paths.parquet").exists():
         yield from (path.lesson for path in islice(run.paths(), half))
 
 
