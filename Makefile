@@ -28,17 +28,17 @@ docs: .venv/.installed-docs
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "qrdistill needs Python 3.11 or newer; run: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/pip install -q --no-compile --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/pip install -q --no-compile --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
 .venv/.installed-dev: .venv/.installed
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install -q --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	$(BIN)/python examples/real/get_models.py smollm2
 	touch $@
 
 .venv/.installed-docs: .venv/.installed
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/pip install -q --no-compile --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	touch $@
 
 clean:

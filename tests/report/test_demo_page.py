@@ -21,7 +21,8 @@ def test_the_arms_stand_side_by_side_and_lead_to_each_other(build_run, tmp_path)
         students = {head["student"]: head["styled"] for head in heads}
         mean = sum(score["accuracy"] for score in students.values()) / len(students)
         rows.append(ArmRow(arm, f"the {arm} arm", students, mean, None, 1234567, 75.0))
-    page = write_demo_page(tmp_path, rows, base="base").read_text()
+    whole = write_demo_page(tmp_path, rows, base="base").read_text()
+    page = re.sub("<script.*?</script>", "", whole, flags=re.DOTALL)
     assert page.count('href="learned/report.html"') == 2  # the navigation and the table
     line = re.search(r'<tr><th scope="row"><a href="learned/.*', page)[0]
     for score in rows[1].students.values():
@@ -29,7 +30,12 @@ def test_the_arms_stand_side_by_side_and_lead_to_each_other(build_run, tmp_path)
     gain = re.search(r"<td>([+\u2212][\d.]+) <span", line)[1].replace("\u2212", "-")
     assert float(gain) == pytest.approx(100 * (rows[1].mean - rows[0].mean), abs=0.06)
     assert "1\u202f234\u202f567" in line
-    assert "<svg" in page
+    [chart] = json.loads(re.search('id="charts-data">([^<]*)<', whole)[1])["arms"]
+    assert {row["label"]: row["value"] for row in chart["rows"]} == {
+        f"{row.title}, {name}": score["accuracy"] for row in rows for name, score in row.students.items()
+    }
+    assert [row["hollow"] for row in chart["rows"]] == [True, True, False, False]
+    assert page.count('data-charts="arms"') == 1
     for arm, other in (("base", "learned"), ("learned", "base")):
         text = write_report(tmp_path / arm).read_text()
         assert '<a href="../report.html">' in text

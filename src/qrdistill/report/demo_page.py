@@ -9,9 +9,9 @@ from typing import Any
 
 from qrdistill.base.store import write_text
 from qrdistill.base.untrusted.redact import redact
-from qrdistill.report import charts
-from qrdistill.report.charts import Dot
-from qrdistill.report.report import render
+from qrdistill.report.report import render, viewer_context
+from qrdistill.report.viewer.charts_data import Boxes, Mark, estimates
+from qrdistill.report.viewer.page import embedded, with_scripts
 from qrdistill.scores.compare import compare
 
 
@@ -31,25 +31,35 @@ class ArmRow:
 def write_demo_page(folder: Path, rows: Sequence[ArmRow], *, base: str) -> Path:
     """Writes `report.html` beside the arms' folders; `base` names the untrained arm. Returns where it is."""
     names = list(rows[0].students)
-    dots = [
-        Dot(f"{row.title}, {name}", score["accuracy"], score["low"], score["high"], series=at, hollow=row.arm == base)
+    marks = [
+        Mark(
+            f"{row.title}, {name}",
+            score["accuracy"],
+            score["low"],
+            score["high"],
+            series=at,
+            hollow=row.arm == base,
+            n=f"{score['n']} questions",
+        )
         for row in rows
         for at, name in enumerate(names)
         if (score := row.students.get(name))
     ]
-    caption = (
-        "Accuracy on unseen questions, prompted with the best style on dev; bars are 95 % intervals. Hollow: untrained."
+    note = (
+        "On unseen questions, prompted with the style that is best on dev; bars are 95 % intervals. Hollow: untrained."
     )
+    boxes = Boxes()
+    boxes.put("arms", estimates("Accuracy of every arm", note, marks))
     page = render(
         "demo.html.j2",
         rows=rows,
         names=names,
         base=base,
         gains={row.arm: _gain(folder, row.arm, base) for row in rows if row.arm != base},
-        drawn=charts.dots("arms", caption, dots),
+        **viewer_context(True, "charts"),
     )
     target = folder / "report.html"
-    write_text(target, redact(page))
+    write_text(target, with_scripts(redact(page), {"charts-data": embedded(boxes.places)}, "charts"))
     return target
 
 

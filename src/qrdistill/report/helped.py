@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from qrdistill.base.untrusted.guarded_json import read_json
-from qrdistill.report import charts
-from qrdistill.report.charts import Change, Figure
 from qrdistill.report.sentences import dollars, percent, points
 from qrdistill.scores.statistics import established
 
@@ -42,7 +40,7 @@ def helped(folder: Path, student: str | None = None) -> Helped:
 
 def of_scores(scores: Mapping[str, Any], stages: Mapping[str, Mapping[str, Any]], student: str | None = None) -> Helped:
     usd, tokens, seconds = _took(stages)
-    gain = scores.get("gain") if student is None else _of_one(scores, student)
+    gain = scores.get("gain") if student is None else of_one(scores, student)
     if gain:
         text = f"{_change(gain)} on {gain['n']} questions, for {_price(usd, tokens, seconds)}."
         return Helped(text, None, gain, usd, tokens, seconds)
@@ -101,7 +99,7 @@ def _took(stages: Mapping[str, Mapping[str, Any]]) -> tuple[float, int, float]:
     return usd, tokens, sum(stage.get("seconds", 0.0) for stage in stages.values())
 
 
-def _of_one(scores: Mapping[str, Any], student: str) -> dict[str, Any] | None:
+def of_one(scores: Mapping[str, Any], student: str) -> dict[str, Any] | None:
     """One student's headline in the shape of the gain over all, in the same mode."""
     whole = scores.get("gain")
     heads = {head["student"]: head for head in scores.get("headlines", [])}
@@ -125,31 +123,6 @@ def _interval(name: str, score: Mapping[str, Any]) -> dict[str, float]:
     return {name: score["accuracy"], f"{name}_low": score["low"], f"{name}_high": score["high"]}
 
 
-def helped_figure(scores: Mapping[str, Any], found: Helped) -> Figure | None:
-    """Untrained and trained on one line, the gain above it; all students together, then each."""
-    if not found.gain:
-        return None
-    names = found.gain["students"]
-    rows = [("all students" if len(names) > 1 else names[0], found.gain)]
-    if len(names) > 1:
-        rows += [(name, one) for name in names if (one := _of_one(scores, name))]
-    changes = [
-        Change(
-            name,
-            (row["untrained"], row["untrained_low"], row["untrained_high"]),
-            (row["trained"], row["trained_low"], row["trained_high"]),
-            _gain_text(row["gain"]),
-        )
-        for name, row in rows
-    ]
-    how = "prompted with the style that is best on dev" if found.gain["mode"] == "styled" else "without a style's hint"
-    caption = (
-        f"Right answers before (hollow) and after training, {how}, the same prompts for both; bars are 95 % intervals, "
-        "the gain's interval is paired over the questions."
-    )
-    return charts.changes("helped", caption, changes)
-
-
-def _gain_text(gain: Mapping[str, Any]) -> str:
+def gain_text(gain: Mapping[str, Any]) -> str:
     text = points(gain["difference"])
     return f"{text} ({_bound(gain['low'])} to {_bound(gain['high'])})" if gain["high"] - gain["low"] > 1e-9 else text

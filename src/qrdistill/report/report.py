@@ -9,11 +9,11 @@ from typing import Any
 from qrdistill.base.errors import InputError
 from qrdistill.base.store import write_text
 from qrdistill.base.untrusted.redact import redact
-from qrdistill.report import charts, sentences
-from qrdistill.report.charts import Dot, Figure
-from qrdistill.report.helped import helped_figure, of_scores, shown_time
+from qrdistill.report import sentences
+from qrdistill.report.helped import of_scores, shown_time
+from qrdistill.report.run_charts import run_charts
 from qrdistill.report.run_facts import Funnel, RunData, read_run, siblings
-from qrdistill.report.viewer.page import SCRIPTS, Kind, script_policy, viewer_css, with_scripts
+from qrdistill.report.viewer.page import SCRIPTS, Kind, embedded, script_policy, viewer_css, with_scripts
 from qrdistill.report.viewer.page_data import page_data
 from qrdistill.scores.statistics import Interval, wilson
 
@@ -31,8 +31,10 @@ def write_report(run_dir: Path, target: Path | None = None) -> Path:
         raise InputError(f"{run_dir} is not a run directory: it has no config.yaml, manifest.json or tables")
     target = target or run_dir / "report.html"
     data = page_data(run)
-    html = redact(render("run.html.j2", **run_context(run), **viewer_context(data is not None)))
-    write_text(target, with_scripts(html, data) if data else html)
+    context = run_context(run)
+    kind: Kind = "run" if data else "charts"
+    html = redact(render("run.html.j2", **context, **viewer_context(data is not None, kind)))
+    write_text(target, with_scripts(html, {**(data or {}), "charts-data": embedded(context["places"])}, kind))
     return target
 
 
@@ -67,7 +69,7 @@ def run_context(run: RunData) -> dict[str, Any]:
         "siblings": siblings(run.folder),
         "here": run.folder.resolve().name,
         "helped": helped,
-        "helped_figure": helped_figure(scores, helped) if scores and helped else None,
+        "places": run_charts(scores, helped).places,
         "summary": sentences.summary(run),
         "warnings": _warnings(run),
         "scores": scores,
@@ -76,8 +78,6 @@ def run_context(run: RunData) -> dict[str, Any]:
         "filter_quality": _filter_quality(run.paths.planted) if run.paths else None,
         "routing": run.routing,
         "routed_students": _in_order(run, run.routing.students) if run.routing else [],
-        "ensemble_figure": _ensemble_figure(scores) if scores else None,
-        "calibration_figure": _calibration_figure(scores) if scores else None,
         "stages": run.stages,
         "training": _training_tokens(run),
         "config_text": run.config_text,
@@ -129,57 +129,3 @@ def _training_tokens(run: RunData) -> dict[str, dict[str, float]]:
                 entry = totals.setdefault(student, {"tokens": 0.0, "targets": 0.0})
                 entry[what] += value
     return {student: totals[student] for student in _in_order(run, list(totals))}
-
-
-def _ensemble_figure(scores: Mapping[str, Any]) -> Figure | None:
-    """Votes and self-consistency over what they cost."""
-    lines: dict[str, list[tuple[float, Dot]]] = {}
-    points: dict[str, tuple[float, Dot]] = {}
-    for head in scores["headlines"]:
-        if head["styled"] and not head["base"]:
-            s = head["styled"]
-            dot = Dot(head["student"], s["accuracy"], s["low"], s["high"], hollow=True)
-            points[f"{head['student']}, {head['style']}, greedy"] = (1.0, dot)
-    every = [one["name"] for one in scores.get("ensembles", [])]
-    group = "pairs" if "majority, pairs" in every else "students"
-    # the rest stands in the table: in the figure it would lie on top of these
-    shown = {
-        f"majority, {group}",
-        f"log-probability, {group}",
-        f"weighted by dev, {group}, early stop",
-        "judge fallback",
-    }
-    for one in scores.get("ensembles", []):
-        if one["n"]:
-            entry = (one["decodes"], Dot(one["name"], one["accuracy"], one["low"], one["high"]))
-            if one["method"] == "self_consistency":
-                lines.setdefault(f"self-consistency, {one['members'][0].replace('/', ', ')}", []).append(entry)
-            elif one["name"] in shown:
-                points[one["name"]] = entry
-    if not scores.get("ensembles"):
-        return None
-    caption = (
-        "Accuracy of votes beside what one student reaches for as many decodes; bars and bands are 95 % intervals. "
-        "Hollow: one greedy answer in the best style."
-    )
-    return charts.trade("ensembles", caption, lines, points)
-
-
-def _calibration_figure(scores: Mapping[str, Any]) -> Figure | None:
-    chosen = {(head["student"], head["style"]) for head in scores["headlines"] if not head["base"]}
-    entries = [
-        entry
-        for entry in scores.get("calibration", [])
-        if (entry["student"], entry["style"]) in chosen and entry["n"] and entry["fitted"]
-    ]
-    if not entries:
-        return None
-    lines = {
-        f"{entry['student']}, {entry['style']}": [(b["confidence"], b["accuracy"], b["n"]) for b in entry["bins"]]
-        for entry in entries
-    }
-    caption = (
-        "How often answers of each confidence are right, in bins of equal size; the diagonal is perfect. The confidence "
-        "is the mean token probability, mapped by a curve fitted on dev."
-    )
-    return charts.reliability("calibration", caption, lines, x="confidence fitted on dev, %")

@@ -120,6 +120,18 @@ def test_a_study_s_charts_are_tables_and_its_texts_stay_texts(browser, study, tm
     assert "recall, %" in tables[4]
 
 
+def test_a_run_s_page_draws_its_placed_charts_beside_the_viewer_s(browser, build_run, tmp_path):
+    titles = every_chart_drawn(browser, write_report(build_run(tmp_path / "run")))
+    placed = "[...document.querySelectorAll('[data-charts] .chart')]"
+    assert browser.run(f"return {placed}.map(one => one.querySelector('h3').textContent)") == [
+        "Before and after training",
+        "How often answers of each confidence are right",
+        "Accuracy against what it costs",
+    ]
+    assert len(titles) > 6  # the viewer's own
+    assert browser.run(f"return {placed}.every(one => one.querySelector('svg path'))"), "drawn, and still there"
+
+
 def test_a_comparison_leads_to_the_questions_that_changed(browser, compared):
     page = write_compare_page([compared / "new", compared / "old"], compared / "compare.html")
     titles = every_chart_drawn(browser, page)

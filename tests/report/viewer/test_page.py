@@ -22,7 +22,7 @@ def test_nothing_leaves_and_nothing_complains(browser, address):
         browser.open(address, width, dark=dark)
         for place in range(browser.run("return document.querySelectorAll('.chart').length")):
             browser.run("document.querySelectorAll('.chart')[arguments[0]].scrollIntoView()", place)
-            browser.until("document.querySelectorAll('.chart')[arguments[0]].querySelector('svg')", place)
+            browser.until("document.querySelectorAll('.chart')[arguments[0]].querySelector('svg path')", place)
         for hash in ("#questions", "#q=train-1", "#q=test-1"):
             browser.run("location.hash = arguments[0]", hash)
             browser.until("document.body.classList.contains('exploring')")

@@ -16,7 +16,7 @@ from qrdistill.base.untrusted.redact import redact
 Kind = Literal["run", "charts"]  # a run's page with its questions; a page whose charts stand in its data
 
 _MODULES: dict[Kind, tuple[str, ...]] = {
-    "run": ("dom", "source", "path", "card", "list", "chart_box", "charts", "app"),
+    "run": ("dom", "source", "path", "card", "list", "chart_box", "charts", "placed_charts", "app"),
     "charts": ("dom", "chart_box", "placed_charts"),
 }
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./\w+\.js";\n', re.MULTILINE)

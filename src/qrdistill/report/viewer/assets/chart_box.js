@@ -73,9 +73,12 @@ export function chartBox(box) {
   return element;
 }
 
-export function forgetCharts() {
-  for (const one of drawn) one.chart?.dispose();
-  drawn.clear();
+export function forgetCharts(inside) {
+  for (const one of drawn) {
+    if (!inside.contains(one.element)) continue;
+    one.chart?.dispose();
+    drawn.delete(one);
+  }
 }
 
 function redraw() {

@@ -9,11 +9,12 @@ let shownCharts = false;
 export function drawCharts(meta, aim, again) {
   if (shownCharts && !again) return;
   shownCharts = true;
-  forgetCharts();
   const places = { accuracy: [accuracy, tokens, changes, families], flow: [flow], routing: [routing], curves: [curves] };
   for (const [name, makers] of Object.entries(places)) {
     const place = document.getElementById(`charts-${name}`);
-    if (place) replace(place, makers.map((make) => make(meta, aim)).flat().filter(Boolean).map(chartBox));
+    if (!place) continue;
+    forgetCharts(place);
+    replace(place, makers.map((make) => make(meta, aim)).flat().filter(Boolean).map(chartBox));
   }
 }
 

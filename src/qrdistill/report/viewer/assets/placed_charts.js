@@ -2,11 +2,11 @@
 import { axis, chartBox, intervals, tip } from "./chart_box.js";
 import { append, figure, h, plain, shown } from "./dom.js";
 
-const KINDS = { estimates, curves, heat };
+const PLACED = { estimates, curves: lines, heat };
 
 // one: { kind, title, note, table: { heads, rows }, … }; every text in it may come from outside.
 function boxOf(one) {
-  const { height, option } = KINDS[one.kind](one);
+  const { height, option } = PLACED[one.kind](one);
   const rows = one.table.rows.map((row) => row.map((cell) => shown(String(cell ?? "–"))));
   return chartBox({ title: plain(one.title), note: one.note && plain(one.note), height, option, table: { heads: one.table.heads.map(plain), rows } });
 }
@@ -26,9 +26,9 @@ function estimates({ rows, points }) {
 const DASHES = ["solid", "dashed", "dotted", [8, 3, 2, 3]];
 
 // lines: { label, x, y, low, high }, with a null where a figure is not known
-function curves({ lines, x, y }) {
+function lines({ lines: given, x, y }) {
   const points = (line) => line.x.map((at, place) => ({ at, value: line.y[place], low: line.low?.[place] ?? null, high: line.high?.[place] ?? null }));
-  const drawn = lines.map((line) => ({ name: plain(line.label), points: points(line) }));
+  const drawn = given.map((line) => ({ name: plain(line.label), points: points(line) }));
   const long = (name) => 40 + 7 * name.length;
   const option = (colours, width) => {
     const colour = (place) => colours.series[place % 6];
@@ -111,13 +111,13 @@ function heat({ rows, edges, cells, series }) {
   return { height: 60 + 34 * rows.length, option };
 }
 
-const placed = JSON.parse(document.getElementById("charts-data").textContent);
 for (const place of document.querySelectorAll("[data-charts]")) {
   try {
+    const placed = JSON.parse(document.getElementById("charts-data").textContent);
     append(place, placed[place.dataset.charts].map(boxOf));
   } catch (error) {
     append(place, [h("p.note", {}, `These charts cannot be shown: ${error.message}`)]);
     console.error(error);
   }
 }
-document.documentElement.dataset.ready = "yes";
+if (!document.getElementById("explore")) document.documentElement.dataset.ready = "yes"; // else the viewer says when

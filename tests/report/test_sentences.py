@@ -1,6 +1,6 @@
 import pytest
 
-from qrdistill.report import charts, sentences
+from qrdistill.report import sentences
 
 
 @pytest.mark.parametrize(
@@ -18,16 +18,3 @@ def test_numbers_are_for_people():
     assert sentences.listed(["a", "b", "c"]) == "a, b and c"
     assert sentences.listed([]) == ""
     assert sentences.shown_name("anna@base") == "anna before training"
-
-
-def test_labels_are_never_mathematics_or_markup():
-    drawn = charts.dots("d", 'a <b> & "c"', [charts.Dot("$x$ <i>_y</i>", 0.5, 0.4, 0.6), charts.Dot("_z", 0.1, 0, 1)])
-    assert "&lt;b> &amp; &quot;c&quot;" in drawn.svg
-    assert "$x$ &lt;i&gt;_y&lt;/i&gt;" in drawn.svg
-    assert "<i>" not in drawn.svg
-
-
-def test_many_students_share_the_colours():
-    assert charts.colour(0) == charts.colour(charts.NUM_SERIES)
-    rows = [charts.Dot(f"s{n}", n / 20, 0, 1, series=n) for n in range(12)]
-    assert "var(--series-5)" in charts.dots("d", "c" * 12, rows).svg
