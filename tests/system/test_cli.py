@@ -53,6 +53,15 @@ def test_help_imports_nothing_heavy(tmp_path):
     )
 
 
+def test_who_only_reads_a_run_waits_for_no_torch():
+    modules = "commands.show, commands.label, commands.view, commands.cache, commands.export_paths, report.report, scores.compare"
+    imports = ", ".join(f"qrdistill.{name}" for name in modules.split(", "))
+    code = f"import sys, {imports}; print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
+
+
 def write(folder, questions=None, paths=None, **config):
     rows = [
         {"id": f"q{n}", "split": split, "question": f"{n} + 1 = ?", "gold": str(n + 1)}

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from qrdistill.answers.check import check
 from qrdistill.base.draws import uniform
 from qrdistill.base.records import Question
 from qrdistill.paths.styles import Style, student_prompt
-from qrdistill.students.decode.decode import decode
-from qrdistill.students.student import Student
+
+if TYPE_CHECKING:  # who only counts answers, `qrdistill show` say, waits for no torch
+    from qrdistill.students.student import Student
 
 _QUESTIONS = 100  # at most so many choose a style
 
@@ -93,6 +95,8 @@ def try_styles(
     stop: Sequence[str] = (),
 ) -> dict[str, StyleTrial]:
     """Greedy answers to `questions` in every style, in the order of `styles`."""
+    from qrdistill.students.decode.decode import decode
+
     trials: dict[str, StyleTrial] = {}
     for name, style in styles.items():
         prompts = [student_prompt(question.question, style) for question in questions]
