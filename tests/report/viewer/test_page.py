@@ -49,6 +49,11 @@ def test_search_sort_and_filters_find_questions(browser, address):
         ("verdict=keep&style=program", []),  # of one and the same path
         ("reader=ben&teacher=anna", ["train-0"]),
         ("reader=ben&teacher=gemini", []),
+        ("words=add them", ["train-0"]),  # in a thought
+        ("words=three TIMES&teacher=gemini", []),  # anna says so
+        ("words=three TIMES&teacher=anna", ["train-0"]),
+        ('words="right left"', []),
+        ("words=right left", ["train-1"]),
         ("sort=-kept", ["train-0", "train-1", "test-0", "test-1", "test-2", "test-3"]),
         ("sort=-place", ["test-3", "test-2", "test-1", "test-0", "train-1", "train-0"]),
     ):

@@ -106,6 +106,11 @@ def test_a_run_that_goes_on_is_shown_as_it_grows(browser, address, growing, told
         ("reader=ben&teacher=anna", ["train-0"]),
         ("change=anna:l", ["test-2"]),
         ('search="2 + 2"', ["train-0"]),
+        ("words=add them", ["train-0"]),
+        ("words=three TIMES&teacher=gemini", []),
+        ("words=three TIMES&teacher=anna", ["train-0"]),
+        ('words="right left"', []),
+        ("words=right left", ["train-1"]),
         ("sort=-place", ["test-3", "test-2", "test-1", "test-0", "train-1", "train-0"]),
     ):  # the same as the page's own list gives
         rows = ask(address, "list?" + urllib.parse.quote(wanted, safe="=&"))["rows"]

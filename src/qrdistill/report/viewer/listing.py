@@ -17,8 +17,8 @@ _MOST_TEXT = 300  # characters of a question that a row shows
 
 
 def listing(tables: Tables, wanted: Mapping[str, str], students: list[str]) -> dict[str, Any]:
-    """wanted: search, split, family, style, teacher, verdict (`drop` or `drop:answer`), reader, change
-    (`student:codes`), sort (a column, `-` before it: falling), offset, limit. Raises InputError."""
+    """wanted: search, split, family, style, teacher, verdict (`drop` or `drop:answer`), reader, words (of a path),
+    change (`student:codes`), sort (a column, `-` before it: falling), offset, limit. Raises InputError."""
     where, values = _conditions(wanted, students)
     sort = wanted.get("sort") or "place"
     column = sort.removeprefix("-")
@@ -43,11 +43,16 @@ def _number(wanted: Mapping[str, str], key: str, default: int) -> int:
     return int(text)
 
 
+def _words(wanted: Mapping[str, str], key: str) -> list[str]:
+    """What has to be there, in lower case; "quotes" keep words together."""
+    return [phrase or word for phrase, word in re.findall(r'"([^"]+)"|(\S+)', (wanted.get(key) or "").lower())]
+
+
 def _conditions(wanted: Mapping[str, str], students: list[str]) -> tuple[str, list[Any]]:
     where, values = ["true"], list[Any]()
-    for phrase, word in re.findall(r'"([^"]+)"|(\S+)', (wanted.get("search") or "").lower()):
+    for word in _words(wanted, "search"):
         where.append("contains(lower(id || ' ' || question || ' ' || coalesce(gold, '')), ?)")
-        values.append(phrase or word)
+        values.append(word)
     for key in ("split", "family"):
         if wanted.get(key):
             where.append(f"{key} = ?")
@@ -70,6 +75,10 @@ def _conditions(wanted: Mapping[str, str], students: list[str]) -> tuple[str, li
     if wanted.get("reader"):
         of_path.append("list_contains(readers, ?)")
         values.append(wanted["reader"])
+    if words := _words(wanted, "words"):
+        said = "contains(lower(coalesce(text, '') || ' ' || coalesce(thought, '')), ?)"
+        of_path.append(f"id in (select id from paths where {' and '.join([said] * len(words))})")
+        values += words
     if of_path:
         where.append(f"id in (select question_id from facts where {' and '.join(of_path)})")
     return " and ".join(where), values

@@ -23,6 +23,16 @@ export function makeList(root, meta, act) {
     spellcheck: "false",
     oninput: () => act.set({ search: search.value.trim() }, { typing: true }),
   });
+  const words = h("input", {
+    type: "search",
+    id: "words",
+    placeholder: "Words in a path",
+    title: 'In the text or the thought of one path that fits the other filters too; "quotes" keep words together',
+    "aria-label": "Search the texts of paths",
+    autocomplete: "off",
+    spellcheck: "false",
+    oninput: () => act.set({ words: words.value.trim() }, { typing: true }),
+  });
   const selects = Object.fromEntries(
     [
       ["split", "All splits"],
@@ -47,7 +57,7 @@ export function makeList(root, meta, act) {
   const more = h("button.quiet.more", { type: "button", onclick: () => act.more() }, "Show more");
   const scroller = h("div.rows", { tabindex: "-1" }, h("table", { id: "questions-table" }, head, body), more);
   append(root, [
-    h("div.tools", { role: "search" }, search, h("div.selects", {}, Object.values(selects), clear)),
+    h("div.tools", { role: "search" }, search, h("div.selects", {}, words, Object.values(selects), clear)),
     four,
     h("div.foundline", {}, number, note),
     scroller,
@@ -87,7 +97,8 @@ export function makeList(root, meta, act) {
   }
 
   function show(state) {
-    if (document.activeElement !== search) search.value = state.search || "";
+    for (const [key, box] of Object.entries({ search, words })) if (document.activeElement !== box) box.value = state[key] || "";
+    words.classList.toggle("set", Boolean(state.words));
     for (const [key, select] of Object.entries(selects)) {
       select.value = state[key] || "";
       select.classList.toggle("set", Boolean(state[key]));

@@ -4,7 +4,7 @@ import { styleName } from "./dom.js";
 
 export const ROW = ["place", "id", "split", "family", "question", "gold", "paths", "kept", "reads", "tokens", "cost", "change"];
 export const PORTION = 200;
-export const FILTERS = ["search", "split", "family", "style", "teacher", "verdict", "reader", "change"];
+export const FILTERS = ["search", "split", "family", "style", "teacher", "verdict", "reader", "words", "change"];
 
 export function named(fields, values) {
   return Object.fromEntries(fields.map((field, place) => [field, values[place] ?? null]));
@@ -16,6 +16,13 @@ async function unpacked(text) {
   return new Response(stream).json();
 }
 
+// All words are in the text; "quotes" keep words together.
+function holds(text, wanted) {
+  const words = [...wanted.toLowerCase().matchAll(/"([^"]+)"|\S+/g)].map((found) => found[1] || found[0]);
+  const lower = text.toLowerCase();
+  return words.every((word) => lower.includes(word));
+}
+
 export async function inPage(data, packed) {
   const cards = await unpacked(packed);
   const rows = data.rows.map((row) => named(ROW, row));
@@ -25,11 +32,7 @@ export async function inPage(data, packed) {
   for (const [id, card] of Object.entries(cards)) for (const one of card.paths) ofPath.set(one[path.id], id);
 
   function matches(row, wanted) {
-    if (wanted.search) {
-      const text = `${row.id} ${row.question} ${row.gold ?? ""}`.toLowerCase();
-      const words = [...wanted.search.toLowerCase().matchAll(/"([^"]+)"|\S+/g)].map((found) => found[1] || found[0]);
-      if (!words.every((word) => text.includes(word))) return false;
-    }
+    if (wanted.search && !holds(`${row.id} ${row.question} ${row.gold ?? ""}`, wanted.search)) return false;
     if (wanted.split && row.split !== wanted.split) return false;
     if (wanted.family && row.family !== wanted.family) return false;
     if (wanted.change) {
@@ -37,13 +40,14 @@ export async function inPage(data, packed) {
       const code = row.change[data.students.indexOf(wanted.change.slice(0, cut))];
       if (!code || !wanted.change.slice(cut + 1).includes(code)) return false;
     }
-    if (!wanted.style && !wanted.teacher && !wanted.verdict && !wanted.reader) return true;
+    if (!wanted.style && !wanted.teacher && !wanted.verdict && !wanted.reader && !wanted.words) return true;
     const [outcome, ...check] = (wanted.verdict || "").split(":");
     return cards[row.id].paths.some(
       (one) =>
         (!wanted.style || one[path.style] === wanted.style) &&
         (!wanted.teacher || one[path.teacher] === wanted.teacher) &&
         (!wanted.verdict || (one[path.outcome] === outcome && (!check.length || one[path.closedBy] === check.join(":")))) &&
+        (!wanted.words || holds(`${one[path.text] ?? ""} ${one[path.thought] ?? ""}`, wanted.words)) &&
         (!wanted.reader || one[path.readings].some((each) => each[reading.student] === wanted.reader && each[reading.read]))
     );
   }
