@@ -3,7 +3,8 @@ its own text, not on its neighbours."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from qrdistill.base.progress import Silent
 from qrdistill.routing.config import EncoderConfig
 from qrdistill.routing.embed import Encoder
 from qrdistill.scores.config import EvaluateConfig
-from qrdistill.scores.engines import Writer, open_engine
 from qrdistill.students.config import StudentConfig
+from qrdistill.students.engines.engine import Engine, Surroundings, Writer
 
 PAIRS = [
     ("How many apples?", "3 + 4 = 7"),
@@ -75,12 +76,15 @@ PROMPTS = ["Ann has 3 apples.\n", "x - 5 = 12\nThink step by step.\n", "Bob\n", 
 @pytest.mark.parametrize("engine", registry.bundled("engines"))
 class TestEveryEngine:
     @pytest.fixture
-    def write(self, engine: str, tiny_student_folder: Callable[..., Path], tmp_path: Path) -> Writer:
+    def write(self, engine: str, tiny_student_folder: Callable[..., Path], tmp_path: Path) -> Iterator[Writer]:
         if engine == "vllm":
             pytest.importorskip("vllm")
+        if engine == "openai":
+            pytest.skip("needs a server: tests/students/engines/test_real_server.py")
         student = StudentConfig(name="s", model=str(tiny_student_folder("mistral")), max_context=80)
-        config = EvaluateConfig(engine=engine, max_tokens=6, batch_size=3)
-        return open_engine(student, config, base_dir=tmp_path, device="cpu", seed=0, progress=Silent())
+        config = EvaluateConfig.model_validate({"engine": engine}).engine
+        with Engine(config, Surroundings(student, tmp_path, "cpu", 0, Silent(), 3)) as write:
+            yield partial(write, max_tokens=6)
 
     def test_samples_completions_per_prompt_in_order(self, write: Writer) -> None:
         found = write(PROMPTS, samples=2)

@@ -101,13 +101,13 @@ def test_a_student_samples_in_the_style_that_it_is_best_at(tmp_path, monkeypatch
     }
     prompted: dict[str, set[str]] = {}
 
-    def decode(student, prompts, *, samples, **_):
+    def decode(student, prompts, *, samples=1, **_):
         prompted.setdefault(student, set()).update(prompts)
         return [[Completion("The answer is 4.", -1.0, 3, "stop")] * samples for _ in prompts]
 
-    def tried(student, asked, styles, *, max_tokens, stop):
+    def tried(write, asked, styles, *, max_tokens, stop):
         assert max_tokens == 6
-        return {style: StyleTrial(int(10 * share), 10, 1.0) for style, share in accuracy[student].items()}
+        return {style: StyleTrial(int(10 * share), 10, 1.0) for style, share in accuracy[write.name].items()}
 
     monkeypatch.setattr(best_style, "try_styles", tried)
     monkeypatch.setattr(loading, "load_student", lambda settings, **_: settings.name)

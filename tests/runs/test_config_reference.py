@@ -35,7 +35,7 @@ def test_every_section_and_key_is_described(settings: type[Settings]) -> None:
 
 
 def test_no_section_is_missed() -> None:
-    bases = {"TeacherBase", "Sampling", "PlainTeacher", "JudgeBase", "Config"}
+    bases = {"TeacherBase", "Sampling", "PlainTeacher", "JudgeBase", "CheckedEngine", "Config"}
     ours = {one.__name__ for one in classes() if one.__module__.startswith("qrdistill.")}
     assert ours - bases == {one.__name__ for one in SECTIONS}
 

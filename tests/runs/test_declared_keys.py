@@ -37,8 +37,8 @@ RICH: dict[str, Any] = {
         {"name": "b", "model": "lab:gemma-tiny"},
     ],
     "train": {"steps": 4},
-    "own_paths": {"rounds": 1, "ask_teachers": True},
-    "evaluate": {"fallback": True},
+    "own_paths": {"rounds": 1, "ask_teachers": True, "engine": {"kind": "openai", "base_url": "http://localhost:1/v1"}},
+    "evaluate": {"fallback": True, "engine": "vllm"},
 }
 ASKED, JUDGED, EMBEDDED = ["generate", "generate@1"], ["filter", "filter@1", "score"], ["embed", "embed@1"]
 TRAINED, SAMPLED = ["train@0", "train@1"], ["sample@1"]
@@ -107,6 +107,10 @@ TABLE = {
     "own_paths.restart": ["train@1"],
     "own_paths.gold": ["filter@1"],
     "own_paths.min_agreement": ["filter@1"],
+    "own_paths.engine.model": SAMPLED,
+    "own_paths.engine.extra_body": SAMPLED,
+    "own_paths.engine.kind": SAMPLED,
+    "own_paths.engine.*": NOTHING,
     "own_paths.*": SAMPLED,
     "evaluate.batch_size": NOTHING,
     "evaluate.max_tokens": [*SAMPLED, "evaluate", "untrained"],  # the style to sample in is chosen under the same limit
@@ -116,7 +120,8 @@ TABLE = {
     "evaluate.split": ["evaluate", "untrained", "score"],
     "evaluate.base": ["untrained"],
     "evaluate.styles*": ["evaluate", "untrained"],
-    "evaluate.engine": ["evaluate", "untrained"],
+    "evaluate.engine.kind": ["evaluate", "untrained"],
+    "evaluate.engine.*": NOTHING,
     "evaluate.*": ["evaluate"],
 }
 UNSHOWN = {pattern for pattern, wanted in TABLE.items() if wanted is NOTHING} - {"name"}
@@ -241,6 +246,8 @@ def test_every_key_of_the_schema_is_tried():
         "OpenAITeacher.price",
         "ReplayTeacher.columns",
         "FilterConfig.escalate_to",
+        "OwnPathsConfig.engine",
+        "EvaluateConfig.engine",
     }
 
 

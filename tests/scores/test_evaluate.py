@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from qrdistill.answers.check import check
-from qrdistill.base.errors import ConfigError, InputError
+from qrdistill.base.errors import ConfigError
 from qrdistill.base.progress import Silent
 from qrdistill.base.records import FREE, Answer
 from qrdistill.base.store import TableWriter, read_table
@@ -171,14 +171,3 @@ def test_chosen_styles(styles, best, votes, expected):
     assert asker.chosen(best, votes) == expected
     silent = _Asker("x", None, EvaluateConfig(styles=styles, free=False), STYLES, 0, Silent(), Path())
     assert silent.chosen(best, votes) == expected[:-1]
-
-
-def test_vllm_says_what_it_needs(tmp_path, student_folders, questions):
-    with pytest.raises(InputError, match=r"pip install 'qrdistill\[vllm\]'"):
-        run(tmp_path / "a.parquet", {"anna": student_folders["anna"]}, questions, engine="vllm")
-    adapter = tmp_path / "adapter"
-    adapter.mkdir()
-    (adapter / "adapter_config.json").write_text("{}")
-    with pytest.raises(InputError, match="merged weights"):
-        run(tmp_path / "a.parquet", {"anna": adapter}, questions, engine="vllm")
-    assert not (tmp_path / "a.parquet").exists()

@@ -39,18 +39,13 @@ def trained(questions, make_answer):
 def decoded(monkeypatch):
     """The prompts that a student was really asked."""
     asked: list[str] = []
-    real = untrained.open_engine
 
-    def opened(*settings, **more):
-        write = real(*settings, **more)
-
-        def listen(prompts, **how):
+    class Listening(untrained.Engine):
+        def __call__(self, prompts, **how):
             asked.extend(prompts)
-            return write(prompts, **how)
+            return super().__call__(prompts, **how)
 
-        return listen
-
-    monkeypatch.setattr(untrained, "open_engine", opened)
+    monkeypatch.setattr(untrained, "Engine", Listening)
     return asked
 
 

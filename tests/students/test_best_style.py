@@ -62,12 +62,13 @@ def test_training_and_scores_judge_alike(tiny_student_folder: Any, tmp_path: Pat
     from qrdistill.scores.config import EvaluateConfig
     from qrdistill.scores.evaluate import evaluate
     from qrdistill.students.config import StudentConfig
+    from qrdistill.students.engines.local import LocalWriter
     from qrdistill.students.loading import load_student
 
     config = StudentConfig(name="ada", model=str(tiny_student_folder("mistral")))
     asked, styles = [question(f"q{n}") for n in range(3)], {name: STYLES[name] for name in ("vanilla", "program")}
     student = load_student(config, base_dir=Path("."), device="cpu")
-    choice = choose_style("ada", try_styles(student, asked, styles, max_tokens=6))
+    choice = choose_style("ada", try_styles(LocalWriter(student), asked, styles, max_tokens=6))
     settings = EvaluateConfig(split="dev", max_tokens=6, free=False)
     with TableWriter(tmp_path / "answers.parquet", Answer) as out:
         evaluate({"ada": config}, asked, settings, styles=styles, out=out, base_dir=Path("."), seed=0, device="cpu")

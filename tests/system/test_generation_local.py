@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from generation_runner import run, teacher
+from serve_runner import serving
 
 from qrdistill.base.errors import ModelError
 from qrdistill.base.records import ReasoningPath
@@ -30,43 +25,8 @@ TEMPLATE = (
 def served(tiny_student_folder: Callable[..., Path], tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """(address, model folder) of a `transformers serve` with a tiny random model."""
     folder = tiny_student_folder("llama", chat_template=TEMPLATE, max_position_embeddings=512)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        sys.executable,
-        "-c",
-        "from transformers.cli.transformers import main; main()",
-        "serve",
-        str(folder),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--device",
-        "cpu",
-    ]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    log = tmp_path / "serve.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
-        try:
-            _until_healthy(process, f"http://127.0.0.1:{port}/health", log)
-            yield f"http://127.0.0.1:{port}/v1", folder
-        finally:
-            process.kill()
-            process.wait()
-
-
-def _until_healthy(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    for _ in range(600):
-        assert process.poll() is None, log.read_text()
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.2)
-    pytest.fail(log.read_text())
+    with serving(tmp_path / "serve.log", str(folder)) as url:
+        yield url, folder
 
 
 @pytest.mark.slow

@@ -85,7 +85,7 @@ MISTAKES = [
         "methods: [plian]",
         "c.yaml:13: train.methods.0: unknown method 'plian'; did you mean 'plain'?",
     ),
-    ("engine: tidy", "engine: tdiy", "c.yaml:14: evaluate.engine: unknown engine 'tdiy'; did you mean 'tidy'?"),
+    ("engine: tidy", "engine: tdiy", "c.yaml:14: evaluate.engine.kind: unknown engine 'tdiy'; did you mean 'tidy'?"),
 ]
 TELL = """
 import sys

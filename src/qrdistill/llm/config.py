@@ -18,6 +18,34 @@ _WITHOUT_BATCHES = {  # hosts whose OpenAI-compatible endpoint lacks what a batc
 }
 
 
+def no_key_in_the_address(name: str, url: str | None) -> None:
+    """Raises ValueError, which does not quote it, where an address holds what keys are put into."""
+    parts = urlsplit(url or "")
+    if "@" in parts.netloc or parts.query:
+        raise ValueError(
+            f"{name} holds a user name or a query, where keys stand; give the address alone, and the NAME "
+            "of the variable that holds the key as api_key_env"
+        )
+
+
+def variable_name(name: str | None) -> None:
+    """Raises ValueError, which does not quote it, where `api_key_env` is no variable's name, so perhaps a key."""
+    if name is not None and (looks_like_key(name) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)):
+        raise ValueError(
+            "api_key_env is no variable's name; put the key into the environment (export MY_KEY=...) and "
+            "give the NAME of the variable, MY_KEY"
+        )
+
+
+def no_key_in_the_body(extra: dict[str, object]) -> None:
+    """Raises ValueError, which does not quote it, where further fields of requests hold what looks like a key."""
+    for place in secret_places(extra):
+        raise ValueError(
+            f"extra_body.{place} holds what looks like a key, and a config is kept in the run directory; put the "
+            "key into the environment and give the NAME of its variable as api_key_env"
+        )
+
+
 class Price(Settings):
     """US dollars per million tokens."""
 
@@ -135,31 +163,12 @@ class OpenAITeacher(Sampling):
         return data
 
     @model_validator(mode="after")
-    def _no_key_in_the_address(self) -> OpenAITeacher:
+    def _no_keys(self) -> OpenAITeacher:
         """The config is kept in the run directory; of the section, not the field, so that no message quotes it."""
         for name, url in [("base_url", self.base_url), *(("base_urls", url) for url in self.base_urls)]:
-            parts = urlsplit(url or "")
-            if "@" in parts.netloc or parts.query:
-                raise ValueError(
-                    f"{name} holds a user name or a query, where keys stand; give the address alone, and the NAME "
-                    "of the variable that holds the key as api_key_env"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _no_key_in_the_config(self) -> OpenAITeacher:
-        """Of the section too: the message names the place, never the value."""
-        name = self.api_key_env
-        if name is not None and (looks_like_key(name) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)):
-            raise ValueError(
-                "api_key_env is no variable's name; put the key into the environment (export MY_KEY=...) and "
-                "give the NAME of the variable, MY_KEY"
-            )
-        for place in secret_places(self.extra_body):
-            raise ValueError(
-                f"extra_body.{place} holds what looks like a key, and a config is kept in the run directory; put the "
-                "key into the environment and give the NAME of its variable as api_key_env"
-            )
+            no_key_in_the_address(name, url)
+        variable_name(self.api_key_env)
+        no_key_in_the_body(self.extra_body)
         return self
 
 

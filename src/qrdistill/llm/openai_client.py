@@ -247,27 +247,28 @@ def mends_of(config: OpenAITeacher) -> dict[str, str | None]:
 
 def api_key(config: OpenAITeacher) -> str:
     """The key from the environment; a keyless endpoint (`base_url` without `api_key_env`) gets a dummy."""
-    if config.api_key_env is None:
-        if config.base_url is None:
-            raise ConfigError(
-                "api.openai.com needs a key; set api_key_env to the NAME of the environment variable that "
-                "holds it (OPENAI_API_KEY), or base_url for another endpoint",
-                key=f"teachers.{config.name}.api_key_env",
-            )
-        return "none"
-    key = os.environ.get(config.api_key_env, "").strip()
-    if not key:
-        shown = redact(config.api_key_env)
+    place = f"teachers.{config.name}.api_key_env"
+    if config.api_key_env is None and config.base_url is None:
         raise ConfigError(
-            f"the environment variable {shown} is not set; export {shown}=... before you run this",
-            key=f"teachers.{config.name}.api_key_env",
+            "api.openai.com needs a key; set api_key_env to the NAME of the environment variable that "
+            "holds it (OPENAI_API_KEY), or base_url for another endpoint",
+            key=place,
+        )
+    return key_in(config.api_key_env, place)
+
+
+def key_in(variable: str | None, place: str) -> str:
+    """The key in an environment variable; a dummy where none is named. Raises ConfigError at `place`."""
+    if variable is None:
+        return "none"
+    key, shown = os.environ.get(variable, "").strip(), redact(variable)
+    if not key:
+        raise ConfigError(
+            f"the environment variable {shown} is not set; export {shown}=... before you run this", key=place
         )
     if not key.isascii() or any(character.isspace() or not character.isprintable() for character in key):
         # said without showing it: the HTTP library's own complaint would quote the key
-        raise ConfigError(
-            f"the value of {redact(config.api_key_env)} holds a blank or a character that no key has; set it anew",
-            key=f"teachers.{config.name}.api_key_env",
-        )
+        raise ConfigError(f"the value of {shown} holds a blank or a character that no key has; set it anew", key=place)
     return key
 
 

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from qrdistill.base.settings import Settings
+from qrdistill.students.engines.config import AnyEngine, EngineConfig
 
 
 class OwnPathsConfig(Settings):
@@ -33,3 +34,5 @@ class OwnPathsConfig(Settings):
     """Train each round from the base weights instead of going on."""
     ask_teachers: bool = False
     """Each round also asks the teachers again, for the questions without a kept path."""
+    engine: AnyEngine = EngineConfig()
+    """What writes them, a name or a section: `local`, `vllm`, `{kind: openai, base_url: ...}`."""

@@ -80,8 +80,7 @@ def sample_paths(
     of such a path is the student's name, its `round` says which students wrote it.
     """
     from qrdistill.students.best_style import choose_style, dev_sample, try_styles
-    from qrdistill.students.decode.decode import decode
-    from qrdistill.students.loading import load_student
+    from qrdistill.students.engines.engine import Engine, Surroundings
 
     train = [question for question in questions if question.split == "train"]
     names = {settings.name for settings in students}
@@ -93,28 +92,26 @@ def sample_paths(
     accuracy: dict[str, dict[str, float]] = {}
     written: dict[str, dict[str, list[Any]]] = {}
     for settings in students:
-        student = load_student(settings, base_dir=base_dir, device=device, seed=seed)
-        choice = choose_style(settings.name, try_styles(student, dev, styles, max_tokens=dev_tokens, stop=stop))
-        best[settings.name] = style = choice.style
-        accuracy[settings.name] = {name: one.accuracy for name, one in choice.trials.items()}
-        if warning := choice.warning():
-            progress.warn(warning)
-        asked = train
-        if config.ask == "gaps":
-            authors = ("", settings.name)
-            asked = [row for row in train if not any((row.id, style, author) in has for author in authors)]
-        decodes += len(dev) * len(styles) + len(asked) * config.samples
-        prompts = [student_prompt(question.question, styles[style]) for question in asked]
-        completions = decode(
-            student,
-            prompts,
-            max_tokens=config.max_tokens or dev_tokens,
-            temperature=config.temperature,
-            samples=config.samples,
-            seed=int(content_hash([seed, round]), 16) % 2**31,
-            batch_size=batch_size,
-            stop=stop,
-        )
+        around = Surroundings(settings, base_dir, device, seed, progress, batch_size)
+        with Engine(config.engine, around, key="own_paths.engine") as write:
+            choice = choose_style(settings.name, try_styles(write, dev, styles, max_tokens=dev_tokens, stop=stop))
+            best[settings.name] = style = choice.style
+            accuracy[settings.name] = {name: one.accuracy for name, one in choice.trials.items()}
+            if warning := choice.warning():
+                progress.warn(warning)
+            asked = train
+            if config.ask == "gaps":
+                authors = ("", settings.name)
+                asked = [row for row in train if not any((row.id, style, author) in has for author in authors)]
+            decodes += len(dev) * len(styles) + len(asked) * config.samples
+            completions = write(
+                [student_prompt(question.question, styles[style]) for question in asked],
+                max_tokens=config.max_tokens or dev_tokens,
+                temperature=config.temperature,
+                samples=config.samples,
+                seed=int(content_hash([seed, round]), 16) % 2**31,
+                stop=stop,
+            )
         written[settings.name] = dict(zip((question.id for question in asked), completions, strict=True))
         progress.advance(student=settings.name, style=style)
     for question in train:

@@ -158,7 +158,7 @@ def _explain(error: ValidationError, data: dict[str, Any]) -> tuple[str, str]:
         message = f"unknown key; {f'did you mean {near[0]!r}? ' if near else ''}known here: {', '.join(known)}"
     elif problem["type"] == "missing":
         message = "this key is needed and missing"
-    elif not isinstance(value, dict | list) and problem["type"] != "unknown_name":
+    elif not isinstance(value, dict | list) and problem["type"] not in ("unknown_name", "unknown_kind"):
         message = f"{value!r}: {message[0].lower()}{message[1:]}"
     if len(problems) > 1:
         message += f" ({len(problems) - 1} more mistakes follow)"

@@ -152,7 +152,7 @@ def _vectors(config: Config, round: int) -> tuple[str, ...]:
 
 def _sample(config: Config, round: int) -> Stage:
     place, before = place_of(round), place_of(round - 1)
-    own = ("ask", "samples", "temperature", "max_tokens")
+    own = ("ask", "samples", "temperature", "max_tokens", "engine")
     reads = (
         "seed",
         "paths.styles",

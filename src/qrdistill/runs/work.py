@@ -42,9 +42,6 @@ def asks_dev(config: Config) -> bool:
     return config.router.kind not in unasked or config.train.eval_every is not None
 
 
-# --- questions, paths, filter ---------------------------------------------------------------------
-
-
 def load(context: Context) -> Counts:
     from qrdistill.questions.load import load_questions
 
@@ -58,12 +55,16 @@ def load(context: Context) -> Counts:
 
 def check(context: Context) -> None:
     """Raises now what later stages would raise after the paths have been bought."""
+    from qrdistill.students.engines.preflight import check_engine
     from qrdistill.students.preflight import check_students
     from qrdistill.training.room import check_room
     from qrdistill.verdicts.estimate import check_filter
 
     config = context.config
     questions = list(context.questions().values())
+    check_engine(config.evaluate.engine, "evaluate.engine")
+    if config.own_paths.rounds:
+        check_engine(config.own_paths.engine, "own_paths.engine")
     check_filter(config.filter, config.teachers, questions, base_dir=context.base_dir)
     looks = check_students(config.students, context.base_dir, hub=context.trains)
     if looks and context.trains and config.train.steps:
@@ -196,9 +197,6 @@ def embed(context: Context) -> Counts:
     return {"paths": len(vectors), "dimension": int(vectors.shape[1])}
 
 
-# --- training -------------------------------------------------------------------------------------
-
-
 def train(context: Context) -> Counts:
     from qrdistill.own_paths.sample import eligibility
     from qrdistill.paths.styles import resolve_styles
@@ -318,9 +316,6 @@ def gather(context: Context) -> Counts:
     with atomic(folder / "students") as temporary:
         shutil.copytree(places[-1] / "students", temporary)
     return {"rounds": rounds}
-
-
-# --- evaluation and report ------------------------------------------------------------------------
 
 
 def evaluate(context: Context) -> Counts:

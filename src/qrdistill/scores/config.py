@@ -1,11 +1,16 @@
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from qrdistill.base.plugins.kinds import KnownName
 from qrdistill.base.settings import Settings, ShapesNothing
+from qrdistill.students.engines.config import AnyEngine, EngineConfig
+
+
+def _renamed(engine: Any) -> Any:
+    """Runs of before engines had sections call the own decoder `torch`."""
+    return "local" if engine == "torch" else engine
 
 
 class EvaluateConfig(Settings):
@@ -37,8 +42,8 @@ class EvaluateConfig(Settings):
     """At most so many styles of each student vote, its best on dev."""
     fallback: bool = False
     """The filter's judges read each answer; where one does not pass, the next pair is asked."""
-    engine: Annotated[str, KnownName("engines")] = "torch"
-    """`torch`, or `vllm`: faster on a GPU, not bit for bit."""
+    engine: Annotated[AnyEngine, BeforeValidator(_renamed)] = EngineConfig()
+    """What writes the answers, a name or a section: `local`, `vllm`, `{kind: openai, base_url: ...}`."""
 
     @property
     def limit(self) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,9 +15,9 @@ from qrdistill.base.records import FREE, Answer, Question
 from qrdistill.base.store import TableWriter, content_hash, read_table, write_table
 from qrdistill.paths.styles import Style, student_prompt
 from qrdistill.scores.config import EvaluateConfig
-from qrdistill.scores.engines import Writer, open_engine
 from qrdistill.scores.student_style import count_all, dev_scores, style_choices, trained_name, voting_pairs
 from qrdistill.students.config import StudentConfig
+from qrdistill.students.engines.engine import Engine, Surroundings, Writer
 
 if TYPE_CHECKING:
     from qrdistill.students.decode.decode import Completion
@@ -57,11 +56,12 @@ def evaluate(
     places: list[Path] = []
     for name, source in students.items():
         student = _settings(name, source)
-        engine = _Late(student, config, base_dir, device, seed, progress)
         places.append(parts / f"{name}-{_key(student, config, base_dir, seed)}")
-        asker = _Asker(name, engine, config, styles, seed, progress, places[-1])
-        for row in _answer_all(asker, asked):
-            out.write(row)
+        around = Surroundings(student, base_dir, device, seed, progress, config.batch_size)
+        with Engine(config.engine, around) as write:
+            asker = _Asker(name, write, config, styles, seed, progress, places[-1])
+            for row in _answer_all(asker, asked):
+                out.write(row)
         progress.advance(student=name)
     for place in parts.glob("*"):
         if place not in places:  # of students that have been trained anew since
@@ -90,7 +90,7 @@ def _key(student: StudentConfig, config: EvaluateConfig, base_dir: Path, seed: i
     """A hash of all that a student brings along; of a model folder, every file's bytes."""
     _, contents = model_contents(student.model, base_dir)
     settings = student.model_dump(mode="json", exclude={"model"} if contents else None)
-    return content_hash([__version__, settings, contents, config.engine, seed])
+    return content_hash([__version__, settings, contents, config.engine.shaping(), seed])
 
 
 def model_contents(model: str, base_dir: Path) -> tuple[str, list[tuple[str, str]]]:
@@ -101,34 +101,6 @@ def model_contents(model: str, base_dir: Path) -> tuple[str, list[tuple[str, str
     folder = Path(source)
     files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
     return source, [(str(path.relative_to(folder)), content_hash(path)) for path in files]
-
-
-@dataclass(frozen=True)
-class _Late:
-    """A student's engine, opened when something is really asked."""
-
-    student: StudentConfig
-    config: EvaluateConfig
-    base_dir: Path
-    device: str
-    seed: int
-    progress: Progress
-
-    @cached_property
-    def _writer(self) -> Writer:
-        return open_engine(
-            self.student,
-            self.config,
-            base_dir=self.base_dir,
-            device=self.device,
-            seed=self.seed,
-            progress=self.progress,
-        )
-
-    def __call__(
-        self, prompts: Sequence[str], *, samples: int = 1, temperature: float = 0.0, seed: int = 0
-    ) -> list[list[Completion]]:
-        return self._writer(prompts, samples=samples, temperature=temperature, seed=seed)
 
 
 def _answer_all(asker: _Asker, questions: Sequence[Question]) -> Iterator[Answer]:
@@ -203,6 +175,8 @@ class _Asker:
         prompts = [student_prompt(question.question, self.modes[style]) for question in questions]
         completions = self.write(
             prompts,
+            max_tokens=self.config.limit,
+            stop=self.config.stop,
             samples=self.config.samples if sampled else 1,
             temperature=self.config.temperature if sampled else 0.0,
             seed=int(content_hash([self.seed, self.name, style]), 16) % 2**31,

@@ -19,10 +19,11 @@ from qrdistill.base.store import TableWriter
 from qrdistill.llm.reply_cache import ChatRequest, Reply, ReplyCache
 from qrdistill.paths.styles import Style, student_prompt
 from qrdistill.scores.config import EvaluateConfig
-from qrdistill.scores.engines import Writer, open_engine
 from qrdistill.scores.evaluate import model_contents, to_answers
 from qrdistill.scores.student_style import style_choices
 from qrdistill.students.config import StudentConfig
+from qrdistill.students.engines.config import EngineConfig, ServerEngine
+from qrdistill.students.engines.engine import Engine, Surroundings
 
 if TYPE_CHECKING:
     from qrdistill.students.decode.decode import Completion
@@ -58,8 +59,8 @@ def answer_untrained(
         wanted = {best.style, FREE} if best and config.styles == "best_on_dev" else {row.style for row in own}
         asked = [(questions[row.question_id], row.style) for row in own if row.style in wanted]
         prompts = [student_prompt(question.question, styles.get(style)) for question, style in asked]
-        write = _opener(student, config, base_dir, device, progress)
-        completions = _complete(prompts, _requests(student, config, base_dir), write, cache, config.batch_size)
+        with _engine(student, config, base_dir, device, progress) as write:
+            completions = _complete(prompts, _requests(student, config, base_dir), write, config, cache)
         answered = [
             (question, style, 0, completions[prompt]) for (question, style), prompt in zip(asked, prompts, strict=True)
         ]
@@ -70,10 +71,11 @@ def answer_untrained(
     return out.count
 
 
-def _opener(
-    student: StudentConfig, config: EvaluateConfig, base_dir: Path, device: str, progress: Progress
-) -> Callable[[], Writer]:
-    """The student as its weights came: without adapters, in the precision that its trained self is measured in."""
+def _engine(student: StudentConfig, config: EvaluateConfig, base_dir: Path, device: str, progress: Progress) -> Engine:
+    """The student as its weights came: without adapters, in the precision that its trained self is measured in.
+
+    A server that is never given weights has the trained student alone, so our own decoder stands in for it.
+    """
     plain = StudentConfig(
         name=student.name,
         model=student.model,
@@ -83,7 +85,9 @@ def _opener(
         trust_remote_code=student.trust_remote_code,
         max_context=student.max_context,
     )
-    return lambda: open_engine(plain, config, base_dir=base_dir, device=device, seed=0, progress=progress)
+    fixed = isinstance(config.engine, ServerEngine) and config.engine.reload == "none"
+    engine = EngineConfig() if fixed else config.engine
+    return Engine(engine, Surroundings(plain, base_dir, device, 0, progress, config.batch_size))
 
 
 def _requests(student: StudentConfig, config: EvaluateConfig, base_dir: Path) -> Callable[[str], ChatRequest]:
@@ -95,7 +99,7 @@ def _requests(student: StudentConfig, config: EvaluateConfig, base_dir: Path) ->
             "quantize": student.quantize,
             "dtype": student.dtype,
             "max_context": student.max_context,
-            "engine": config.engine,
+            "engine": config.engine.shaping(),
             "stop": config.stop,
             "version": __version__,
         },
@@ -114,23 +118,22 @@ def _requests(student: StudentConfig, config: EvaluateConfig, base_dir: Path) ->
 def _complete(
     prompts: Sequence[str],
     request_of: Callable[[str], ChatRequest],
-    opened: Callable[[], Writer],
+    write: Engine,
+    config: EvaluateConfig,
     cache: ReplyCache,
-    batch_size: int,
 ) -> dict[str, Completion]:
     """Prompt -> completion, from the cache where it is there; what another process is writing is waited for."""
     requests = {prompt: request_of(prompt) for prompt in prompts}
     missing = _missing(cache, list(requests.values()))
-    writer: Writer | None = None
     while missing:
         worked = False
-        for start in range(0, len(missing), _CHUNK * batch_size):
-            chunk = missing[start : start + _CHUNK * batch_size]
+        for start in range(0, len(missing), _CHUNK * config.batch_size):
+            chunk = missing[start : start + _CHUNK * config.batch_size]
             mine = cache.claim([request.key for request in chunk])
             todo = [request for request in chunk if request.key in mine]
             if todo:
-                writer = writer or opened()
-                written = [several[0] for several in writer([request.messages[0][1] for request in todo])]
+                texts = [request.messages[0][1] for request in todo]
+                written = [row[0] for row in write(texts, max_tokens=config.limit, stop=config.stop)]
                 cache.settle((request, _reply(done)) for request, done in zip(todo, written, strict=True))
                 worked = True
         missing = _missing(cache, missing)

@@ -16,6 +16,8 @@ from qrdistill.answers.check import check
 from qrdistill.base.draws import uniform
 from qrdistill.base.records import Question
 from qrdistill.paths.styles import Style, student_prompt
+from qrdistill.students.engines.engine import Writer
+from qrdistill.students.engines.local import LocalWriter
 
 if TYPE_CHECKING:  # who only counts answers, `qrdistill show` say, waits for no torch
     from qrdistill.students.student import Student
@@ -87,7 +89,7 @@ def trial(checked: Iterable[tuple[bool, float, str]]) -> StyleTrial:
 
 
 def try_styles(
-    student: Student,
+    write: Writer,
     questions: Sequence[Question],
     styles: Mapping[str, Style | None],
     *,
@@ -95,12 +97,11 @@ def try_styles(
     stop: Sequence[str] = (),
 ) -> dict[str, StyleTrial]:
     """Greedy answers to `questions` in every style, in the order of `styles`."""
-    from qrdistill.students.decode.decode import decode
 
     trials: dict[str, StyleTrial] = {}
     for name, style in styles.items():
         prompts = [student_prompt(question.question, style) for question in questions]
-        completions = [row[0] for row in decode(student, prompts, max_tokens=max_tokens, stop=stop)]
+        completions = [row[0] for row in write(prompts, max_tokens=max_tokens, stop=stop)]
         trials[name] = trial(
             (check(question, one.text, cut=one.finish_reason == "length").outcome == "correct", one.logprob, one.text)
             for question, one in zip(questions, completions, strict=True)
@@ -118,5 +119,6 @@ def try_all(
 ) -> dict[str, dict[str, StyleTrial]]:
     """`try_styles` of several students, by name."""
     return {
-        student.name: try_styles(student, questions, styles, max_tokens=max_tokens, stop=stop) for student in students
+        student.name: try_styles(LocalWriter(student), questions, styles, max_tokens=max_tokens, stop=stop)
+        for student in students
     }

@@ -193,7 +193,10 @@ class Codec:
 
     def completion(self, ids: Sequence[int]) -> str:
         """The text of what was written after a prompt: with the opening of a thought, where there is a thought."""
-        text = self.decode(ids)
+        return self.completed(self.decode(ids))
+
+    def completed(self, text: str) -> str:
+        """The same of a text that was written after a prompt."""
         whole = self.opened[0] + text if self.opened else text
         parts = part(whole) if self.opened else None
         return parts.answer if parts and parts.ended and not parts.thought else whole

@@ -39,12 +39,14 @@ class Kinds:
 
     The class is `own[kind]`, else the entry's attribute `Config`, else `plain`; it derives from `base` or is in `own`.
     Mistakes inside become one error of type `in_kind`, whose context holds the class and pydantic's list of errors.
+    named: a name alone stands for the section with that `kind`.
     """
 
     group: str
     base: type[Settings]
     plain: type[Settings]
     own: Mapping[str, type[Settings]] = field(default_factory=dict[str, type[Settings]])
+    named: bool = False
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
@@ -66,12 +68,15 @@ class Kinds:
             known.append(shape)
         named = {"type": "string", "not": {"enum": registry.bundled(self.group)}}
         other: JsonSchemaValue = {"type": "object", "properties": {"kind": named}, "required": ["kind"]}
-        return {"anyOf": [*known, other]}
+        alone: list[JsonSchemaValue] = [{"type": "string"}] if self.named else []
+        return {"anyOf": [*alone, *known, other]}
 
     def read(self, value: Any) -> Settings:
         """A section as its kind's settings. Raises PydanticCustomError."""
         if isinstance(value, (self.base, *self.own.values())):
             return value
+        if self.named and isinstance(value, str):
+            value = {"kind": value}
         if not isinstance(value, Mapping):
             raise PydanticCustomError("dict_type", "a section of keys is needed here, `kind` among them")
         given = cast("Mapping[str, Any]", value)

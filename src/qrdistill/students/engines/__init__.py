@@ -1,0 +1,1 @@
+"""What writes a student's completions: our own decoder, a server, or vLLM in this process."""
