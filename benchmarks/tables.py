@@ -20,6 +20,10 @@ from pathlib import Path
 PER_QUESTION = 6
 STYLES = ("chain_of_thought", "program", "tree_of_thought")
 PARTS = ("filter", "embed", "start", "again", "show", "report")
+COMMANDS = {
+    "show": ("show", "{folder}", "paths", "--where", "decision=keep", "--where", "style=program", "--limit", "1"),
+    "report": ("report", "{folder}"),
+}
 WORDS = [
     "first",
     "we",
@@ -187,6 +191,7 @@ def finish(folder: Path) -> None:
         for place, q in enumerate(asked)
     ]  # fmt: skip
     write_table(folder / "answers.parquet", Answer, answers)
+    write_json(folder / "manifest.json", {"qrdistill": "0", "format": 2, "stages": {}})
     write_json(folder / "config.yaml", config(folder).model_dump(mode="json"))
     lines = [
         json.dumps({"step": step, "loss": 1 / (step + 1), "nll": dict.fromkeys(names, 0.5)}) for step in range(500)
@@ -217,16 +222,7 @@ def work(folder: Path, part: str, tokenizer: str | None) -> dict[str, object]:
         from qrdistill.runs.work import embed
 
         return dict(embed(context))
-    if part in ("start", "again"):
-        return start(context, tokenizer)
-    if part == "show":
-        from qrdistill.commands.show import show
-
-        show(folder, "paths", ["decision~keep", "style=program"], limit=2)
-        return {}
-    from qrdistill.report.report import write_report
-
-    return {"page_mb": round(write_report(folder).stat().st_size / 1e6, 2)}
+    return start(context, tokenizer)
 
 
 def start(context, tokenizer: str | None) -> dict[str, object]:
@@ -240,6 +236,8 @@ def measured(folder: Path, part: str, options: argparse.Namespace) -> dict[str, 
     """A part in a process of its own: CPU seconds and peak memory, its threads and children included."""
     arguments = [sys.executable, __file__, "--work", part, "--folder", str(folder)]
     arguments += ["--tokenizer", options.tokenizer] if options.tokenizer else []
+    if part in COMMANDS:
+        arguments = [sys.executable, "-m", "qrdistill", *(word.format(folder=folder) for word in COMMANDS[part])]
     began = time.monotonic()
     child = os.spawnv(os.P_NOWAIT, sys.executable, arguments)
     _, status, usage = os.wait4(child, 0)

@@ -65,8 +65,8 @@ def extract(question: Question, completion: str, *, cut: bool = False) -> Extrac
     own = own_turn(completion)
     if cut and own == completion and cut_short(own):
         return Extracted(None, "cut by the token limit before an answer was complete")
-    completion = _INVISIBLE.sub("", own)
-    if _LIST_NUMBER.search(completion):
+    completion = own if own.isascii() else _INVISIBLE.sub("", own)
+    if _ends_in_a_list_number(completion):
         return Extracted(None, "the completion ends in a list's number")
     stated = statements(completion)
     for statement in reversed(stated):
@@ -75,6 +75,11 @@ def extract(question: Question, completion: str, *, cut: bool = False) -> Extrac
             return Extracted(reading.answer, reading.reason)
     reading = kind.read_closing(question, closing(completion))
     return Extracted(reading.answer or None, reading.reason or ("" if reading.answer else "no answer is stated"))
+
+
+def _ends_in_a_list_number(text: str) -> bool:
+    end = text.rstrip()
+    return end.endswith((".", ")")) and _LIST_NUMBER.search(text, max(0, end.rfind("\n"))) is not None
 
 
 def read_gold(question: Question) -> Extracted:

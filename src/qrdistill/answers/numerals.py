@@ -11,6 +11,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 MAX_DIGITS = 400  # longer numerals, and powers of ten beyond, are not read: nobody answers so
 PLACES = 6  # decimals that count where one side is written as a decimal (as math-verify does)
@@ -314,6 +315,7 @@ def is_unclear(text: str, numbers: list[Number]) -> bool:
 _LETTERS = ("Lu", "Ll", "Lo")
 
 
+@lru_cache(maxsize=4096)
 def parse_number(text: str) -> Number | None:
     """The one number that the whole text is, a unit or currency aside; None otherwise.
 

@@ -32,6 +32,7 @@ _MARKER = re.compile(  # the first two tests are cheap and rule out most places:
     r"(?:\s*[:=]|\s+(?:(?:should|must|would|will|has\s+to)\s+(?:therefore\s+)?be|equals|is|are)\b)",
     re.IGNORECASE,
 )
+_MARKER_WORDS = ("answer", "final", "overall", "option", "choice")  # each match begins with one of them
 _HEADING = re.compile(r"^[#*_\s]*(?:the\s+)?(?:final\s+)?answer[*_\s]*$", re.IGNORECASE | re.MULTILINE)
 _HASHES = re.compile(r"(?<!#)####(?!#)[ \t]*(\S[^\n]*)")
 _JSON = re.compile(r"""["'](?:final_?)?answer["']\s*:\s*""", re.IGNORECASE)
@@ -67,7 +68,7 @@ def statements(completion: str) -> list[Statement]:
     found = [*_boxed(completion), *_marked(completion), *_json(completion), *_tagged(completion)]
     found += [
         Statement(match[1].strip(_DECORATION), "hashes", match.start(), match.end())
-        for match in _HASHES.finditer(completion)
+        for match in (_HASHES.finditer(completion) if "####" in completion else ())
     ]
     # A marker that introduces a box, a tag or JSON states the same answer once, the inner one.
     inner = [s for s in found if s.how not in ("marker", "hashes")]
@@ -136,7 +137,7 @@ def _tagged(text: str) -> Iterator[Statement]:
 
 
 def _marked(text: str) -> Iterator[Statement]:
-    matches = sorted([*_MARKER.finditer(text), *_HEADING.finditer(text)], key=lambda match: match.start())
+    matches = sorted([*_markers(text), *_HEADING.finditer(text)], key=lambda match: match.start())
     for match in matches:
         filler = _FILLER.match(text, match.end())
         clause, end = _clause(text, filler.end() if filler else match.end())
@@ -144,6 +145,25 @@ def _marked(text: str) -> Iterator[Statement]:
             clause, end = _clause(text, match.end())
         if text[end : end + 1] != "?":
             yield Statement(clause, "marker", match.start(), end)
+
+
+def _markers(text: str) -> Iterator[re.Match[str]]:
+    """`_MARKER.finditer`, tried only where one of its words stands."""
+    if not text.isascii():
+        yield from _MARKER.finditer(text)
+        return
+    lower, end = text.lower(), 0
+    for place in sorted(place for word in _MARKER_WORDS for place in _places(lower, word)):
+        if place >= end and (match := _MARKER.match(text, place)):
+            yield match
+            end = match.end()
+
+
+def _places(text: str, word: str) -> Iterator[int]:
+    place = text.find(word)
+    while place >= 0:
+        yield place
+        place = text.find(word, place + 1)
 
 
 def _clause(text: str, start: int) -> tuple[str, int]:
@@ -255,7 +275,7 @@ def own_turn(completion: str) -> str:
     >>> own_turn("The answer is 5.\\nQuestion: And 3 + 3? The answer is 6.")
     'The answer is 5.'
     """
-    text = _TURN_END.sub("", completion, count=1)
+    text = _TURN_END.sub("", completion, count=1) if "<" in completion else completion
     for found in _NEXT_QUESTION.finditer(text):
         before = text[: found.start()].rstrip()
         # a text that asks itself from the start (self-ask) goes on until it has stated an answer

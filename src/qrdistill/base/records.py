@@ -6,7 +6,8 @@ Ids are readable, so that lineage can be followed by eye: a path's id holds its 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from functools import cache
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,6 +22,24 @@ FREE = "free"  # the style name of a prompt without a style hint: the student pi
 
 class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+R = TypeVar("R", bound=Record)
+
+
+def unchecked(record: type[R], values: dict[str, Any]) -> R:
+    """`model_construct` of all a record's fields, in a quarter of its time: rows of a table come by the million."""
+    made, put = record.__new__(record), object.__setattr__
+    put(made, "__dict__", values)
+    put(made, "__pydantic_fields_set__", _names(record))
+    put(made, "__pydantic_extra__", None)
+    put(made, "__pydantic_private__", None)
+    return made
+
+
+@cache
+def _names(record: type[Record]) -> set[str]:
+    return set(record.model_fields)  # one for all rows: a frozen record never adds to it
 
 
 class Question(Record):

@@ -23,7 +23,7 @@ from pydantic import BaseModel
 
 from qrdistill.base.checksums import KEY, PLACEHOLDER, Damaged, check, seal
 from qrdistill.base.errors import BoundaryError, DataError
-from qrdistill.base.records import Record
+from qrdistill.base.records import Record, unchecked
 from qrdistill.base.untrusted.guarded_json import loads
 
 R = TypeVar("R", bound=Record)
@@ -195,7 +195,7 @@ class TableWriter:
         self.path, self.record, self.count = path, record, 0
         self._schema, self._json = schema(record), _stored_as_json(record)
         self._most, self._whole_shards, self._in_shard = shard_rows, 0, 0
-        self._columns: list[list[Any]] = [[] for _ in self._schema]
+        self._rows: list[dict[str, Any]] = []
 
     def __enter__(self) -> TableWriter:
         self._atomic = atomic(self.path)
@@ -212,13 +212,9 @@ class TableWriter:
         self._file = pq.ParquetWriter(file, self._schema, compression="zstd")
 
     def write(self, record: Record) -> None:
-        values = vars(record)
-        for column, name in zip(self._columns, self._schema.names, strict=True):
-            column.append(
-                json.dumps(values[name], sort_keys=True, ensure_ascii=False) if name in self._json else values[name]
-            )
+        self._rows.append(vars(record))
         self.count += 1
-        if len(self._columns[0]) >= _ROWS_PER_GROUP:
+        if len(self._rows) >= _ROWS_PER_GROUP:
             self._flush()
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
@@ -228,10 +224,12 @@ class TableWriter:
         self.count += batch.num_rows
 
     def _flush(self) -> None:
-        if self._columns[0]:
-            columns = [pa.array(column, field.type) for column, field in zip(self._columns, self._schema, strict=True)]
-            self._append(pa.Table.from_arrays(columns, schema=self._schema))
-            self._columns = [[] for _ in self._schema]
+        if self._rows:
+            columns = {name: [row[name] for row in self._rows] for name in self._schema.names}
+            for name in self._json:
+                columns[name] = [json.dumps(value, sort_keys=True, ensure_ascii=False) for value in columns[name]]
+            self._append(pa.table(columns, schema=self._schema))
+            self._rows = []
 
     def _append(self, rows: pa.Table) -> None:
         while rows.num_rows:
@@ -366,5 +364,5 @@ def records_of(batch: pa.RecordBatch, record: type[R], *, where: Path) -> Iterat
     names = _stored_as_json(record)
     for row in batch.to_pylist():
         for name in names:
-            row[name] = loads(row[name], where=where, nan=True)
-        yield record.model_construct(**row)
+            row[name] = {} if row[name] == "{}" else loads(row[name], where=where, nan=True)
+        yield unchecked(record, row)

@@ -22,6 +22,7 @@ TAGS = (
     ("◁think▷", "◁/think▷"),
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
 )
+_SIGNS = ("<", "[/THINK]", "[THINK]", "◁")  # without any of them a text holds no tag: looked for first, being quick
 # a tag in backticks is spoken about, not used
 _OPEN = re.compile("(?<!`)(?:" + "|".join(re.escape(tag) for tag, _ in TAGS) + ")")
 _CLOSE = re.compile("(?<!`)(?:" + "|".join(re.escape(tag) for _, tag in TAGS) + ")")
@@ -46,6 +47,8 @@ def part(text: str, thought: str = "") -> Parted:
     >>> part("3 + 4[/THINK] It is 7."), part("<thought>3 + ")
     (Parted(thought='3 + 4', answer='It is 7.', ended=True), Parted(thought='3 +', answer='', ended=False))
     """
+    if not any(sign in text for sign in _SIGNS):
+        return Parted(thought.strip(), text)
     thoughts, rest, ended = [thought.strip()], text, True
     while ended:
         begun = rest.lstrip()

@@ -8,22 +8,29 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qrdistill.base import records
 from qrdistill.base.errors import InputError
-from qrdistill.base.store import read_table
+from qrdistill.base.store import count_rows, read_batches, records_of
 from qrdistill.base.untrusted.clean_text import clean_text
-from qrdistill.base.untrusted.guarded_json import read_json
+from qrdistill.base.untrusted.guarded_json import loads, read_json
 from qrdistill.commands.tables import print_table
 from qrdistill.llm.batch.records import duration
 from qrdistill.llm.reply_cache import ReplyCache
 from qrdistill.report.helped import helped
 from qrdistill.report.sentences import shown_name
 from qrdistill.runs.manifest import Manifest
+
+if TYPE_CHECKING:
+    from pyarrow import RecordBatch
+
+_Test = tuple[str, Callable[[Any], bool]]
+_DECISION, _UNDECIDED = "decision", "not filtered yet"
 
 _TABLES: dict[str, tuple[str, type[records.Record], tuple[str, ...]]] = {
     "questions": ("questions.parquet", records.Question, ("id", "split", "family", "question", "gold")),
@@ -64,17 +71,17 @@ def show(run_dir: Path, what: str, where: Sequence[str], *, limit: int = 20, as_
     if what not in _TABLES:
         raise InputError(f"nothing called {what!r} to show; there are: scores, filter, batches, {', '.join(_TABLES)}")
     file, record, columns = _TABLES[what]
-    rows = _rows(run_dir, file, record)
-    tests = [
-        _test(text, {*record.model_fields, *(("decision",) if record is records.ReasoningPath else ())})
-        for text in where
-    ]
-    chosen = [row for row in rows if all(test(row) for test in tests)]
+    decided = record is records.ReasoningPath
+    tests = [_test(text, {*record.model_fields, *((_DECISION,) if decided else ())}) for text in where]
+    path = _existing(run_dir, file)
+    verdicts = run_dir / file.replace("paths", "verdicts")
+    decisions = _decisions(verdicts) if decided and verdicts.exists() else {}
+    chosen, total = _rows(path, record, tests, decisions, limit)
     if as_json:
-        print(json.dumps(chosen[:limit], default=str))
+        print(json.dumps(chosen, default=str))
         return
-    shown = [[clean(row.get(column)) for column in columns] for row in chosen[:limit]]
-    print_table(columns, shown, f"{what}: {len(shown)} of {len(chosen)} rows")
+    shown = [[clean(row.get(column)) for column in columns] for row in chosen]
+    print_table(columns, shown, f"{what}: {len(shown)} of {total} rows")
 
 
 def show_filter(run_dir: Path, *, as_json: bool = False) -> None:
@@ -122,30 +129,76 @@ def _existing(run_dir: Path, file: str) -> Path:
     return Manifest(run_dir).check(file)
 
 
-def _rows(run_dir: Path, file: str, record: type[records.Record]) -> Iterator[dict[str, Any]]:
-    path = _existing(run_dir, file)
-    decisions: dict[str, str] = {}
-    verdicts = run_dir / file.replace("paths", "verdicts")
-    if record is records.ReasoningPath and verdicts.exists():
-        for row in read_table(verdicts, records.Verdict):
-            if row.check == "filter":
-                decisions[row.path_id] = row.outcome if row.outcome == "keep" else f"{row.outcome}: {row.reason}"
-    for row in read_table(path, record):
-        plain = row.model_dump()
-        if record is records.ReasoningPath:
-            plain["decision"] = decisions.get(plain["id"], "not filtered yet")
-        yield plain
+def _rows(
+    path: Path, record: type[records.Record], tests: Sequence[_Test], decisions: Mapping[str, str], limit: int
+) -> tuple[list[dict[str, Any]], int]:
+    """The first rows that pass, and how many pass. Conditions read columns; only what is shown becomes a row."""
+    passing, total = _passing(path, record, tests, decisions, limit)
+    found: list[dict[str, Any]] = []
+    start = 0
+    for batch in read_batches(path, record) if passing else ():
+        for number in [number for number in passing if start <= number < start + batch.num_rows]:
+            (row,) = records_of(batch.slice(number - start, 1), record, where=path)
+            found.append(row.model_dump())
+            if record is records.ReasoningPath:
+                found[-1][_DECISION] = decisions.get(found[-1]["id"], _UNDECIDED)
+        start += batch.num_rows
+        if len(found) == len(passing):
+            break
+    return found, total
 
 
-def _test(text: str, columns: Iterable[str]) -> Callable[[dict[str, Any]], bool]:
+def _passing(
+    path: Path, record: type[records.Record], tests: Sequence[_Test], decisions: Mapping[str, str], limit: int
+) -> tuple[list[int], int]:
+    """The numbers of the first rows that pass, and how many do."""
+    if not tests:
+        total = count_rows(path)
+        return list(range(min(limit, total))), total
+    columns = list(dict.fromkeys("id" if column == _DECISION else column for column, _ in tests))
+    numbers, total, start = list[int](), 0, 0
+    for batch in read_batches(path, record, columns):
+        rows: Sequence[int] = range(batch.num_rows)
+        for column, test in tests:
+            values = _values(batch, column, decisions, record, path)
+            rows = [row for row in rows if test(values[row])]
+        numbers += [start + row for row in rows[: limit - len(numbers)]]
+        start, total = start + batch.num_rows, total + len(rows)
+    return numbers, total
+
+
+def _values(
+    batch: RecordBatch, column: str, decisions: Mapping[str, str], record: type[records.Record], path: Path
+) -> list[Any]:
+    if column == _DECISION:
+        return [decisions.get(name, _UNDECIDED) for name in batch.column("id").to_pylist()]
+    values = batch.column(column).to_pylist()
+    if typing.get_origin(record.model_fields[column].annotation) is dict:
+        return [loads(value, where=path, nan=True) for value in values]
+    return values
+
+
+def _decisions(verdicts: Path) -> dict[str, str]:
+    """Path id -> `keep`, or the outcome with its reason."""
+    found: dict[str, str] = {}
+    for batch in read_batches(verdicts, records.Verdict, ["path_id", "check", "outcome", "reason"]):
+        rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        for name, check, outcome, reason in rows:
+            if check == "filter":
+                found[name] = outcome if outcome == "keep" else f"{outcome}: {reason}"
+    return found
+
+
+def _test(text: str, columns: Iterable[str]) -> _Test:
+    """The column that a condition looks at, and the condition on its value."""
     match = re.fullmatch(r"(\w+)(=|~)(.*)", text, re.DOTALL)
     known = sorted(columns)
     if not match or match[1] not in known:
         raise InputError(f"--where {text!r}: write column=value or column~text; columns: {', '.join(known)}")
     column, relation, wanted = match.groups()
     if relation == "=":
-        return lambda row: str(row[column]).lower() == wanted.lower()
-    return lambda row: wanted.lower() in str(row[column]).lower()
+        return column, lambda value: str(value).lower() == wanted.lower()
+    return column, lambda value: wanted.lower() in str(value).lower()
 
 
 def clean(value: object) -> str:

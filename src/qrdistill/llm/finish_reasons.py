@@ -7,6 +7,7 @@ Records keep `stop` for a complete reply, `length` for a cut one, and the server
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Literal
 
 from qrdistill.base.untrusted.clean_text import one_line
@@ -34,6 +35,7 @@ _PREFIX = re.compile(r"^(?:finish_?reason[._]|finish_reason_)", re.IGNORECASE)
 _SHOWN = 40  # characters of an unknown word that are kept
 
 
+@lru_cache(maxsize=256)
 def ending(word: str) -> Ending:
     """What a finish reason means.
 

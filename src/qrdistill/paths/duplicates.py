@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from qrdistill.base.records import ReasoningPath
 
 _WORDS = re.compile(r"\w+|[^\w\s]")
+_ASCII_WORDS = re.compile(r"[a-z0-9_]+|[^a-z0-9_\s]")  # the same of an ASCII text, faster
 _GRAM = 3
 
 
@@ -58,7 +59,8 @@ def word_grams(text: str) -> frozenset[str]:
     >>> sorted(word_grams("So 3 + 4"))
     ['3 + 4', 'so 3 +']
     """
-    words = _WORDS.findall(text.lower())
+    lower = text.lower()
+    words = (_ASCII_WORDS if lower.isascii() else _WORDS).findall(lower)
     if len(words) <= _GRAM:
         return frozenset([" ".join(words)])
-    return frozenset(" ".join(words[i : i + _GRAM]) for i in range(len(words) - _GRAM + 1))
+    return frozenset(map(" ".join, zip(*(words[start:] for start in range(_GRAM)), strict=False)))

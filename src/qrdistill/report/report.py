@@ -11,8 +11,9 @@ from qrdistill.base.store import write_text
 from qrdistill.base.untrusted.redact import redact
 from qrdistill.report import sentences
 from qrdistill.report.helped import of_scores, shown_time
+from qrdistill.report.path_facts import Funnel
 from qrdistill.report.run_charts import run_charts
-from qrdistill.report.run_facts import Funnel, RunData, read_run, siblings
+from qrdistill.report.run_facts import RunData, read_run, siblings
 from qrdistill.report.viewer.page import SCRIPTS, Kind, embedded, script_policy, viewer_css, with_scripts
 from qrdistill.report.viewer.page_data import page_data
 from qrdistill.scores.statistics import Interval, wilson

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from qrdistill.base.records import Outcome
@@ -26,60 +26,77 @@ class Account:
     """Books every finding and every closed case."""
 
     def __init__(self, checks: Iterable[str]) -> None:
-        self.total = Tally()
+        self._total: Counter[Outcome] = Counter()
         self.usd = 0.0  # of all paths, kept or not
-        self._checks = {check: Tally() for check in checks}
-        self._groups: dict[str, dict[str, Tally]] = {"style": {}, "teacher": {}, "task": {}}
+        self._checks: dict[str, Counter[Outcome]] = {check: Counter() for check in checks}
+        self._groups: dict[str, dict[str, Counter[Outcome]]] = {"style": {}, "teacher": {}, "task": {}}
         self._lost_to: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         self._undecided: Counter[str] = Counter()
-        self._kept: dict[str, int] = {}
+        self._question, self._kept = "", 0  # the question whose paths go by, and how many of them were kept
+        self._questions, self._emptied, self._shown = 0, 0, list[str]()
+
+    @property
+    def total(self) -> Tally:
+        return Tally.of(self._total)
 
     def checked(self, check: str, outcome: Outcome) -> None:
-        self._checks[check] = self._checks[check].plus(outcome)
+        self._checks[check][outcome] += 1
 
     def closed(self, case: Case, outcome: Outcome) -> None:
-        self.total = self.total.plus(outcome)
+        self._total[outcome] += 1
         self.usd += case.path.cost
         names = {"style": case.path.style, "teacher": case.path.teacher, "task": case.question.task}
         for group, name in names.items():
-            self._groups[group][name] = self._groups[group].get(name, Tally()).plus(outcome)
+            self._groups[group].setdefault(name, Counter())[outcome] += 1
             if case.closed_by:
                 self._lost_to[group, name][case.closed_by] += 1
         if outcome == "undecided":
             self._undecided[f"{case.closed_by}: {case.closing.reason}"] += 1
-        self._kept[case.question.id] = self._kept.get(case.question.id, 0) + (outcome == "keep")
+        if case.question.id != self._question:
+            self._leave_question()
+            self._question, self._questions = case.question.id, self._questions + 1
+        self._kept += outcome == "keep"
+
+    def _leave_question(self) -> None:
+        """A question's paths stand together: when the next one's come, it is known whether any was kept."""
+        if self._questions and not self._kept:
+            self._emptied += 1
+            self._shown += [self._question] if len(self._shown) < _SHOWN else []
+        self._kept = 0
 
     def counts(self, panel: Panel | None) -> FilterCounts:
-        """The account so far; `panel` knows of its judges' errors, costs and agreement."""
-        emptied = [id for id, kept in self._kept.items() if kept == 0]
+        """The account of all paths; `panel` knows of its judges' errors, costs and agreement."""
+        self._leave_question()
+        self._question = ""
+        groups = {group: _tallies(rows) for group, rows in self._groups.items()}
+        total = self.total
         return FilterCounts(
-            generated=self.total.generated,
-            kept=self.total.kept,
-            dropped=self.total.dropped,
-            undecided=self.total.undecided,
-            by_style=self._groups["style"],
-            by_teacher=self._groups["teacher"],
-            by_task=self._groups["task"],
-            by_check=self._checks,
-            questions=len(self._kept),
-            emptied=len(emptied),
+            generated=total.generated,
+            kept=total.kept,
+            dropped=total.dropped,
+            undecided=total.undecided,
+            by_style=groups["style"],
+            by_teacher=groups["teacher"],
+            by_task=groups["task"],
+            by_check=_tallies(self._checks),
+            questions=self._questions,
+            emptied=self._emptied,
             errors=panel.errors if panel else 0,
             judge_usd=panel.usd if panel else 0.0,
             agreement=panel.agreement() if panel else {},
             repaired=panel.repaired() if panel else {},
-            warnings=(*self._alarms(emptied), *(judge_alarms(panel) if panel else ())),
+            warnings=(*self._alarms(groups, total), *(judge_alarms(panel) if panel else ())),
         )
 
-    def _alarms(self, emptied: Sequence[str]) -> Iterable[str]:
-        if len(emptied) > EMPTIED * len(self._kept):
-            shown = ", ".join(emptied[:_SHOWN]) + (", ..." if len(emptied) > _SHOWN else "")
+    def _alarms(self, groups: Mapping[str, Mapping[str, Tally]], total: Tally) -> Iterable[str]:
+        if self._emptied > EMPTIED * self._questions:
+            shown = ", ".join(self._shown) + (", ..." if self._emptied > _SHOWN else "")
             yield (
-                f"over-pruning: {len(emptied)} of {len(self._kept)} questions lost all their paths ({shown}); "
+                f"over-pruning: {self._emptied} of {self._questions} questions lost all their paths ({shown}); "
                 "look at the dropped ones with `qrdistill show RUN verdicts`"
             )
         for group in ("style", "teacher"):
-            tallies = self._groups[group]
-            for name, tally in tallies.items():
+            for name, tally in groups[group].items():
                 if tally.generated < MANY or tally.kept >= FEW_KEPT * tally.generated:
                     continue
                 check, lost = self._lost_to[group, name].most_common(1)[0]
@@ -87,13 +104,17 @@ class Account:
                     f"over-pruning: {group} {name!r} keeps {tally.kept} of {tally.generated} paths; "
                     f"most are lost to the check {check!r} ({lost})"
                 )
-        undecided = self.total.undecided
-        if undecided > UNDECIDED * self.total.generated:
+        undecided = total.undecided
+        if undecided > UNDECIDED * total.generated:
             reason, count = self._undecided.most_common(1)[0]
             yield (
-                f"{undecided} of {self.total.generated} paths are undecided, and do not train; most often "
+                f"{undecided} of {total.generated} paths are undecided, and do not train; most often "
                 f"({count}): {reason[:120]}"
             )
+
+
+def _tallies(rows: Mapping[str, Counter[Outcome]]) -> dict[str, Tally]:
+    return {name: Tally.of(row) for name, row in rows.items()}
 
 
 def judge_alarms(panel: Panel) -> Iterable[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -17,13 +18,9 @@ class Tally:
     dropped: int = 0
     undecided: int = 0
 
-    def plus(self, outcome: Outcome) -> Tally:
-        return Tally(
-            self.generated + 1,
-            self.kept + (outcome == "keep"),
-            self.dropped + (outcome == "drop"),
-            self.undecided + (outcome == "undecided"),
-        )
+    @classmethod
+    def of(cls, outcomes: Counter[Outcome]) -> Tally:
+        return cls(outcomes.total(), outcomes["keep"], outcomes["drop"], outcomes["undecided"])
 
 
 @dataclass(frozen=True)

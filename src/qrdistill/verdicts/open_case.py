@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from qrdistill.base.records import Outcome, Question, ReasoningPath, Verdict
+from qrdistill.base.records import Outcome, Question, ReasoningPath, Verdict, unchecked
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,8 @@ class Case:
         return self.closed_by is None
 
     def verdict(self, check: str, outcome: Outcome, reason: str = "", **details: Any) -> Verdict:
-        return Verdict(
-            path_id=self.path.id,
-            round=self.path.round,
-            check=check,
-            outcome=outcome,
-            reason=reason,
-            **details,
-        )
+        said = {"path_id": self.path.id, "round": self.path.round, "check": check, "outcome": outcome, "reason": reason}
+        return unchecked(Verdict, {**said, "judge": None, "vote": 0, "confidence": None, "quote": None, **details})
 
     def record(self, check: str, finding: Finding) -> None:
         """Notes a finding; the first that is not `keep` closes the case."""

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from qrdistill.base.records import FREE
-from qrdistill.report.run_facts import BINS, RunData
+from qrdistill.report.path_facts import BINS
+from qrdistill.report.run_facts import RunData
 from qrdistill.report.viewer.cards import ANSWER, PATH, READING, VERDICT, round_figures
 from qrdistill.report.viewer.tables import Tables
 from qrdistill.scores.student_style import BASE, is_base, trained_name

@@ -106,10 +106,10 @@ class Tables:
 
     def _view(self, name: str, record: type[Record], files: Sequence[Path]) -> None:
         if files:
-            listed = ", ".join(_quoted(file) for file in files)
+            listed = ", ".join(quoted(file) for file in files)
             source = f"read_parquet([{listed}], union_by_name = true, file_row_number = true)"
         else:
-            columns = ", ".join(f'null::{_kind(field.type)} as "{field.name}"' for field in schema(record))
+            columns = ", ".join(f'null::{sql_kind(field.type)} as "{field.name}"' for field in schema(record))
             source = f"(select {columns}, 0::bigint as file_row_number where false)"
         self.run(f"create or replace view {name} as select * from {source}")
 
@@ -189,10 +189,11 @@ def _assignments(place: Path) -> list[Path]:
     return [whole] if whole.exists() else sorted(place.glob("assignments/part-*.parquet"))
 
 
-def _quoted(file: Path) -> str:
+def quoted(file: Path) -> str:
     """A file's name in SQL, where `*`, `?` and `[` would be patterns."""
     return "'" + re.sub(r"[*?\[]", lambda found: f"[{found[0]}]", str(file.absolute())).replace("'", "''") + "'"
 
 
-def _kind(arrow: Any) -> str:
+def sql_kind(arrow: Any) -> str:
+    """The SQL name of a column's Arrow type."""
     return {"string": "varchar", "int64": "bigint", "double": "double", "bool": "boolean"}[str(arrow)]
