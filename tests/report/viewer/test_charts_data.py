@@ -122,6 +122,8 @@ def test_a_study_s_charts_are_tables_and_its_texts_stay_texts(browser, study, tm
 
 def test_a_run_s_page_draws_its_placed_charts_beside_the_viewer_s(browser, build_run, tmp_path):
     titles = every_chart_drawn(browser, write_report(build_run(tmp_path / "run")))
+    texts = browser.run("return [...document.querySelectorAll('.chart svg text')].map(one => one.textContent)")
+    assert "\u2026" not in texts, "a row without a name has no cut one either"
     placed = "[...document.querySelectorAll('[data-charts] .chart')]"
     assert browser.run(f"return {placed}.map(one => one.querySelector('h3').textContent)") == [
         "Before and after training",

@@ -142,7 +142,7 @@ export function intervals(rows, colours, width, points = false) {
       data: names,
       inverse: true,
       axisLine: { onZero: false, lineStyle: { color: colours.line } },
-      axisLabel: { color: colours.ink, width: room, overflow: "break", lineHeight: 13, interval: 0, formatter: (name) => cut(name, Math.floor((2 * room) / 7.2)) },
+      axisLabel: { color: colours.ink, width: room, overflow: "break", lineHeight: 13, interval: 0, formatter: (name) => cut(name.trim(), Math.floor((2 * room) / 7.2)) },
       splitLine: { show: false },
     }),
     tooltip: { ...frame(colours).tooltip, formatter: (event) => rows[event.dataIndex].tip() },
