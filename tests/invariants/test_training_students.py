@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from qrdistill.base.store import content_hash
+from qrdistill.students import loading
 from qrdistill.students.config import LoraSettings, StudentConfig
 from qrdistill.students.decode.decode import decode
 from qrdistill.students.export import export_student
 from qrdistill.students.loading import load_student
+from qrdistill.students.shared_base import Bases
 from qrdistill.students.student import Student
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # peft's and bitsandbytes' own
@@ -105,3 +107,24 @@ def answers_and_losses_agree(student: Student, folder: Path, prompts: list[str],
         asked = tokenizer(prompt, return_tensors="pt").input_ids
         out = model.generate(asked, attention_mask=torch.ones_like(asked), max_new_tokens=16, do_sample=False)
         assert tokenizer.decode(out[0, asked.shape[1] :], skip_special_tokens=True) == completion.text
+
+
+def test_a_run_with_one_copy_of_the_base_is_the_run_with_two(
+    train_run: Callable[..., Any], tiny_student_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = str(tiny_student_folder("mistral"))
+    students = [
+        StudentConfig(name=name, model=folder, lora=LoraSettings(rank=rank), learning_rate=1e-2)
+        for name, rank in (("ada", 2), ("bob", 4))
+    ]
+    loaded: list[Any] = []
+    real = loading._load_model
+    monkeypatch.setattr(loading, "_load_model", lambda *how: loaded.append(how) or real(*how))
+    _, shared, _ = train_run("shared", students=students)
+    assert len(loaded) == 1
+    monkeypatch.setattr(Bases, "twin", lambda self, key, load: load())
+    _, apart, _ = train_run("apart", students=students)
+    assert len(loaded) == 3
+    files = [path.relative_to(shared) for path in shared.rglob("*") if path.suffix in (".safetensors", ".parquet")]
+    assert len(files) >= 3
+    assert {file: content_hash(shared / file) for file in files} == {file: content_hash(apart / file) for file in files}

@@ -29,6 +29,7 @@ from qrdistill.students.find_model import find_model
 from qrdistill.students.out_of_memory import ran_out
 from qrdistill.students.packing.proof import prove
 from qrdistill.students.quiet_transformers import quiet
+from qrdistill.students.shared_base import Bases
 from qrdistill.students.student import Student
 from qrdistill.students.tokens import Codec
 
@@ -79,16 +80,17 @@ def load_student(
     *,
     base_dir: Path,
     device: str = "cpu",
-    gradient_checkpointing: bool = False,
     autocast: Literal["auto", "none", "bfloat16", "float16"] = "none",
     compile: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
+    bases: Bases | None = None,
 ) -> Student:
     """Loads model and tokenizer, adds adapters, and proves that packing does not leak between paths.
 
     config.model may be a folder that `export_student` wrote, with merged weights or as adapters.
-    seed: of the adapters' random start. device: `cpu`, `cuda`, `cuda:1`, `auto`.
+    seed: of the adapters' random start. device: `cpu`, `cuda`, `cuda:1`, `auto`. bases: what was loaded for students
+    beside this one: where all of them leave the base's weights as they are, there is one copy of these.
 
     Raises ModelError naming the folder and the cause, InputError where an extra is not installed.
     """
@@ -107,13 +109,16 @@ def load_student(
         try:
             tokenizer = _load_tokenizer(source, config)
             base = base_of(source) if adapted else source
-            model = _load_model(base, config, place, _dtype(config, place))
+            dtype = _dtype(config, place)
+            if bases is not None and (adapted or config.lora is not None or config.frozen):
+                key = (base, config.quantize, dtype, place, config.trust_remote_code)
+                model = bases.twin(key, lambda: _load_model(base, config, place, dtype))
+            else:
+                model = _load_model(base, config, place, dtype)
             if adapted:
                 model = load_adapter(model, source, config)
             elif config.lora is not None and not config.frozen:
                 model = add_lora(model, config)
-            if gradient_checkpointing and not config.frozen:
-                recompute_activations(model)
         except InputError:
             raise
         except Exception as error:  # the boundary to transformers: dozens of types, all mean "does not load"

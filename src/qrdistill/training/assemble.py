@@ -14,6 +14,7 @@ from qrdistill.base.progress import Progress
 from qrdistill.routing.loss_ledger import Ledger
 from qrdistill.students.loading import load_student, recompute_activations
 from qrdistill.students.out_of_memory import activation_bytes, fits, free_memory
+from qrdistill.students.shared_base import Bases
 from qrdistill.students.student import Student
 from qrdistill.training.config import TrainConfig
 from qrdistill.training.data import Material, Order
@@ -26,7 +27,7 @@ from qrdistill.training.step_batches import StepBatches, pinned
 
 
 def load_students(plan: TrainPlan, base_dir: Path, seed: int, progress: Progress) -> list[Student]:
-    config = plan.train
+    config, bases = plan.train, Bases()
     students = [
         load_student(
             student,
@@ -34,17 +35,19 @@ def load_students(plan: TrainPlan, base_dir: Path, seed: int, progress: Progress
             device=config.device,
             autocast=config.autocast,
             compile=config.compile,
-            gradient_checkpointing=config.gradient_checkpointing is True,
             seed=seed_of(seed, "adapters", student.name) >> 1,
             progress=progress,
+            bases=bases,
         )
         for student in plan.students
     ]
     learning = [student for student in students if not student.config.frozen]
-    if config.gradient_checkpointing == "auto" and config.steps and learning and not _fit(learning, config):
-        for student in learning:
-            recompute_activations(student.model)
+    saving = config.gradient_checkpointing
+    if saving == "auto" and config.steps and learning and not _fit(learning, config):
         progress.log("activations are computed again in the backward pass: they would not fit into the free memory")
+        saving = True
+    for student in learning if saving is True else ():
+        recompute_activations(student.model)
     return students
 
 

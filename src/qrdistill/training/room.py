@@ -62,6 +62,7 @@ def room_plan(looks: Sequence[Look], config: TrainConfig, *, rounds: int, folder
     """The room that students take whose sizes are known; others count as nothing."""
     device = resolve_device(config.device)
     memory = disk = 0
+    bases: set[tuple[object, ...]] = set()
     for look in looks:
         fixed = look.student.frozen or look.student.lora is not None
         half = look.student.dtype in ("bfloat16", "float16") or (
@@ -69,7 +70,10 @@ def room_plan(looks: Sequence[Look], config: TrainConfig, *, rounds: int, folder
         )
         weight = 0.6 if look.student.quantize else 2 if half else 4
         state = 2 if look.student.optimizer == "adamw_8bit" else 8
-        memory += round(look.parameters * weight + look.trained * (4 + state))
+        base = (look.student.model, look.student.quantize, weight)
+        resident = 0 if fixed and base in bases else look.parameters * weight  # one copy: `students.shared_base`
+        bases |= {base} if fixed else set()
+        memory += round(resident + look.trained * (4 + state))
         written = 4 * look.trained if fixed else round(weight * look.parameters)
         disk += (rounds + 1) * written + config.keep_last * look.trained * (4 + state)
     return Room(memory, _memory_of(device), "GPU" if device.type == "cuda" else "machine", disk, _free(folder))

