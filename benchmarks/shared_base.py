@@ -23,9 +23,9 @@ from pathlib import Path
 
 import torch
 
+from qrdistill.students.adapters import Bases
 from qrdistill.students.config import LoraSettings, StudentConfig
 from qrdistill.students.loading import load_student
-from qrdistill.students.shared_base import Bases
 from qrdistill.students.student import Student
 from qrdistill.students.tokens import Encoded
 from qrdistill.training.optimizers import student_optimizer

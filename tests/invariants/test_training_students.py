@@ -11,11 +11,11 @@ import torch
 
 from qrdistill.base.store import content_hash
 from qrdistill.students import loading
+from qrdistill.students.adapters import Bases
 from qrdistill.students.config import LoraSettings, StudentConfig
 from qrdistill.students.decode.decode import decode
 from qrdistill.students.export import export_student
 from qrdistill.students.loading import load_student
-from qrdistill.students.shared_base import Bases
 from qrdistill.students.student import Student
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # peft's and bitsandbytes' own

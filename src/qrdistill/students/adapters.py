@@ -1,8 +1,16 @@
-"""Low-rank adapters and four-bit weights, by peft and bitsandbytes (extras `lora` and `qlora`)."""
+"""Low-rank adapters and four-bit weights, by peft and bitsandbytes (extras `lora` and `qlora`).
+
+Students that leave a base's weights as they are (adapters on it, or frozen) share one copy of them. Each keeps modules
+of its own (its adapters, its mode, its attention, its hooks); only the tensors of the base are the same objects. So
+nothing has to be switched from student to student, and whatever is done with one student's model (a checkpoint, an
+export, a merge, which copies first) is what it would be with a base of its own.
+"""
 
 from __future__ import annotations
 
+import copy
 import importlib.util
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +123,23 @@ def remembered_quantization(folder: str, config: StudentConfig) -> StudentConfig
     if config.quantize is not None or not file.is_file():
         return config
     return config.model_copy(update=read_json(file))
+
+
+class Bases:
+    """The bases that were loaded for these students; weights stay as long as a student, or this, holds them."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[Hashable, Any] = {}
+
+    def twin(self, key: Hashable, load: Callable[[], Any]) -> Any:
+        """A model with the weights of the base `key`, which is loaded once. Its tensors are not to be written to."""
+        if key not in self._loaded:
+            self._loaded[key] = load()
+        return _twin(self._loaded[key])
+
+
+def _twin(model: Any) -> Any:
+    """Other modules, the same parameters; what bitsandbytes keeps beside four-bit weights included."""
+    same: list[Any] = list(model.parameters())
+    same += [state for module in model.modules() if (state := getattr(module, "quant_state", None)) is not None]
+    return copy.deepcopy(model, {id(one): one for one in same})

@@ -17,6 +17,7 @@ from qrdistill.base.errors import InputError, ModelError, TrainingError
 from qrdistill.base.progress import Progress, Silent
 from qrdistill.students import attention
 from qrdistill.students.adapters import (
+    Bases,
     add_lora,
     base_of,
     keep_differentiable,
@@ -29,7 +30,6 @@ from qrdistill.students.find_model import find_model
 from qrdistill.students.out_of_memory import ran_out
 from qrdistill.students.packing.proof import prove
 from qrdistill.students.quiet_transformers import quiet
-from qrdistill.students.shared_base import Bases
 from qrdistill.students.student import Student
 from qrdistill.students.tokens import Codec
 

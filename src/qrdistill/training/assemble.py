@@ -12,9 +12,9 @@ from qrdistill.base.draws import seed_of
 from qrdistill.base.errors import InputError
 from qrdistill.base.progress import Progress
 from qrdistill.routing.loss_ledger import Ledger
+from qrdistill.students.adapters import Bases
 from qrdistill.students.loading import load_student, recompute_activations
 from qrdistill.students.out_of_memory import activation_bytes, fits, free_memory
-from qrdistill.students.shared_base import Bases
 from qrdistill.students.student import Student
 from qrdistill.training.config import TrainConfig
 from qrdistill.training.data import Material, Order

@@ -71,7 +71,7 @@ def room_plan(looks: Sequence[Look], config: TrainConfig, *, rounds: int, folder
         weight = 0.6 if look.student.quantize else 2 if half else 4
         state = 2 if look.student.optimizer == "adamw_8bit" else 8
         base = (look.student.model, look.student.quantize, weight)
-        resident = 0 if fixed and base in bases else look.parameters * weight  # one copy: `students.shared_base`
+        resident = 0 if fixed and base in bases else look.parameters * weight  # one copy: `students.adapters`
         bases |= {base} if fixed else set()
         memory += round(resident + look.trained * (4 + state))
         written = 4 * look.trained if fixed else round(weight * look.parameters)

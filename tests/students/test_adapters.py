@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
+from qrdistill.students.adapters import Bases
 from qrdistill.students.config import LoraSettings, StudentConfig
 from qrdistill.students.decode.decode import decode
 from qrdistill.students.export import export_student
 from qrdistill.students.loading import load_student, recompute_activations
 from qrdistill.students.preflight import check_students
-from qrdistill.students.shared_base import Bases
 from qrdistill.students.student import Student
 from qrdistill.training.config import TrainConfig
 from qrdistill.training.optimizers import student_optimizer
