@@ -17,7 +17,7 @@ from qrdistill.base.errors import QRDistillError
 from qrdistill.base.stop_signals import interruptible
 from qrdistill.commands import way_out
 from qrdistill.commands.groups import cache_app, styles_app
-from qrdistill.commands.options import AsJson, ConfigFile, Overrides, Quiet, RunDir
+from qrdistill.commands.options import AsJson, ConfigFile, Engine, Overrides, Quiet, RunDir, with_engine
 from qrdistill.commands.options import progress_for as _progress
 
 app = typer.Typer(
@@ -124,11 +124,21 @@ def run(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Ask again where requests for paths or verdicts failed.")
     ] = False,
+    engine: Engine = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """All stages; those that are done and unchanged are skipped, so the same command resumes."""
-    _run(config, run_dir, overrides, until, as_json, quiet, dry_run=dry_run, retry_failed=retry_failed)
+    _run(
+        config,
+        run_dir,
+        with_engine(overrides, engine),
+        until,
+        as_json,
+        quiet,
+        dry_run=dry_run,
+        retry_failed=retry_failed,
+    )
 
 
 def _stage_command(name: str, stage: str, text: str) -> None:
@@ -137,10 +147,11 @@ def _stage_command(name: str, stage: str, text: str) -> None:
         config: ConfigFile,
         run_dir: RunDir = None,
         overrides: Overrides = None,
+        engine: Engine = None,
         as_json: AsJson = False,
         quiet: Quiet = False,
     ) -> None:
-        _run(config, run_dir, overrides, stage, as_json, quiet)
+        _run(config, run_dir, with_engine(overrides, engine), stage, as_json, quiet)
 
 
 _stage_command("generate", "generate", "Questions and paths only: what the teachers write.")
@@ -284,6 +295,7 @@ def study(
         ),
     ] = None,
     overrides: Overrides = None,
+    engine: Engine = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -304,7 +316,7 @@ def study(
         workers=workers,
         tune=tune,
         arms=[arm.strip() for arm in arms.split(",") if arm.strip()],
-        overrides=overrides or (),
+        overrides=with_engine(overrides, engine),
         progress=_progress(quiet),
     )
     if as_json:

@@ -47,6 +47,7 @@ NOTHING: list[str] = []
 TABLE = {
     "name": NOTHING,
     "shard_rows": NOTHING,
+    "compute.*": NOTHING,
     "seed": ["load", *ASKED, *JUDGED, *EMBEDDED, *TRAINED, *SAMPLED, "evaluate"],
     "questions.*": ["load"],
     "teachers.[13].api_key_env": NOTHING,

@@ -85,6 +85,17 @@ def atomic(target: Path) -> Generator[Path]:
         _remove(temporary)
 
 
+@contextmanager
+def temporary_folder(beside: Path) -> Generator[Path]:
+    """A folder beside a file, gone with the block; what a kill leaves of it, `sweep` removes."""
+    folder = beside.with_name(f".parts.{beside.name}.{os.getpid()}{_TEMPORARY}")
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        _remove(folder)
+
+
 def _refusal(error: Exception) -> str | None:
     """Why the disk refused; None where it did not. Libraries in Rust (safetensors) wrap it in errors of their own."""
     if isinstance(error, OSError):
@@ -196,6 +207,7 @@ class TableWriter:
         self._schema, self._json = schema(record), _stored_as_json(record)
         self._most, self._whole_shards, self._in_shard = shard_rows, 0, 0
         self._rows: list[dict[str, Any]] = []
+        self._waiting = self._schema.empty_table()  # Arrow rows that fill no group yet
 
     def __enter__(self) -> TableWriter:
         self._atomic = atomic(self.path)
@@ -218,12 +230,21 @@ class TableWriter:
             self._flush()
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
-        """Appends rows that are Arrow columns already, as `read_batches` gives them."""
-        self._flush()
-        self._append(pa.Table.from_batches([batch]).select(self._schema.names).cast(self._schema))
+        """Appends rows that are Arrow columns already, as `read_batches` gives them; in the same row groups."""
+        if self._rows:
+            self._flush()
+        added = pa.Table.from_batches([batch]).select(self._schema.names).cast(self._schema)
+        self._waiting = pa.concat_tables([self._waiting, added])
         self.count += batch.num_rows
+        whole = self._waiting.num_rows // _ROWS_PER_GROUP * _ROWS_PER_GROUP
+        if whole:
+            self._append(self._waiting.slice(0, whole).combine_chunks())
+            self._waiting = self._waiting.slice(whole)
 
     def _flush(self) -> None:
+        if self._waiting.num_rows:
+            self._append(self._waiting.combine_chunks())
+            self._waiting = self._schema.empty_table()
         if self._rows:
             columns = {name: [row[name] for row in self._rows] for name in self._schema.names}
             for name in self._json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,9 +19,18 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", "-s", help="Override a key, e.g. --set train.steps=50 (repeatable).", show_default=False),
 ]
+Engine = Annotated[
+    Literal["local", "ray"] | None,
+    typer.Option("--engine", help="Where the work is done; the same as --set compute.kind=ray.", show_default=False),
+]
 CacheFile = Annotated[Path, typer.Argument(help="The cache file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one machine-readable result on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+
+
+def with_engine(overrides: list[str] | None, engine: str | None) -> list[str]:
+    """The overrides with the engine as one of them."""
+    return [*(overrides or ()), *([f"compute.kind={engine}"] if engine else ())]
 
 
 def progress_for(quiet: bool) -> Progress:

@@ -6,7 +6,8 @@ Suffixes: N paths, B paths of a batch, F features, T tokens, H hidden units.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from qrdistill.base.plugins import registry
 from qrdistill.base.progress import Progress, Silent
 from qrdistill.base.records import Question, ReasoningPath
 from qrdistill.routing.config import EncoderConfig
+
+if TYPE_CHECKING:
+    from qrdistill.compute.workers import Workers
 
 _BUCKETS = 1 << 14
 _CHUNK = 2048  # rows
@@ -44,8 +48,12 @@ def embed(
     seed: int,
     device: str = "cpu",
     progress: Progress | None = None,
+    workers: Workers | None = None,
+    beside: Path = Path("embeddings.npy"),
 ) -> NDArray[np.float32]:
     """One row per path, in the paths' order: float32 [N, F].
+
+    With `workers`, they embed; what they are handed lies for so long `beside` the file that the rows are meant for.
 
     Raises:
         InputError: there is no path.
@@ -57,7 +65,12 @@ def embed(
     pairs = [(questions[path.question_id].question, path.lesson) for path in paths]
     encode: Encoder = registry.find("encoders", config.kind, key="encoder.kind")
     progress.start("embed", len(pairs))
-    vectors_NF = encode(pairs, config, seed=seed, device=device, progress=progress)
+    if workers is None:
+        vectors_NF = encode(pairs, config, seed=seed, device=device, progress=progress)
+    else:
+        from qrdistill.routing.apart import embed_apart
+
+        vectors_NF = embed_apart(pairs, config, workers, seed=seed, device=device, beside=beside, progress=progress)
     progress.done(paths=len(pairs), features=vectors_NF.shape[1])
     return vectors_NF
 

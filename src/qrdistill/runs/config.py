@@ -14,6 +14,7 @@ from qrdistill.base.errors import ConfigError
 from qrdistill.base.plugins.presets import embedded_default, preset_of
 from qrdistill.base.settings import Name, Settings, ShapesNothing
 from qrdistill.base.store import SHARD_ROWS
+from qrdistill.compute.config import ComputeConfig
 from qrdistill.own_paths.config import OwnPathsConfig
 from qrdistill.paths.config import PathsConfig, TeacherConfig
 from qrdistill.questions.config import QuestionsConfig
@@ -55,6 +56,8 @@ class Config(Settings):
     """Rounds in which the students write paths themselves."""
     evaluate: EvaluateConfig = EvaluateConfig()
     """How the trained students are measured."""
+    compute: ComputeConfig = ComputeConfig()
+    """Where the work is done: this process, or a Ray cluster."""
 
     @model_validator(mode="before")
     @classmethod

@@ -9,6 +9,7 @@ from pathlib import Path
 from qrdistill.base.progress import Progress
 from qrdistill.base.records import Question, ReasoningPath, Record, Verdict
 from qrdistill.base.store import TableWriter, read_table
+from qrdistill.compute.workers import Workers
 from qrdistill.runs.config import Config
 
 
@@ -22,11 +23,13 @@ class Context:
     base_dir: Path = field(default_factory=Path.cwd)
     round: int = 0
     place: str = ""
+    workers: Workers | None = None  # who does what can be shared out; None: this process
+    cache: Path | None = None  # a reply cache other than the one beside the run
     trains: bool = True  # whether students are asked for at all, in this call
 
     @property
     def replies(self) -> Path:
-        return self.folder.parent / "replies.sqlite"
+        return self.cache or self.folder.parent / "replies.sqlite"
 
     @property
     def out(self) -> Path:

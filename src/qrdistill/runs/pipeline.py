@@ -8,9 +8,9 @@ A stage is a name, the config keys and files that it reads, the files it writes,
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from qrdistill.base.errors import BoundaryError, ConfigError, InputError, QRDist
 from qrdistill.base.ownership import claim, remove_files
 from qrdistill.base.progress import Progress, Silent
 from qrdistill.base.store import sweep, write_text
+from qrdistill.compute.ray_workers import workers_of
 from qrdistill.runs.config import Config
 from qrdistill.runs.context import Context
 from qrdistill.runs.declared_keys import settings_of, view
@@ -37,24 +38,56 @@ def run(
     share: Path | None = None,
     retry_failed: bool = False,
     progress: Progress | None = None,
+    part: Part | None = None,
 ) -> Run:
     """Runs every stage that is not done yet, up to `until`; the same call resumes after any stop.
 
     `share` is a folder of run directories that compute what they have in common once.
-    `retry_failed` asks once more for paths and verdicts whose requests failed. Raises ConfigError
-    and other InputErrors for what the user must mend, QRDistillError for what a second call can mend.
+    `retry_failed` asks once more for paths and verdicts whose requests failed. part: only what this process does of a
+    run that several share. Raises ConfigError and other InputErrors for what the user must mend, QRDistillError for
+    what a second call can mend.
     """
     resolved = load_config(config, overrides)
     folder = Path(run_dir) if run_dir is not None else Path("runs") / resolved.name
     voice = progress or Silent()
     base = Path(config).resolve().parent if isinstance(config, str | Path) else Path.cwd()
     claim(folder)
-    with locked(folder):
+    try:
+        with workers_of(resolved.compute) as workers:
+            here = part or (Part() if workers is None else Part(lambda stage: not stage.resumes))
+            context = Context(resolved, folder, voice, base, workers=workers, cache=here.replies)
+            while (left := _go_on(context, until, share, retry_failed, here)) and workers and not part:
+                from qrdistill.runs.apart.parts import train_apart
+
+                train_apart(context, left, workers)
+                retry_failed = False
+    except ConfigError as error:
+        raise placed(error, config, overrides) from error
+    return Run(folder)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one process does of a run: the stages that are `its`, up to the first due one that is not.
+
+    replies: its reply cache, where that is not the run's own; patience: seconds to wait for a process that was killed
+    elsewhere to let go of the run.
+    """
+
+    its: Callable[[Stage], bool] = lambda stage: True
+    replies: Path | None = None
+    patience: float = 5.0
+
+
+def _go_on(context: Context, until: str, share: Path | None, retry_failed: bool, part: Part) -> Stage | None:
+    """Runs stages; returns the due one that it stopped before."""
+    folder, voice = context.folder, context.progress
+    with locked(folder, part.patience):
         manifest = Manifest(folder, writing=True)
         sweep(folder)
-        write_text(folder / "config.yaml", dump_config(resolved))
-        chosen = plan(resolved, until)
-        context = Context(resolved, folder, voice, base, trains=any(stage.group == "train" for stage in chosen))
+        write_text(folder / "config.yaml", dump_config(context.config))
+        chosen = plan(context.config, until)
+        context = replace(context, trains=any(stage.group == "train" for stage in chosen))
         failed = {"generate": "failures", "filter": "errors"}
         for name, record in list(manifest.stages.items()):
             count = record.get("counts", {}).get(failed.get(name.partition("@")[0], ""), 0)
@@ -62,13 +95,17 @@ def run(
                 manifest.fail(name, "", "its failed requests are asked again")
             elif count:
                 voice.warn(f"{name}: {count} requests failed before; --retry-failed asks them again")
-        try:
-            for stage in chosen:
-                execute(stage, context, share)
-        except ConfigError as error:
-            raise placed(error, config, overrides) from error
+        for stage in chosen:
+            if not part.its(stage) and not _is_done(stage, context):
+                return stage
+            execute(stage, context, share)
         write_run_card(folder)
-    return Run(folder)
+    return None
+
+
+def _is_done(stage: Stage, context: Context) -> bool:
+    manifest = Manifest(context.folder)
+    return manifest.is_done(stage.name, stage_key(stage, context.config, manifest))
 
 
 def report_run(folder: Path, *, progress: Progress | None = None) -> Path:

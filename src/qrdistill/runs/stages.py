@@ -43,13 +43,14 @@ class Stage:
     place: str = ""  # the folder of its tables, within the run directory
     resumes: bool = False  # keeps checkpoints in `place`
     check: Callable[[Context], None] | None = None  # of the whole config, before the stage is paid for
+    asks: bool = False  # may send requests: it stays with the process beside the reply cache
 
 
 def stages(config: Config) -> list[Stage]:
     """All stages of a config, in order."""
     rounds = range(1, config.own_paths.rounds + 1)
     plan = [
-        Stage("load", "load", ("seed", "questions"), (), _TABLES[:1], work.load),
+        Stage("load", "load", ("seed", "questions"), (), _TABLES[:1], work.load, asks=True),
         _generate(config, 0),
         _filter(config, 0),
         *([_embed(0)] if work.embeds(config) else []),
@@ -92,21 +93,22 @@ def _generate(config: Config, round: int) -> Stage:
     reads = ("seed", "teachers", "paths", *(_AGAIN if round else ()))
     written = ("paths.parquet", "failures.parquet", "truth.parquet")
     if not round:
-        return Stage("generate", "generate", reads, _TABLES[:1], written, work.generate, check=work.check)
+        return Stage("generate", "generate", reads, _TABLES[:1], written, work.generate, check=work.check, asks=True)
     place = place_of(round)
     inputs = (*_TABLES[:1], *_pools(config, round))
     outputs = tuple(place + name for name in ("asked.parquet", *written[1:]))
-    return Stage(f"generate@{round}", "train", reads, inputs, outputs, work.generate, round, place)
+    return Stage(f"generate@{round}", "train", reads, inputs, outputs, work.generate, round, place, asks=True)
 
 
 def _filter(config: Config, round: int) -> Stage:
-    reads = ("seed", "filter", *_judging(config))
+    reads, asks = ("seed", "filter", *_judging(config)), bool(config.filter.judges)
     if not round:
-        return Stage("filter", "filter", reads, _TABLES[:2], _TABLES[2:], work.filter)
+        return Stage("filter", "filter", reads, _TABLES[:2], _TABLES[2:], work.filter, asks=asks)
     *paths, verdicts = _pool(config, round)
     reads = (*reads, *_AGAIN, "own_paths.gold", "own_paths.min_agreement")
     inputs = ("questions.parquet", *_pools(config, round), *paths)
-    return Stage(f"filter@{round}", "train", reads, inputs, (verdicts,), work.filter, round, place_of(round))
+    place = place_of(round)
+    return Stage(f"filter@{round}", "train", reads, inputs, (verdicts,), work.filter, round, place, asks=asks)
 
 
 def _judging(config: Config) -> tuple[str, ...]:
@@ -192,7 +194,15 @@ def _evaluation(config: Config) -> list[Stage]:
     return [
         Stage("evaluate", "evaluate", asked, (questions, *taught, "students"), (answers,), work.evaluate),
         Stage("untrained", "evaluate", untrained, (questions, *taught, answers), (beside,), work.untrained),
-        Stage("score", "evaluate", scored, (questions, answers, beside), ("scores.json",), work.score),
+        Stage(
+            "score",
+            "evaluate",
+            scored,
+            (questions, answers, beside),
+            ("scores.json",),
+            work.score,
+            asks=config.evaluate.fallback,
+        ),
     ]
 
 

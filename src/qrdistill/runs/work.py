@@ -153,6 +153,7 @@ def filter(context: Context) -> Counts:
             base_dir=context.base_dir,
             seed=config.seed,
             progress=Aside(context.progress) if round else context.progress,
+            workers=context.workers,
         )
     if not counts.kept and not round:
         raise InputError(
@@ -191,6 +192,8 @@ def embed(context: Context) -> Counts:
             seed=context.config.seed,
             device=context.config.train.device,
             progress=context.progress,
+            workers=context.workers,
+            beside=context.out / "embeddings.npy",
         )
     with atomic(context.out / "embeddings.npy") as temporary, temporary.open("wb") as file:
         np.save(file, vectors)

@@ -27,15 +27,16 @@ from qrdistill.llm.config import OpenAITeacher
 from qrdistill.paths.config import TeacherConfig
 from qrdistill.verdicts.alarms import Account
 from qrdistill.verdicts.checks.contamination import refuse_contaminated
-from qrdistill.verdicts.checks.run_checks import cheap_checks, late_checks
 from qrdistill.verdicts.config import FilterConfig
 from qrdistill.verdicts.counts import FilterCounts
 from qrdistill.verdicts.judges.judge import appoint
 from qrdistill.verdicts.judges.panel import Panel, seat_panel
 from qrdistill.verdicts.open_case import Case, Check
+from qrdistill.verdicts.windows import Checks, look_at
 
 if TYPE_CHECKING:
     from qrdistill.base.store import TableWriter
+    from qrdistill.compute.workers import Workers
     from qrdistill.llm.reply_cache import ReplyCache
 
 WINDOW = 1024  # paths looked at together: bounds memory, and is what a judge can be asked at once
@@ -53,39 +54,36 @@ def filter_paths(
     base_dir: Path = Path(),
     seed: int = 0,
     progress: Progress | None = None,
+    workers: Workers | None = None,
 ) -> FilterCounts:
     """Writes every check's verdict and one closing verdict (`check="filter"`) per path to `out`.
 
     `paths` come grouped by question, in canonical order, and are read once, in constant memory; so
     are the verdicts written. `cache` holds the judges' replies. unsettled: questions without an answer to compare
-    with, and why: `filter.answer` leaves their paths undecided.
+    with, and why: `filter.answer` leaves their paths undecided. workers: who runs the checks; judges are asked from
+    here all the same, by the one process that writes the cache.
 
     Raises ConfigError for a judge that cannot be had, DataError for a path whose question is not
     there or whose question's paths do not stand together, InputError for train questions that are
     also asked in dev or test.
     """
     progress = progress or Silent()
-    refuse_contaminated(questions.values(), config)
+    found = refuse_contaminated(questions.values(), config, workers, out.path)
     progress.start("filter")
     panel = seat_panel(config, teachers, cache=cache, base_dir=base_dir, seed=seed, progress=progress)
-    checks = [
-        *cheap_checks(config, questions, unsettled or {}),
-        *([Check("judge", panel.run)] if panel else []),
-        *late_checks(config, seed=seed),
-    ]
-    account = Account(check.name for check in checks)
-    for window in _windows(questions, paths, _window(config, teachers)):
-        for check in checks:
-            waiting = [case for case in window if case.open]
-            for case, finding in zip(waiting, check.run(waiting), strict=True):
-                if finding is not None:
-                    case.record(check.name, finding)
-                    account.checked(check.name, finding.outcome)
-        for case in window:
-            account.closed(case, case.close())
-            for verdict in case.verdicts:
-                out.write(verdict)
-        progress.advance(len(window), kept=account.total.kept, of=account.total.generated, **_price(account, panel))
+    evaluation = [question for question in questions.values() if question.split != "train"]
+    checks = Checks(config, evaluation, found, unsettled or {}, seed)
+    judging = [*([Check("judge", panel.run)] if panel else []), *checks.after]
+    account = Account(check.name for check in [*checks.before, *judging])
+    windows = _windows(questions, paths, _window(config, teachers))
+    for window in look_at(windows, checks, judging, judged=panel is not None, out=out, workers=workers):
+        for check, outcome in window.booked:
+            account.checked(check, outcome)
+        for case in window.cases:
+            account.closed(case, case.closing.outcome)
+        progress.advance(
+            len(window.cases), kept=account.total.kept, of=account.total.generated, **_price(account, panel)
+        )
     counts = account.counts(panel)
     for warning in counts.warnings:
         progress.warn(warning)

@@ -19,6 +19,7 @@ from qrdistill.base.ownership import claim
 from qrdistill.base.progress import Progress
 from qrdistill.base.store import write_text
 from qrdistill.base.threads import cores, threads_per_worker
+from qrdistill.compute.config import ComputeConfig
 from qrdistill.runs.config import Config
 from qrdistill.runs.load_config import dump_config
 from qrdistill.runs.run import Run
@@ -39,6 +40,7 @@ class _Grid:
     lock: threading.Lock = field(default_factory=threading.Lock)
     stopped: bool = False
     narrate: bool = False
+    asks_only: bool = False  # the workers stop before the first stage that asks nobody
 
     def next(self) -> tuple[str, Config] | None:
         with self.lock:
@@ -88,13 +90,40 @@ def run_grid(
     """Runs every arm in `folder/<arm>`, `workers` at a time; finished stages are skipped.
 
     Workers never exceed the cores, nor do their threads; fewer threads where OMP_NUM_THREADS says so. `narrate` logs
-    what each stage of each run came to. Raises QRDistillError with the first arm's message where one fails; the others go on to their end.
+    what each stage of each run came to. With `compute.kind: ray` the runs go to the cluster, which has its own measure of how many at a
+    time. Raises QRDistillError with the first arm's message where one fails; the others go on to their end.
     """
     claim(folder)
     for arm in arms:
         claim(folder / arm)
+    compute = next(iter(arms.values())).compute
+    if compute.kind == "local":
+        _run_here(arms, folder, workers=workers, progress=progress, until=until, narrate=narrate)
+    else:
+        from qrdistill.studies.grid.ray_grid import run_on_ray
+
+        def here(some: Mapping[str, Config]) -> None:
+            _run_here(some, folder, workers=workers, progress=progress, until=until, narrate=narrate, asks_only=True)
+
+        alone = {arm: config.model_copy(update={"compute": ComputeConfig()}) for arm, config in arms.items()}
+        run_on_ray(alone, folder, compute, here=here, until=until, progress=progress)
+    return {arm: Run(folder / arm) for arm in arms}
+
+
+def _run_here(
+    arms: Mapping[str, Config],
+    folder: Path,
+    *,
+    workers: int,
+    progress: Progress,
+    until: str,
+    narrate: bool,
+    asks_only: bool = False,
+) -> None:
     workers = max(1, min(workers, len(arms), cores()))
-    grid = _Grid(iter(arms.items()), folder, until, progress, threads_per_worker(workers), narrate=narrate)
+    grid = _Grid(
+        iter(arms.items()), folder, until, progress, threads_per_worker(workers), narrate=narrate, asks_only=asks_only
+    )
     progress.start("runs", len(arms))
     feeders = [threading.Thread(target=_feed, args=(grid,)) for _ in range(workers)]
     for feeder in feeders:
@@ -113,7 +142,6 @@ def run_grid(
         error = QRDistillError(f"{len(grid.failures)} of {len(arms)} runs failed, the first: {arm}: {message}")
         error.exit_code = 2 if code == 2 else 1
         raise error
-    return {arm: Run(folder / arm) for arm in arms}
 
 
 def _feed(grid: _Grid) -> None:
@@ -160,7 +188,7 @@ def _end(worker: subprocess.Popen[str]) -> None:
 def _one(grid: _Grid, worker: subprocess.Popen[str], arm: str) -> tuple[int, str]:
     assert worker.stdout is not None
     try:
-        _say(worker, json.dumps([str(grid.folder / arm), grid.until]))
+        _say(worker, json.dumps([str(grid.folder / arm), grid.until, grid.asks_only]))
         for line in worker.stdout:
             if not line.startswith("{"):
                 continue  # something that a library printed

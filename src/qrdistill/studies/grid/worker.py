@@ -1,6 +1,7 @@
 """A process that runs a grid's runs one after another: `python -m qrdistill.studies.grid.worker`.
 
-Each line on stdin is a JSON list [run directory, last stage]; `quit` ends it. Progress and outcomes
+Each line on stdin is a JSON list [run directory, last stage, whether to stop before the first stage that asks nobody];
+`quit` ends it. Progress and outcomes
 go to stdout as JSON lines. Where the parent dies, stdin closes, and so do we at once.
 """
 
@@ -17,7 +18,7 @@ from pathlib import Path
 from qrdistill.base.errors import QRDistillError
 from qrdistill.base.stop_signals import interruptible
 from qrdistill.base.untrusted.redact import redact
-from qrdistill.runs.pipeline import run
+from qrdistill.runs.pipeline import Part, run
 from qrdistill.runs.terminal import JsonLines
 
 
@@ -35,7 +36,7 @@ def main() -> int:
 
 def _work(lines: queue.Queue[str]) -> int:
     while (line := lines.get()) != "quit":
-        folder, until = json.loads(line)
+        folder, until, asks_only = json.loads(line)
         code, message = 0, ""
         try:
             run(
@@ -44,6 +45,7 @@ def _work(lines: queue.Queue[str]) -> int:
                 until=until,
                 share=Path(folder).parent,
                 progress=JsonLines(sys.stdout),
+                part=Part(lambda stage: stage.asks) if asks_only else None,
             )
         except QRDistillError as error:
             code, message = error.exit_code, redact(str(error))

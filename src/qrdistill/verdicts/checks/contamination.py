@@ -12,9 +12,14 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
 
 from qrdistill.base.errors import InputError
+from qrdistill.base.progress import Progress, Silent
 from qrdistill.base.records import Question
+from qrdistill.base.store import read_table, temporary_folder
+from qrdistill.compute.workers import Workers, write_shards
 from qrdistill.verdicts.config import FilterConfig
 from qrdistill.verdicts.open_case import Case, Finding
 
@@ -24,6 +29,7 @@ _ASCII_WORD = re.compile(r"[a-z_]+|\d+(?:[.,]\d+)*|[-+*/=<>^%$]")  # the same of
 _SHOWN = 5  # offenders that a message names
 _SHARE = 0.8  # of a question's n-grams gives it away
 _PHRASE = 3  # evaluation questions with different words that share an n-gram make it a phrase
+_SHARD = 4096  # questions that a worker compares at once
 _FEW = 5  # n-grams of its own; with fewer a question cannot be told from others by a part of it
 
 
@@ -80,23 +86,55 @@ class Evaluation:
         return None if best is None else (best, found[best])
 
 
-def contaminated(questions: Iterable[Question], config: FilterConfig) -> dict[str, tuple[str, float]]:
-    """Train question -> (the dev or test question it contains, share of that one's n-grams)."""
+def contaminated(
+    questions: Iterable[Question], config: FilterConfig, workers: Workers | None = None, beside: Path | None = None
+) -> dict[str, tuple[str, float]]:
+    """Train question -> (the dev or test question it contains, share of that one's n-grams).
+
+    With `workers`, they compare; what they are handed lies for so long `beside` a table.
+    """
     if config.contamination is None:
         return {}
     everything = list(questions)
-    index = Evaluation(everything, config.contamination)
-    found = {one.id: index.contained_in(one.question) for one in everything if one.split == "train"}
-    return {id: hit for id, hit in found.items() if hit is not None}
+    train = [one for one in everything if one.split == "train"]
+    compare = _Compare([one for one in everything if one.split != "train"], config.contamination)
+    if workers is None:
+        return compare.hits(train)
+    assert beside is not None
+    with temporary_folder(beside) as folder:
+        groups = (train[start : start + _SHARD] for start in range(0, len(train), _SHARD))
+        files = write_shards(folder, Question, groups)
+        parts = list(workers.map(compare, files, progress=Silent()))
+    return {id: hit for part in parts for id, hit in part.items()}
 
 
-def refuse_contaminated(questions: Iterable[Question], config: FilterConfig) -> None:
-    """Raises InputError that names the train questions which are also asked in dev or test.
+class _Compare:
+    """Finds the train questions of a shard that contain one of `evaluation`'s."""
+
+    def __init__(self, evaluation: Sequence[Question], n: int) -> None:
+        self._evaluation, self._n = evaluation, n
+
+    def __call__(self, shard: Path, progress: Progress) -> dict[str, tuple[str, float]]:
+        return self.hits(read_table(shard, Question))
+
+    def hits(self, train: Iterable[Question]) -> dict[str, tuple[str, float]]:
+        found = {one.id: self._index.contained_in(one.question) for one in train}
+        return {id: hit for id, hit in found.items() if hit is not None}
+
+    @cached_property
+    def _index(self) -> Evaluation:
+        return Evaluation(self._evaluation, self._n)
+
+
+def refuse_contaminated(
+    questions: Iterable[Question], config: FilterConfig, workers: Workers | None = None, beside: Path | None = None
+) -> dict[str, tuple[str, float]]:
+    """`contaminated`; raises InputError that names the train questions which are also asked in dev or test.
 
     Silent with `filter.contaminated: drop`: then their paths are dropped and counted.
     """
-    found = contaminated(questions, config) if config.contaminated == "refuse" else {}
-    if found:
+    found = contaminated(questions, config, workers, beside)
+    if found and config.contaminated == "refuse":
         shown = "; ".join(
             f"{id} contains {other} ({share:.0%} of its {config.contamination}-word sequences)"
             for id, (other, share) in list(found.items())[:_SHOWN]
@@ -107,15 +145,21 @@ def refuse_contaminated(questions: Iterable[Question], config: FilterConfig) -> 
             "one side, or set filter.contaminated: drop to leave out their paths (filter.contamination: null "
             "switches the comparison off)"
         )
+    return found
 
 
 class Contamination:
-    """The check on paths: a teacher may recite a test question that the train question is not."""
+    """The check on paths: a teacher may recite a test question that the train question is not.
 
-    def __init__(self, questions: Mapping[str, Question], config: FilterConfig) -> None:
+    found: the train questions that are also asked in dev or test, as `contaminated` names them.
+    """
+
+    def __init__(
+        self, questions: Iterable[Question], config: FilterConfig, found: Mapping[str, tuple[str, float]]
+    ) -> None:
         assert config.contamination is not None
-        self._index = Evaluation(questions.values(), config.contamination)
-        self._questions = contaminated(questions.values(), config)
+        self._index = Evaluation(questions, config.contamination)
+        self._questions = found
 
     def run(self, cases: Sequence[Case]) -> list[Finding]:
         return [self._finding(case) for case in cases]

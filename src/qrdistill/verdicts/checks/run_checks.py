@@ -6,7 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from qrdistill.base.records import Question, ReasoningPath
+from qrdistill.base.records import ReasoningPath
 from qrdistill.llm.finish_reasons import ending
 from qrdistill.verdicts.checks.contamination import Contamination
 from qrdistill.verdicts.checks.form import language, leak, over_long
@@ -112,7 +112,9 @@ def agreement(unsettled: Mapping[str, str]) -> Check:
     return Check("agreement", run)
 
 
-def cheap_checks(config: FilterConfig, questions: Mapping[str, Question], unsettled: Mapping[str, str]) -> list[Check]:
+def cheap_checks(
+    config: FilterConfig, contamination: Contamination | None, unsettled: Mapping[str, str]
+) -> list[Check]:
     """Those that come before any judge: what text alone shows first, then the answer, then the program."""
     candidates: list[Check | None] = [
         Check("ended", ended),
@@ -121,7 +123,7 @@ def cheap_checks(config: FilterConfig, questions: Mapping[str, Question], unsett
         Check("over_long", over_long(config.max_characters)) if config.max_characters is not None else None,
         Check("language", language) if config.language else None,
         Check("leak", leak) if config.leak else None,
-        Check("contamination", Contamination(questions, config).run) if config.contamination else None,
+        Check("contamination", contamination.run) if contamination else None,
         agreement(unsettled) if config.answer and unsettled else None,
         Check("answer", answer) if config.answer else None,
         Check("program", program) if config.program else None,

@@ -1,0 +1,1 @@
+"""Runs whose parts several processes do."""

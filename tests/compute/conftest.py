@@ -1,0 +1,97 @@
+"""One Ray cluster of two nodes with a CPU each, on this machine, for all tests of the session."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qrdistill.base.progress import Silent
+from qrdistill.compute.cluster import load_ray
+
+
+class TwoNodes:
+    """A head, and a second node that may be killed; `whole()` puts another one in its place."""
+
+    def __init__(self) -> None:
+        load_ray()
+        from ray.cluster_utils import Cluster
+
+        quick = {
+            "health_check_initial_delay_ms": 0,
+            "health_check_period_ms": 1000,
+            "health_check_failure_threshold": 3,
+        }
+        self._node: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 << 20}
+        self._cluster = Cluster(
+            initialize_head=True, head_node_args={**self._node, "include_dashboard": False, "_system_config": quick}
+        )
+        self._second: Any = None
+
+    @property
+    def address(self) -> str:
+        return self._cluster.address
+
+    def whole(self) -> TwoNodes:
+        if self._second is None:
+            self._second = self._cluster.add_node(**self._node)
+        return self
+
+    def kill(self) -> None:
+        """The second node dies as by a power cut."""
+        if self._second is not None:
+            self._cluster.remove_node(self._second, allow_graceful=False)
+            self._second = None
+
+    def end(self) -> None:
+        self._cluster.shutdown()
+
+
+@pytest.fixture(scope="session")
+def nodes() -> Iterator[TwoNodes]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = TwoNodes()
+    yield found
+    found.end()
+
+
+@pytest.fixture
+def cluster(nodes: TwoNodes) -> TwoNodes:
+    return nodes.whole()
+
+
+class Striking(Silent):
+    """Calls `strike` once, when the `after`-th step of `stage` has been done."""
+
+    def __init__(self, stage: str, strike: Callable[[], None], after: int = 1) -> None:
+        super().__init__()
+        self._stage, self._strike, self._left, self._now = stage, strike, after, ""
+        self.struck = False
+
+    def start(self, stage: str, total: int | None = None) -> None:
+        self._now = stage
+
+    def advance(self, steps: int = 1, **facts: object) -> None:
+        if self._now == self._stage:
+            self._left -= 1
+            if self._left <= 0 and not self.struck:
+                self.struck = True
+                self._strike()
+
+
+@pytest.fixture(scope="session")
+def striking() -> type[Striking]:
+    return Striking
+
+
+@pytest.fixture(scope="session")
+def same_bytes() -> Callable[[Path, Path, list[str]], None]:
+    def compare(one: Path, other: Path, names: list[str]) -> None:
+        for name in names:
+            assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+    return compare
