@@ -155,7 +155,15 @@ def train_run(pool: Any, student_configs: list[StudentConfig], tmp_path: Path) -
         folder, told = tmp_path / name, progress or Silent()
         settings = {"steps": 6, "paths_per_step": 6, "warmup": 1, "device": "cpu", "checkpoint_every": 2}
         result = train(
-            TrainData(questions, paths, STYLES, embeddings[: len(paths)], rest.pop("allowed", {}), rest.pop("dev", ())),
+            TrainData(
+                questions,
+                paths,
+                STYLES,
+                embeddings[: len(paths)],
+                rest.pop("allowed", {}),
+                rest.pop("dev", ()),
+                trials=rest.pop("trials", {}),
+            ),
             TrainPlan(
                 students or student_configs,
                 RouterConfig(**(router or {})),

@@ -19,7 +19,9 @@ from qrdistill.base.errors import InputError, Interrupted, TrainingError
 from qrdistill.base.progress import Silent
 from qrdistill.base.records import Assignment
 from qrdistill.base.store import content_hash, read_table, sweep
+from qrdistill.paths.styles import STYLES
 from qrdistill.students import export
+from qrdistill.students.best_style import StyleTrial
 from qrdistill.students.config import StudentConfig
 from qrdistill.training import train as loop
 from qrdistill.training.assemble import assemble
@@ -429,6 +431,17 @@ def test_rules_train_end_to_end_and_measure_what_they_need(train_run: Callable[.
 def test_a_rule_that_needs_dev_questions_says_so(train_run: Callable[..., Any]) -> None:
     with pytest.raises(InputError, match="router.kind best_style needs dev questions"):
         train_run("run", router={"kind": "best_style"})
+
+
+def test_students_that_were_just_asked_the_dev_questions_are_not_asked_again(train_run: Callable[..., Any]) -> None:
+    """There is no dev question to ask them: the choice is made by what is handed on."""
+    right = {"ada": "program", "bob": "chain_of_thought"}
+    trials = {
+        name: {style: StyleTrial(9 if style == best else 1, 10, 0.5) for style in STYLES}
+        for name, best in right.items()
+    }
+    result, _, _ = train_run("run", router={"kind": "best_style"}, trials=trials, config={"steps": 1})
+    assert result.styles == right
 
 
 def test_a_learned_router_without_embeddings_says_so(stage: Callable[..., Any], train_run: Callable[..., Any]) -> None:

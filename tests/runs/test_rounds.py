@@ -47,6 +47,9 @@ def test_the_plan_repeats_every_stage_from_asking_to_training():
     ]
     names = [stage.name for stage in stages(load_config(CONFIG, ["own_paths.ask_teachers=false"]))]
     assert [name for name in names if name.startswith(("generate", "embed"))] == ["generate", "embed"]
+    chosen = stages(load_config(CONFIG, ["router.kind=best_style"]))
+    handed_on = {stage.name: "rounds/1/trials.json" in stage.inputs for stage in chosen if stage.group == "train"}
+    assert {name for name, read in handed_on.items() if read} == {"train@1"}
     by_verb: dict[str, set[object]] = {}
     for stage in stages(load_config(CONFIG)):
         by_verb.setdefault(stage.name.partition("@")[0], set()).add(stage.run)

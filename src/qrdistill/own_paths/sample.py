@@ -26,6 +26,7 @@ from qrdistill.students.config import StudentConfig
 from qrdistill.training.config import TrainConfig
 
 if TYPE_CHECKING:
+    from qrdistill.students.best_style import StyleTrial
     from qrdistill.students.decode.decode import Completion
 
 
@@ -38,6 +39,7 @@ class Sampled:
     tokens: int
     styles: dict[str, str]  # student -> the style it sampled in
     accuracy: dict[str, dict[str, float]]  # student -> style -> share of dev questions right: what chose it
+    trials: dict[str, dict[str, StyleTrial]]  # the same, with all that a choice reads
 
 
 def steps_of_round(train: TrainConfig, own: OwnPathsConfig, round: int) -> int:
@@ -90,11 +92,13 @@ def sample_paths(
     decodes = tokens = 0
     best: dict[str, str] = {}
     accuracy: dict[str, dict[str, float]] = {}
+    tried: dict[str, dict[str, StyleTrial]] = {}
     written: dict[str, dict[str, list[Any]]] = {}
     for settings in students:
         around = Surroundings(settings, base_dir, device, seed, progress, batch_size)
         with Engine(config.engine, around, key="own_paths.engine") as write:
-            choice = choose_style(settings.name, try_styles(write, dev, styles, max_tokens=dev_tokens, stop=stop))
+            trials = try_styles(write, dev, styles, max_tokens=dev_tokens, stop=stop)
+            tried[settings.name], choice = trials, choose_style(settings.name, trials)
             best[settings.name] = style = choice.style
             accuracy[settings.name] = {name: one.accuracy for name, one in choice.trials.items()}
             if warning := choice.warning():
@@ -121,7 +125,7 @@ def sample_paths(
                 tokens += completion.tokens
                 out.write(_as_path(question, settings.name, style, sample, completion, round))
     progress.done(paths=out.count, **best)
-    return Sampled(out.count, decodes, tokens, best, accuracy)
+    return Sampled(out.count, decodes, tokens, best, accuracy, tried)
 
 
 def _as_path(

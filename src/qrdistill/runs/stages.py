@@ -141,6 +141,7 @@ def _train(config: Config, round: int) -> Stage:
     if round:
         reads = (*reads, "own_paths.peers", "own_paths.ask", "own_paths.restart", *_AGAIN)
         inputs = (*inputs, f"{place_of(round - 1)}students")
+        inputs = (*inputs, f"{place}trials.json") if work.asks_dev(config) and not own.restart else inputs
     outputs = tuple(place + file for file in _TRAINED)
     return Stage(name, "train", reads, inputs, outputs, work.train, round, place, resumes=True)
 
@@ -169,7 +170,16 @@ def _sample(config: Config, round: int) -> Stage:
     if not earlier and None in (config.own_paths.max_tokens, config.evaluate.max_tokens):
         earlier = _pool(config, 0)  # an open limit is as long as they are
     inputs = ("questions.parquet", f"{before}students", *earlier)
-    return Stage(f"sample@{round}", "train", reads, inputs, (f"{place}paths.parquet",), work.sample, round, place)
+    return Stage(
+        f"sample@{round}",
+        "train",
+        reads,
+        inputs,
+        (f"{place}paths.parquet", f"{place}trials.json"),
+        work.sample,
+        round,
+        place,
+    )
 
 
 def _evaluation(config: Config) -> list[Stage]:

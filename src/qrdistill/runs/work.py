@@ -203,6 +203,7 @@ def embed(context: Context) -> Counts:
 def train(context: Context) -> Counts:
     from qrdistill.own_paths.sample import eligibility
     from qrdistill.paths.styles import resolve_styles
+    from qrdistill.students.best_style import TRIALS, read_trials
     from qrdistill.training.plan import TrainData, TrainPlan
     from qrdistill.training.train import train
 
@@ -233,6 +234,7 @@ def train(context: Context) -> Counts:
             allowed,
             [row for row in questions.values() if row.split == "dev"],
             context.folder.parent / "token_counts",
+            read_trials(context.out / TRIALS) if round and not config.own_paths.restart else {},
         ),
         plan,
         context.out,
@@ -275,6 +277,7 @@ def _trained(context: Context, place: Path) -> list[StudentConfig]:
 def sample(context: Context) -> Counts:
     from qrdistill.own_paths.sample import sample_paths
     from qrdistill.paths.styles import resolve_styles
+    from qrdistill.students.best_style import TRIALS
 
     config, round = context.config, context.round
     students = _continued(context)
@@ -296,7 +299,8 @@ def sample(context: Context) -> Counts:
             device=config.train.device,
             progress=context.progress,
         )
-    return {**_plain(sampled), "max_tokens": limit}
+    write_json(context.out / TRIALS, (counts := _plain(sampled)).pop("trials"))
+    return {**counts, "max_tokens": limit}
 
 
 def gather(context: Context) -> Counts:

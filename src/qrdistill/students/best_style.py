@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qrdistill.answers.check import check
 from qrdistill.base.draws import uniform
 from qrdistill.base.records import Question
+from qrdistill.base.untrusted.guarded_json import read_json
 from qrdistill.paths.styles import Style, student_prompt
 from qrdistill.students.engines.engine import Writer
 from qrdistill.students.engines.local import LocalWriter
@@ -22,6 +24,7 @@ from qrdistill.students.engines.local import LocalWriter
 if TYPE_CHECKING:  # who only counts answers, `qrdistill show` say, waits for no torch
     from qrdistill.students.student import Student
 
+TRIALS = "trials.json"  # of a round: how the students that sample did on dev in every style
 _QUESTIONS = 100  # at most so many choose a style
 
 
@@ -36,6 +39,12 @@ class StyleTrial:
     @property
     def accuracy(self) -> float:
         return self.right / max(1, self.n)
+
+
+def read_trials(path: Path) -> dict[str, dict[str, StyleTrial]]:
+    """Student -> style -> how it did, as sampling left it."""
+    found = read_json(path)
+    return {name: {style: StyleTrial(**one) for style, one in own.items()} for name, own in found.items()}
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,9 @@ class DevQuestions:
         return {choice.student: choice.style for choice in self.choices}
 
     def _before(self, students: Sequence[Student], styles: Sequence[str]) -> dict[str, dict[str, StyleTrial]]:
+        given = self._data.trials
+        if not self._base and all(style in given.get(student.name, {}) for student in students for style in styles):
+            self._base = {student.name: {style: given[student.name][style] for style in styles} for student in students}
         self._base = self._base or self._try(students, dev_sample(self._data.dev), styles)
         return self._base
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from qrdistill.base.records import Question, ReasoningPath
 from qrdistill.paths.styles import Style
 from qrdistill.routing.config import RouterConfig
+from qrdistill.students.best_style import StyleTrial
 from qrdistill.students.config import StudentConfig
 from qrdistill.training.config import MutualConfig, TrainConfig
 
@@ -22,7 +23,8 @@ class TrainData:
 
     embeddings: one row per path (only a learned router reads them). allowed: path id -> the students that this
     path trains, for paths that are not shared out. dev: what accuracy is measured on while training. token_counts:
-    the folder where the paths' token counts are kept between starts.
+    the folder where the paths' token counts are kept between starts. trials: student -> style -> how these very
+    students did on the dev questions that choose styles; empty: they are asked.
     """
 
     questions: Mapping[str, Question]
@@ -32,6 +34,7 @@ class TrainData:
     allowed: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     dev: Sequence[Question] = ()
     token_counts: Path | None = None
+    trials: Mapping[str, Mapping[str, StyleTrial]] = field(default_factory=dict[str, Mapping[str, StyleTrial]])
 
 
 @dataclass(frozen=True)
