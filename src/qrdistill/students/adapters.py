@@ -59,6 +59,29 @@ def keep_differentiable(model: Any) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
+def quantize_in_place(model: Any, device: torch.device) -> Any:
+    """A model with weights, its layers' matrices put into four bits as `quantization` asks of a loaded one."""
+    import bitsandbytes
+
+    head = model.get_output_embeddings()
+    compute = torch.bfloat16 if device.type == "cuda" else torch.float32
+    for parent in list(model.modules()):
+        for name, module in list(parent.named_children()):
+            if isinstance(module, torch.nn.Linear) and module is not head:
+                small = bitsandbytes.nn.Linear4bit(
+                    module.in_features,
+                    module.out_features,
+                    getattr(module, "bias", None) is not None,
+                    compute_dtype=compute,
+                    quant_type="nf4",
+                    compress_statistics=True,
+                )
+                small.load_state_dict(module.state_dict())
+                setattr(parent, name, small.to(device))
+    keep_differentiable(model)
+    return model
+
+
 def add_lora(model: Any, config: StudentConfig) -> Any:
     """Wraps the model so that only low-rank updates train (in float32), drawn from torch's RNG.
 

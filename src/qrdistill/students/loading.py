@@ -28,6 +28,7 @@ from qrdistill.students.adapters import (
 from qrdistill.students.config import StudentConfig
 from qrdistill.students.find_model import find_model
 from qrdistill.students.out_of_memory import ran_out
+from qrdistill.students.own_memory import settle
 from qrdistill.students.packing.proof import prove
 from qrdistill.students.quiet_transformers import quiet
 from qrdistill.students.student import Student
@@ -128,6 +129,7 @@ def load_student(
                     "the student quantize: nf4 (with lora), or lower its dtype"
                 ) from error
             raise _unusable(config.name, source, error) from error
+    settle(model)
     if config.frozen:
         model.requires_grad_(False)
     model.train(not config.frozen)

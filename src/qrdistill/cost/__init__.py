@@ -1,0 +1,1 @@
+"""What a student costs before it is there: bytes, operations and seconds, from shapes alone."""
