@@ -98,7 +98,7 @@ def test_a_checkpoint_is_three_numbers_for_each_that_trains(folder: Path, tmp_pa
 
 
 def test_what_loading_leaves_holds_no_whole_file(tiny_student_folder: Callable[..., Path], tmp_path: Path) -> None:
-    from qrdistill.students.own_memory import mapped_files
+    from qrdistill.students.out_of_memory import mapped_files
 
     before = len(mapped_files())
     folder = str(tiny_student_folder("llama"))

@@ -27,8 +27,7 @@ from qrdistill.students.adapters import (
 )
 from qrdistill.students.config import StudentConfig
 from qrdistill.students.find_model import find_model
-from qrdistill.students.out_of_memory import ran_out
-from qrdistill.students.own_memory import settle
+from qrdistill.students.out_of_memory import ran_out, settle
 from qrdistill.students.packing.proof import prove
 from qrdistill.students.quiet_transformers import quiet
 from qrdistill.students.student import Student
