@@ -118,9 +118,7 @@ def _left(context: Context) -> dict[str, float | int | None]:
 
 def _nothing_written(folder: Path, questions: Iterable[Question], failures: int) -> str:
     if not any(question.split == "train" for question in questions):
-        return (
-            "there are no train questions, so no paths to write; raise questions.train, or name the split in the data"
-        )
+        return "there are no train questions and so no paths; raise questions.train, or name the split in the data"
     if failures:
         return f"no teacher wrote a path: {failures} requests failed; `qrdistill show {folder} failures` says why"
     return (
@@ -203,7 +201,7 @@ def embed(context: Context) -> Counts:
 def train(context: Context) -> Counts:
     from qrdistill.own_paths.sample import eligibility
     from qrdistill.paths.styles import resolve_styles
-    from qrdistill.students.best_style import TRIALS, read_trials
+    from qrdistill.students.best_style import read_trials
     from qrdistill.training.plan import TrainData, TrainPlan
     from qrdistill.training.train import train
 
@@ -234,7 +232,7 @@ def train(context: Context) -> Counts:
             allowed,
             [row for row in questions.values() if row.split == "dev"],
             context.folder.parent / "token_counts",
-            read_trials(context.out / TRIALS) if round and not config.own_paths.restart else {},
+            read_trials(context.out / "trials.json") if round and not config.own_paths.restart else {},
         ),
         plan,
         context.out,
@@ -277,7 +275,6 @@ def _trained(context: Context, place: Path) -> list[StudentConfig]:
 def sample(context: Context) -> Counts:
     from qrdistill.own_paths.sample import sample_paths
     from qrdistill.paths.styles import resolve_styles
-    from qrdistill.students.best_style import TRIALS
 
     config, round = context.config, context.round
     students = _continued(context)
@@ -299,7 +296,7 @@ def sample(context: Context) -> Counts:
             device=config.train.device,
             progress=context.progress,
         )
-    write_json(context.out / TRIALS, (counts := _plain(sampled)).pop("trials"))
+    write_json(context.out / "trials.json", (counts := _plain(sampled)).pop("trials"))
     return {**counts, "max_tokens": limit}
 
 

@@ -24,7 +24,6 @@ from qrdistill.students.engines.local import LocalWriter
 if TYPE_CHECKING:  # who only counts answers, `qrdistill show` say, waits for no torch
     from qrdistill.students.student import Student
 
-TRIALS = "trials.json"  # of a round: how the students that sample did on dev in every style
 _QUESTIONS = 100  # at most so many choose a style
 
 
