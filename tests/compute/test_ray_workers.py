@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import qrdistill.routing.apart
 import qrdistill.verdicts.checks.contamination
 import qrdistill.verdicts.filter
 from qrdistill.base.errors import QRDistillError
+from qrdistill.llm.reply_cache import ReplyCache
 from qrdistill.runs.pipeline import run
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # what Ray says to itself
@@ -23,6 +27,7 @@ CONFIG: dict[str, Any] = {
     "filter": {"contaminated": "drop"},
     "train": {"steps": 2},
 }
+ANSWERED = {"steps": 2, "paths_per_step": 4, "warmup": 1}
 TABLES = ["verdicts.parquet", "embeddings.npy"]
 
 
@@ -51,6 +56,73 @@ def test_a_node_dies_and_the_tables_are_those_of_one_process(
         assert there.stages[name]["counts"] == here.stages[name]["counts"]
         assert there.stages[name]["warnings"] == here.stages[name]["warnings"]
     assert not list(there.folder.rglob("*.tmp"))
+
+
+def test_evaluation_on_workers_writes_the_answers_of_one_process(
+    cluster: Any, striking: Any, same_bytes: Any, tmp_path: Path
+) -> None:
+    small: dict[str, Any] = {
+        "train": ANSWERED,
+        "paths": {"styles": ["vanilla", "program"]},
+        "evaluate": {"max_tokens": 30, "samples": 2, "base": False},
+    }
+    here = run({**CONFIG, **small}, tmp_path / "here", until="evaluate")
+    shutil.copytree(here.folder, tmp_path / "there")
+    (tmp_path / "there" / "answers.parquet").unlink()
+    shutil.rmtree(tmp_path / "there" / ".answers.parts")
+    progress = striking("evaluate", cluster.kill)
+    there = run(on(cluster, **small), tmp_path / "there", until="evaluate", progress=progress)
+    assert progress.struck
+    same_bytes(here.folder, there.folder, ["answers.parquet", "scores.json"])
+    assert there.stages["evaluate"]["warnings"] == here.stages["evaluate"]["warnings"]
+
+
+class Judge(ThreadingHTTPServer):
+    """A paid judge that finds every path sound, and counts what it is asked."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.asked = 0
+        super().__init__(("127.0.0.1", 0), _Handler)
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Judge
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.asked += 1
+        said = json.dumps({"reason": "", "first_wrong_step": None, "verdict": "sound", "confidence": 1.0})
+        choice = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
+        data = json.dumps({"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 5}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *arguments: object) -> None: ...
+
+
+def test_a_reply_is_bought_once_whoever_dies(
+    cluster: Any, striking: Any, same_bytes: Any, tmp_path: Path, small_shards: None
+) -> None:
+    judge = Judge()
+    url = f"http://127.0.0.1:{judge.server_port}/v1"
+    reader = {"kind": "openai", "name": "reader", "model": "m", "base_url": url, "concurrency": 4}
+    judged = {"filter": {**CONFIG["filter"], "judges": [reader]}}
+    progress = striking("filter", cluster.kill)
+    there = run(on(cluster, **judged), tmp_path / "a" / "there", until="filter", progress=progress)
+    bought, judge.asked = judge.asked, 0
+    here = run({**CONFIG, **judged}, tmp_path / "b" / "here", until="filter")
+    judge.shutdown()
+    judge.server_close()
+    same_bytes(here.folder, there.folder, TABLES[:1])
+    assert progress.struck
+    assert bought == judge.asked > 16
+    with ReplyCache(there.folder.parent / "replies.sqlite") as cache:
+        assert cache.stats()["replies"] == bought
 
 
 BLOCKED = """

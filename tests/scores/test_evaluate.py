@@ -9,7 +9,7 @@ from qrdistill.base.records import FREE, Answer
 from qrdistill.base.store import TableWriter, read_table
 from qrdistill.paths.styles import resolve_styles
 from qrdistill.scores.config import EvaluateConfig
-from qrdistill.scores.evaluate import _Asker, evaluate
+from qrdistill.scores.evaluate import Asker, evaluate
 from qrdistill.scores.student_style import style_choices
 from qrdistill.students.config import StudentConfig
 
@@ -167,7 +167,7 @@ def test_an_unknown_style_is_refused_before_anything_loads(tmp_path, questions):
     ],
 )
 def test_chosen_styles(styles, best, votes, expected):
-    asker = _Asker("x", None, EvaluateConfig(styles=styles), STYLES, 0, Silent(), Path())
+    asker = Asker("x", None, EvaluateConfig(styles=styles), STYLES, 0, Silent(), Path())
     assert asker.chosen(best, votes) == expected
-    silent = _Asker("x", None, EvaluateConfig(styles=styles, free=False), STYLES, 0, Silent(), Path())
+    silent = Asker("x", None, EvaluateConfig(styles=styles, free=False), STYLES, 0, Silent(), Path())
     assert silent.chosen(best, votes) == expected[:-1]

@@ -14,6 +14,7 @@ from qrdistill.runs import work
 from qrdistill.runs.config import Config
 from qrdistill.runs.context import Context
 from qrdistill.runs.declared_keys import EVERYTHING
+from qrdistill.students.engines.config import ServerEngine
 
 GROUPS = ("load", "generate", "filter", "embed", "train", "evaluate", "report")
 _TABLES = ("questions.parquet", "paths.parquet", "verdicts.parquet")
@@ -170,16 +171,9 @@ def _sample(config: Config, round: int) -> Stage:
     if not earlier and None in (config.own_paths.max_tokens, config.evaluate.max_tokens):
         earlier = _pool(config, 0)  # an open limit is as long as they are
     inputs = ("questions.parquet", f"{before}students", *earlier)
-    return Stage(
-        f"sample@{round}",
-        "train",
-        reads,
-        inputs,
-        (f"{place}paths.parquet", f"{place}trials.json"),
-        work.sample,
-        round,
-        place,
-    )
+    asks = isinstance(config.own_paths.engine, ServerEngine)
+    written = (f"{place}paths.parquet", f"{place}trials.json")
+    return Stage(f"sample@{round}", "train", reads, inputs, written, work.sample, round, place, asks=asks)
 
 
 def _evaluation(config: Config) -> list[Stage]:
@@ -201,9 +195,12 @@ def _evaluation(config: Config) -> list[Stage]:
     untrained = ("paths.styles", "train.steps", "train.closing_line", *own, *(f"evaluate.{key}" for key in compared))
     questions, answers, beside = "questions.parquet", "answers.parquet", "untrained.parquet"
     taught = _pool(config, 0) if config.evaluate.max_tokens is None else ()  # an open limit is as long as they are
+    served = isinstance(config.evaluate.engine, ServerEngine)
     return [
-        Stage("evaluate", "evaluate", asked, (questions, *taught, "students"), (answers,), work.evaluate),
-        Stage("untrained", "evaluate", untrained, (questions, *taught, answers), (beside,), work.untrained),
+        Stage("evaluate", "evaluate", asked, (questions, *taught, "students"), (answers,), work.evaluate, asks=served),
+        Stage(
+            "untrained", "evaluate", untrained, (questions, *taught, answers), (beside,), work.untrained, asks=served
+        ),
         Stage(
             "score",
             "evaluate",

@@ -340,6 +340,7 @@ def evaluate(context: Context) -> Counts:
             seed=config.seed,
             device=config.train.device,
             progress=context.progress,
+            workers=context.workers,
         )
     return {"answers": out.count, "max_tokens": limit}
 

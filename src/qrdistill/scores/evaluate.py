@@ -17,9 +17,11 @@ from qrdistill.paths.styles import Style, student_prompt
 from qrdistill.scores.config import EvaluateConfig
 from qrdistill.scores.student_style import count_all, dev_scores, style_choices, trained_name, voting_pairs
 from qrdistill.students.config import StudentConfig
+from qrdistill.students.engines.config import ServerEngine
 from qrdistill.students.engines.engine import Engine, Surroundings, Writer
 
 if TYPE_CHECKING:
+    from qrdistill.compute.workers import Workers
     from qrdistill.students.decode.decode import Completion
 
 _CORRECT: dict[str, bool | None] = {"correct": True, "wrong": False, "undecided": None}
@@ -38,8 +40,9 @@ def evaluate(
     seed: int,
     device: str = "auto",
     progress: Progress | None = None,
+    workers: Workers | None = None,
 ) -> int:
-    """Writes every student's answers; returns how many.
+    """Writes every student's answers; returns how many. With `workers`, they decode.
 
     `students` maps a name to an exported folder, a hub id or a whole StudentConfig. A name that ends
     in `pairs.BASE` ("mistral@base") is an untrained student: scored beside the others, never voting.
@@ -53,18 +56,21 @@ def evaluate(
     _check_styles(config, styles)
     parts = out.path.parent / f".{out.path.stem}.parts"
     progress.start("evaluate", len(students))
-    places: list[Path] = []
-    for name, source in students.items():
-        student = _settings(name, source)
-        places.append(parts / f"{name}-{_key(student, config, base_dir, seed)}")
-        around = Surroundings(student, base_dir, device, seed, progress, config.batch_size)
-        with Engine(config.engine, around) as write:
-            asker = _Asker(name, write, config, styles, seed, progress, places[-1])
-            for row in _answer_all(asker, asked):
+    settings = {name: _settings(name, source) for name, source in students.items()}
+    places = {name: parts / f"{name}-{_key(one, config, base_dir, seed)}" for name, one in settings.items()}
+    taken = {name: (settings[name], places[name]) for name in settings}
+    exam = Exam(taken, asked, config, styles, base_dir, seed, device)
+    if workers is not None and not isinstance(config.engine, ServerEngine):  # a server has its own measure
+        from qrdistill.scores.apart import write_apart
+
+        write_apart(exam, workers, progress)
+    for name in students:
+        with exam.engine(name, progress) as write:
+            for row in answer_all(exam.asker(name, write, progress), asked):
                 out.write(row)
         progress.advance(student=name)
     for place in parts.glob("*"):
-        if place not in places:  # of students that have been trained anew since
+        if place not in places.values():  # of students that have been trained anew since
             remove_files(place, ("*.parquet",))
     progress.done(answers=out.count)
     return out.count
@@ -103,7 +109,28 @@ def model_contents(model: str, base_dir: Path) -> tuple[str, list[tuple[str, str
     return source, [(str(path.relative_to(folder)), content_hash(path)) for path in files]
 
 
-def _answer_all(asker: _Asker, questions: Sequence[Question]) -> Iterator[Answer]:
+@dataclass(frozen=True)
+class Exam:
+    """All that asking takes: each student's settings and the folder of its answers, and what is asked."""
+
+    students: Mapping[str, tuple[StudentConfig, Path]]
+    questions: Sequence[Question]
+    config: EvaluateConfig
+    styles: Mapping[str, Style]
+    base_dir: Path
+    seed: int
+    device: str
+
+    def engine(self, name: str, progress: Progress) -> Engine:
+        settings = self.students[name][0]
+        around = Surroundings(settings, self.base_dir, self.device, self.seed, progress, self.config.batch_size)
+        return Engine(self.config.engine, around)
+
+    def asker(self, name: str, write: Writer, progress: Progress) -> Asker:
+        return Asker(name, write, self.config, self.styles, self.seed, progress, self.students[name][1])
+
+
+def answer_all(asker: Asker, questions: Sequence[Question]) -> Iterator[Answer]:
     name, config = asker.name, asker.config
     named = asker.chosen(None, []) if isinstance(config.styles, list) else list(asker.modes)
     dev = asker.ask([question for question in questions if question.split == "dev"], named)
@@ -128,7 +155,7 @@ def _answer_all(asker: _Asker, questions: Sequence[Question]) -> Iterator[Answer
 
 
 @dataclass(frozen=True)
-class _Asker:
+class Asker:
     """Asks one student; knows every way it may be asked (`modes`, free last), and what it answered before."""
 
     name: str
@@ -157,19 +184,19 @@ class _Asker:
         """Greedy answers (sample 0), or `config.samples` sampled ones (1, 2, ...)."""
         answers: list[Answer] = []
         for style in styles if questions else ():
-            part = self.parts / self._file(questions, style, sampled)
+            part = self.part(questions, style, sampled)
             if not part.exists():
                 write_table(part, Answer, self._write(questions, style, sampled))
             answers += read_table(part, Answer)
         return answers
 
-    def _file(self, questions: Sequence[Question], style: str, sampled: bool) -> str:
-        """Named by everything but the student that shapes these answers."""
+    def part(self, questions: Sequence[Question], style: str, sampled: bool) -> Path:
+        """Where these answers are kept, named by everything but the student that shapes them."""
         config, mode = self.config, self.modes[style]
         drawn = [config.samples, config.temperature] if sampled else []
         asked = [question.model_dump(mode="json") for question in questions]
         key = content_hash([asked, mode and mode.hint, config.limit, config.stop, drawn])
-        return f"{questions[0].split}-{style}{'-sampled' if sampled else ''}-{key}.parquet"
+        return self.parts / f"{questions[0].split}-{style}{'-sampled' if sampled else ''}-{key}.parquet"
 
     def _write(self, questions: Sequence[Question], style: str, sampled: bool) -> Iterator[Answer]:
         prompts = [student_prompt(question.question, self.modes[style]) for question in questions]
