@@ -39,6 +39,7 @@ class Served:
     ids: bool = True
     states: bool = True
     samples: bool = True
+    refusal: int = 400  # 500: as llama.cpp's Python server says that it takes no token ids
     failures: int = 0
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
@@ -52,7 +53,7 @@ class Served:
         if isinstance(body["prompt"], str):
             prompt = tuple(self.student.tokenizer(body["prompt"])["input_ids"])
         elif not self.ids:
-            return 400, {"detail": "prompt must be a string."}
+            return self.refusal, {"detail": "prompt must be a string."}
         else:
             prompt = tuple(body["prompt"])
         temperature = body["temperature"] if self.samples else 0.0
@@ -129,7 +130,7 @@ def weaken(student: Student, by: float) -> None:
 def test_the_same_text_and_numbers_from_every_kind_of_server(
     folder: Path, local: list[list[Completion]], server: Served, ids: bool, states: bool
 ) -> None:
-    server.ids, server.states, told = ids, states, Silent()
+    server.ids, server.states, server.refusal, told = ids, states, 500, Silent()
     theirs = write(folder, ServerEngine(base_url=server.url), told)
     assert facts(theirs) == facts(local)
     if states:  # random weights write tokens that no tokenizer would choose for the text
@@ -144,7 +145,7 @@ def test_stale_weights_stop_with_the_numbers(folder: Path, server: Served, state
     server.states = states
     weaken(server.student, 0.05)
     found = r"log-probabilities differ.*by \d.* nats a token \(at most" if states else r"greedy texts.*nats less likely"
-    with pytest.raises(BoundaryError, match=rf"ada: engine openai has other weights.*{found}.*the bound is 0.05"):
+    with pytest.raises(BoundaryError, match=rf"ada: engine openai has other weights.*{found}.*the bound is 0\."):
         write(folder, ServerEngine(base_url=server.url))
     told = Silent()
     if states:

@@ -4,12 +4,12 @@ The student writes a fixed sample itself: up to eight of the prompts, 32 tokens 
 seed, where weights that differ show more than in greedy text. The engine's log-probabilities of these tokens are
 compared with the student's. An engine that cannot tell them continues the same prompts greedily: its text has to be
 the student's token by token, but for ties, and a log-probability that it states has to be the student's. What differs
-by more than the bound raises, with the numbers.
+by more than the bound raises, with the numbers. The bound is what rounding explains: twice what a forward pass in
+bfloat16 does to the student's own numbers.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,13 +21,17 @@ from qrdistill.students.decode.decode import Completion, decode
 from qrdistill.students.decode.sampler import Request
 from qrdistill.students.engines.config import CheckedEngine
 from qrdistill.students.engines.engine import Measures, Surroundings, Writer
-from qrdistill.students.engines.tokens_written import encoded, token_log_probabilities, write
+from qrdistill.students.engines.tokens_written import encoded, rounded, token_log_probabilities, write
+from qrdistill.students.student import Student
 from qrdistill.students.tokens import Encoded
 
 if TYPE_CHECKING:
     pass
 
 _PROMPTS, _TOKENS = 8, 32
+_ROUNDINGS = 2  # an engine may differ by twice what bfloat16 does to the student's own numbers
+_LEAST = 0.001  # nats
+_HALVES = (0.05, 0.25)  # the bounds where the student's weights are rounded already: its own numbers tell nothing
 _SEED = 20_250_816
 _VARIED = 2  # of the prompts: from so many on whose samples differ, a student is known to vary
 
@@ -39,6 +43,10 @@ class _Greedy:
     prompt: str
     request: Request
     text: str
+
+
+def _distances(one: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> list[float]:
+    return [abs(a - b) for own, their in zip(one, other, strict=True) for a, b in zip(own, their, strict=True)]
 
 
 class Proof:
@@ -58,7 +66,17 @@ class Proof:
             _Greedy(prompt, one, student.codec.completion([i for i in one.written if i not in student.codec.stop_ids]))
             for prompt, one in zip(self._prompts, write(student, self._prompts, _TOKENS), strict=True)
         ]
+        self._bound, self._widest = self._bounds(student)
         self._sampling_is_seen = False
+
+    def _bounds(self, student: Student) -> tuple[float, float]:
+        """Nats per token that the numbers may differ by in the mean, and that one token may be less likely."""
+        if self._config.tolerance is not None:
+            return self._config.tolerance, self._config.tolerance
+        if student.config.quantize or any(one.dtype != torch.float32 for one in student.model.parameters()):
+            return _HALVES
+        gaps = _distances(rounded(student, self._paths), self._known) or [0.0]
+        return max(_LEAST, _ROUNDINGS * sum(gaps) / len(gaps)), max(_LEAST, _ROUNDINGS * max(gaps))
 
     def check(self, writer: Writer) -> None:
         """Raises BoundaryError, with the numbers, where the engine's weights are others or nothing can be compared."""
@@ -66,16 +84,11 @@ class Proof:
         if measured is None:
             self._compare_greedy(writer)
             return
-        pairs = [
-            (theirs, own)
-            for row, known in zip(measured, self._known, strict=True)
-            for theirs, own in zip(row, known, strict=True)
-        ]
-        gaps = [abs(theirs - own) for theirs, own in pairs]
+        gaps = _distances(measured, self._known)
         if not gaps:
             self._refuse("there is no prompt that leaves room in its context, so nothing can be compared")
         mean, most = sum(gaps) / len(gaps), max(gaps)
-        if not mean <= self._config.tolerance:  # also where one is no number
+        if not mean <= self._bound:  # also where one is no number
             self._refuse(
                 f"over {len(gaps)} tokens of {len(self._paths)} samples its log-probabilities differ from the trained "
                 f"student's by {mean:.4g} nats a token (at most {most:.4g})"
@@ -85,22 +98,23 @@ class Proof:
     def _compare_greedy(self, writer: Writer) -> None:
         theirs = [several[0] for several in writer(self._prompts, max_tokens=_TOKENS)]
         own_numbers = not (isinstance(writer, Measures) and writer.measured_here)
-        equal = tokens = 0
+        equal = tokens = compared = 0
         worst = stated = 0.0
         for own, their in zip(self._greedy, theirs, strict=True):
             if their.text == own.text:
                 equal, tokens = equal + 1, tokens + len(own.request.written)
-                gap = abs(their.logprob - own.request.logprob) / len(own.request.written)
-                stated = max(stated, gap if math.isfinite(gap) else math.inf) if own_numbers else 0.0
+                compared += len(own.request.written)
+                stated += abs(their.logprob - own.request.logprob) if own_numbers else 0.0
             else:
                 same, gap = self._parting(own, their)
                 tokens, worst = tokens + same, max(worst, gap)
         if not tokens:
             self._refuse("it gives no log-probabilities and no text that could be compared")
         found = f"{equal} of {len(theirs)} greedy texts are the trained student's ({tokens} tokens)"
-        if worst > self._config.tolerance:
-            self._refuse(f"{found}; where one parts, the student finds its token {worst:.4g} nats less likely")
-        if stated > self._config.tolerance:
+        if worst > self._widest:
+            less = f"{worst:.4g} nats less likely, and may find it {self._widest:.2g}"
+            self._refuse(f"{found}; where one parts, the student finds its token {less}")
+        if not (stated := stated / max(1, compared)) <= self._bound:  # also where it is no number
             self._refuse(f"{found}, but it states log-probabilities that differ by {stated:.4g} nats a token")
         self._around.progress.warn(
             f"{self._around.settings.name}: engine {self._config.kind} gives no log-probabilities of given tokens, so "
@@ -145,12 +159,12 @@ class Proof:
     def _refuse(self, found: str) -> Any:
         raise BoundaryError(
             f"{self._around.settings.name}: engine {self._config.kind} has other weights than the trained student, or "
-            f"reads them otherwise: {found}; the bound is {self._config.tolerance:g}. Nothing that it wrote is kept. "
+            f"reads them otherwise: {found}; the bound is {self._bound:.2g}. Nothing that it wrote is kept. "
             "Load the new weights there (see `reload`), or raise `tolerance` where its precision explains the numbers"
         )
 
     def _log(self, found: str) -> None:
         self._around.progress.log(
             f"{self._around.settings.name}: engine {self._config.kind} has the trained student's weights: {found}; the "
-            f"bound is {self._config.tolerance:g}"
+            f"bound is {self._bound:.2g}"
         )

@@ -31,14 +31,17 @@ class Server:
         self._key = key_in(config.api_key_env, "engine.api_key_env")
         self._redact = Redactor(secrets_in(also=[config.api_key_env] if config.api_key_env else []))
 
-    def post(self, path: str, body: dict[str, Any]) -> Any:
-        return self.post_all(path, [body])[0]
+    def post(self, path: str, body: dict[str, Any], *, tentative: bool = False) -> Any:
+        return self.post_all(path, [body], tentative=tentative)[0]
 
-    def post_all(self, path: str, bodies: Sequence[dict[str, Any]]) -> list[Any]:
-        """path: below base_url; from the server's root where it begins with a slash."""
-        return _finished(self._all(path, bodies))
+    def post_all(self, path: str, bodies: Sequence[dict[str, Any]], *, tentative: bool = False) -> list[Any]:
+        """path: below base_url; from the server's root where it begins with a slash.
 
-    async def _all(self, path: str, bodies: Sequence[dict[str, Any]]) -> list[Any]:
+        tentative: a status of 500 is a refusal: llama.cpp's Python server answers so to fields that it does not take.
+        """
+        return _finished(self._all(path, bodies, tentative))
+
+    async def _all(self, path: str, bodies: Sequence[dict[str, Any]], tentative: bool) -> list[Any]:
         from qrdistill.llm.bounded_http import BoundedClient
 
         base = self._config.base_url.rstrip("/")
@@ -49,13 +52,13 @@ class Server:
 
             async def one(body: dict[str, Any]) -> Any:
                 async with turn:
-                    return await self._one(client, url, body)
+                    return await self._one(client, url, body, tentative)
 
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(one(body)) for body in bodies]
         return [task.result() for task in tasks]
 
-    async def _one(self, client: Any, url: str, body: dict[str, Any]) -> Any:
+    async def _one(self, client: Any, url: str, body: dict[str, Any], tentative: bool) -> Any:
         import httpx2
 
         from qrdistill.llm.bounded_http import BrokenOff
@@ -71,7 +74,8 @@ class Server:
                 if response.is_success:
                     return self._read(response.content)
                 problem = f"HTTP {response.status_code}: {self._shown(response.content.decode(errors='replace'))}"
-                if response.status_code < 500 and response.status_code not in _AGAIN:
+                for_good = response.status_code < 500 and response.status_code not in _AGAIN
+                if for_good or (tentative and response.status_code == 500):
                     raise Refused(problem, status=response.status_code)
             if wait is not None:
                 await asyncio.sleep(wait)

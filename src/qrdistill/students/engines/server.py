@@ -86,7 +86,7 @@ class ServerWriter:
             for path in paths
         ]
         try:
-            replies = self._server.post_all("completions", bodies)
+            replies = self._server.post_all("completions", bodies, tentative=True)
         except Refused:
             return None
         found: list[list[float]] = []
@@ -117,7 +117,7 @@ class ServerWriter:
         refusals: list[str] = []
         for form, by_ids in ((lambda prompt: ids(prompt) | ours, True), (ids, True), (text, False)):
             try:
-                self._server.post("completions", form("1") | {"max_tokens": 1, "temperature": 0.0})
+                self._server.post("completions", form("1") | {"max_tokens": 1, "temperature": 0.0}, tentative=by_ids)
             except Refused as error:
                 refusals.append(error.reason)
             else:

@@ -45,6 +45,15 @@ def token_log_probabilities(student: Student, paths: Sequence[Encoded]) -> list[
         student.model.train(training)
 
 
+def rounded(student: Student, paths: Sequence[Encoded]) -> list[list[float]]:
+    """The same by a forward pass in bfloat16, whatever the student computes in."""
+    before, student.autocast_dtype = student.autocast_dtype, torch.bfloat16
+    try:
+        return token_log_probabilities(student, paths)
+    finally:
+        student.autocast_dtype = before
+
+
 def encoded(codec: Codec, prompt: str, text: str, *, ended: bool) -> Encoded:
     """A prompt and a text that was written after it; with the end token where it `ended`."""
     prompt_ids = codec.prompt_ids(prompt)
