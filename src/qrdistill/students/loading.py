@@ -75,6 +75,15 @@ def _load_model(source: str, config: StudentConfig, device: torch.device, dtype:
     return model.to(device)
 
 
+def _base(source: str, config: StudentConfig, device: torch.device, bases: Bases | None) -> Any:
+    """The model in `source`; with weights of one that was loaded before, where `bases` are given."""
+    dtype = _dtype(config, device)
+    if bases is None:
+        return _load_model(source, config, device, dtype)
+    key = (source, config.quantize, dtype, device, config.trust_remote_code)
+    return bases.twin(key, lambda: _load_model(source, config, device, dtype))
+
+
 def load_student(
     config: StudentConfig,
     *,
@@ -109,12 +118,8 @@ def load_student(
         try:
             tokenizer = _load_tokenizer(source, config)
             base = base_of(source) if adapted else source
-            dtype = _dtype(config, place)
-            if bases is not None and (adapted or config.lora is not None or config.frozen):
-                key = (base, config.quantize, dtype, place, config.trust_remote_code)
-                model = bases.twin(key, lambda: _load_model(base, config, place, dtype))
-            else:
-                model = _load_model(base, config, place, dtype)
+            fixed = adapted or config.lora is not None or config.frozen
+            model = _base(base, config, place, bases if fixed else None)
             if adapted:
                 model = load_adapter(model, source, config)
             elif config.lora is not None and not config.frozen:
