@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from qrdistill.base.progress import Silent
 from qrdistill.base.records import Question, ReasoningPath, Verdict, path_id
 from qrdistill.base.store import TableWriter, content_hash
@@ -81,9 +83,11 @@ def through(
     began = time.perf_counter()
     with TableWriter(folder / "verdicts.parquet", Verdict) as out:
         filter_paths(questions, paths, FilterConfig(), out=out, workers=workers)
-    vectors = embed(paths, questions, EncoderConfig(), seed=0, workers=workers, beside=folder / "embeddings.npy")
+    parts = [*embed(paths, questions, EncoderConfig(), seed=0, workers=workers, beside=folder / "embeddings.npy")]
     seconds = time.perf_counter() - began
-    return seconds, content_hash([content_hash(folder / "verdicts.parquet"), content_hash(vectors.tobytes().hex())])
+    return seconds, content_hash(
+        [content_hash(folder / "verdicts.parquet"), content_hash(np.concatenate(parts).tobytes().hex())]
+    )
 
 
 def main() -> int:

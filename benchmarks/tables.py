@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PER_QUESTION = 6
-STYLES = ("chain_of_thought", "program", "tree_of_thought")
+STYLES = ("chain_of_thought", "program", "facts")
 PARTS = ("filter", "embed", "start", "again", "show", "report")
 COMMANDS = {
     "show": ("show", "{folder}", "paths", "--where", "decision=keep", "--where", "style=program", "--limit", "1"),
@@ -226,10 +226,35 @@ def work(folder: Path, part: str, tokenizer: str | None) -> dict[str, object]:
 
 
 def start(context, tokenizer: str | None) -> dict[str, object]:
-    """What training does with the pool before its first step."""
-    from qrdistill.runs.work import pool_of_training
+    """What training does with the pool before its first step, but for the models: seconds, and memory beside what was there."""
+    from types import SimpleNamespace
 
-    raise NotImplementedError(pool_of_training)
+    from transformers import AutoTokenizer
+
+    from qrdistill.paths.styles import resolve_styles
+    from qrdistill.students.tokens import Codec
+    from qrdistill.training.data import Material
+
+    source = tokenizer or str(Path(__file__).parents[1] / "src/qrdistill/lab/students/mistral-tiny")
+    codec = Codec(AutoTokenizer.from_pretrained(source), name="student", max_context=4096)
+    student = SimpleNamespace(name="student", codec=codec, encode=codec.encode)
+    before, began = resident_mb(), time.process_time()
+    questions, paths = context.questions(), list(context.taught(0))
+    read = time.process_time() - began
+    counts = context.folder.parent / "token_counts"
+    material = Material(questions, paths, [student], resolve_styles(context.config.paths.styles), counts=counts)  # pyright: ignore
+    seconds = time.process_time() - began
+    each = (resident_mb() - before) * 1e6 / len(material.paths)
+    return {
+        "read_s": round(read, 1),
+        "ms_a_path": round(1000 * (seconds - read) / len(paths), 3),
+        "bytes_a_path": round(each),
+    }
+
+
+def resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def measured(folder: Path, part: str, options: argparse.Namespace) -> dict[str, object]:

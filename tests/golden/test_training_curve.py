@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from qrdistill.base.records import Question, ReasoningPath
@@ -58,7 +59,9 @@ def test_the_curve_is_the_golden_one(tiny_student_folder: Callable[..., Path], t
         StudentConfig(name="b", model=str(tiny_student_folder("gemma", tokenizer="metaspace")), learning_rate=3e-3),
     ]
     train(
-        TrainData(questions, paths, STYLES, embed(paths, questions, EncoderConfig(dimension=16), seed=0)),
+        TrainData(
+            questions, paths, STYLES, np.concatenate([*embed(paths, questions, EncoderConfig(dimension=16), seed=0)])
+        ),
         TrainPlan(
             students,
             RouterConfig(peer_loss="fresh"),

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qrdistill.base.errors import ConfigError, InputError, ModelError
+from qrdistill.base.errors import ConfigError, ModelError
 from qrdistill.base.records import Question, ReasoningPath
 from qrdistill.routing.config import EncoderConfig
-from qrdistill.routing.embed import embed
+from qrdistill.routing.embed import embed, save_vectors
 
 QUESTION = Question(id="q", split="train", task="t", family="f", kind="number", question="How many?", gold="7")
 TEXTS = [
@@ -29,7 +29,7 @@ def paths(texts: list[str]) -> list[ReasoningPath]:
 
 
 def rows(texts: list[str], config: EncoderConfig | None = None, seed: int = 0) -> Any:
-    return embed(paths(texts), {"q": QUESTION}, config or EncoderConfig(dimension=64), seed=seed)
+    return np.concatenate([*embed(paths(texts), {"q": QUESTION}, config or EncoderConfig(dimension=64), seed=seed)])
 
 
 def test_hashing_gives_one_float32_row_per_path_whatever_stands_beside_it() -> None:
@@ -39,6 +39,19 @@ def test_hashing_gives_one_float32_row_per_path_whatever_stands_beside_it() -> N
     assert np.array_equal(vectors[2], rows([TEXTS[2]])[0])
     assert np.array_equal(vectors, rows(TEXTS))
     assert not np.array_equal(vectors, rows(TEXTS, seed=1))
+
+
+def test_parts_are_saved_as_one_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qrdistill.routing.embed._AT_ONCE", 3)
+    parts = list(embed(paths(TEXTS), {"q": QUESTION}, EncoderConfig(dimension=64), seed=0))
+    assert [len(part) for part in parts] == [3, 1]
+    with (tmp_path / "v.npy").open("wb") as file:
+        assert save_vectors(file, parts) == (4, 64)
+    np.save(tmp_path / "w.npy", rows(TEXTS))
+    assert (tmp_path / "v.npy").read_bytes() == (tmp_path / "w.npy").read_bytes()
+    with (tmp_path / "none.npy").open("wb") as file:
+        assert save_vectors(file, ()) == (0, 0)
+    assert np.load(tmp_path / "none.npy").shape == (0, 0)
 
 
 def test_like_texts_lie_close() -> None:
@@ -65,8 +78,7 @@ def test_huggingface_pools_over_real_tokens_in_the_given_order(
 
 
 def test_bad_input_is_said(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no path is left to embed"):
-        rows([])
+    assert list(embed([], {}, EncoderConfig(), seed=0)) == []
     with pytest.raises(ConfigError, match=r"encoder\.model"):
         rows(TEXTS, EncoderConfig(kind="huggingface"))
     with pytest.raises(ModelError, match="encoder kind hashing|hashing, which needs no weights"):

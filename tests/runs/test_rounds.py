@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qrdistill.base.records import Assignment, ReasoningPath, Verdict
-from qrdistill.base.store import read_table
+from qrdistill.base.store import read_table, shards
 from qrdistill.lab import student_folder
 from qrdistill.lab.mixes import FAMILIES
 from qrdistill.runs.load_config import load_config
@@ -19,6 +19,7 @@ from qrdistill.runs.stages import stages
 
 CONFIG = {
     "name": "rounds",
+    "shard_rows": 5,  # tables of several files, through every stage
     "questions": {"train": 16, "dev": 4, "test": 2, "options": {"hard": 0.0}},
     "teachers": [{"name": "t", "kind": "lab", "strength": dict.fromkeys(FAMILIES, 0.8)}],
     "paths": {"styles": ["vanilla"]},
@@ -58,6 +59,8 @@ def test_the_plan_repeats_every_stage_from_asking_to_training():
 
 def test_teachers_are_asked_again_for_what_has_no_kept_path(asked_again):
     folder = asked_again
+    assert len(shards(folder / "paths.parquet")) == 4
+    assert (folder / "rounds/1/verdicts.parquet").is_dir()
     train = [row.id for row in Run(folder).questions() if row.split == "train"]
     solved = {path.question_id for path in kept(folder / "paths.parquet", folder / "verdicts.parquet")}
     for round in (1, 2):
@@ -95,7 +98,7 @@ def test_what_teachers_write_later_is_shared_out_and_what_students_write_trains_
 def test_a_run_that_asks_again_resumes(asked_again):
     before = (asked_again / "students/mistral/model.safetensors").read_bytes()
     assert due(load_config(CONFIG), asked_again, "train") == []
-    (asked_again / "rounds/1/asked.parquet").unlink()
+    shards(asked_again / "rounds/1/asked.parquet")[0].unlink()
     run(CONFIG, asked_again, until="train")
     assert (asked_again / "students/mistral/model.safetensors").read_bytes() == before
 

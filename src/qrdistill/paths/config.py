@@ -33,7 +33,8 @@ class ReplayTeacher(TeacherBase):
     kind: Literal["replay"]
     """`replay`: ready paths."""
     file: str
-    """.jsonl, .json, .csv or .parquet, relative to the config file."""
+    """.jsonl, .json, .csv or .parquet, relative to the config file, or an address such as `s3://bucket/p.parquet`; a
+    folder of .parquet shards is one file."""
     columns: PathColumns = PathColumns()
     """What the file calls its columns, where another tool wrote it."""
     style: Name | None = None

@@ -12,12 +12,13 @@ from qrdistill.base.progress import Progress
 from qrdistill.base.records import Question
 from qrdistill.base.settings import checked_name
 from qrdistill.base.thoughts import part
+from qrdistill.base.untrusted.remote_file import is_url
 from qrdistill.llm.finish_reasons import STOP, recorded
 from qrdistill.paths.columns import mapped
 from qrdistill.paths.config import ReplayTeacher
 from qrdistill.paths.styles import Style
 from qrdistill.paths.teachers import Draft
-from qrdistill.questions.read_rows import Row, read_file
+from qrdistill.questions.read_rows import Row, read_source
 
 
 class ReplayTeacherImplementation:
@@ -31,13 +32,13 @@ class ReplayTeacherImplementation:
 
     def __init__(self, config: ReplayTeacher, *, base_dir: Path, seed: int, questions: Sequence[Question]) -> None:
         self.name = config.name
-        self.file = base_dir / config.file
+        self.file = config.file if is_url(config.file) else str(base_dir / config.file)
         known = {question.id for question in questions}
         self._drafts: dict[tuple[str, str], list[Draft]] = {}
         self._places: dict[str, int] = {}  # style -> the line that first used it
         self._unknown: Counter[str] = Counter()
         columns = {ours: theirs for ours, theirs in config.columns.model_dump().items() if theirs}
-        for row in mapped(read_file(self.file), columns, config.style, questions):
+        for row in mapped(read_source(base_dir, config.file), columns, config.style, questions):
             question_id, style, draft = _id(row), row.text("style"), _draft(row)
             self._places.setdefault(style, row.line)
             if question_id in known:

@@ -23,7 +23,8 @@ class QuestionsConfig(Settings):
     """Questions that the scores are measured on; null: all, or a share of a file without its own."""
     # tasks over the user's own data (`jsonl`, `hub`); paths are relative to the config file
     file: str | None = None
-    """One file of questions (.jsonl, .json, .csv, .parquet) whose lines may carry a `split`; relative to the config."""
+    """One file of questions (.jsonl, .json, .csv, .parquet) whose lines may carry a `split`; relative to the config,
+    or an address such as `s3://bucket/q.jsonl`. A folder of .parquet shards is one file."""
     train_file: str | None = None
     """A file for training instead of `file`."""
     dev_file: str | None = None

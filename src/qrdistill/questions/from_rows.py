@@ -17,7 +17,7 @@ from qrdistill.answers import check as answers
 from qrdistill.base.errors import ConfigError
 from qrdistill.base.records import Question, Split
 from qrdistill.questions.config import QuestionsConfig
-from qrdistill.questions.read_rows import Row, read_file, read_hub
+from qrdistill.questions.read_rows import Row, read_hub, read_source
 from qrdistill.questions.splits import carve, choose, default_share, not_enough
 
 Options = dict[str, str]  # letter -> the option's text
@@ -103,11 +103,11 @@ def assemble(
     if config.file:
         if any(files.values()):
             raise ConfigError("give either file or train_file, dev_file and test_file", key="questions.file")
-        sources.append(("train", read_file(base_dir / config.file), "train"))
+        sources.append(("train", read_source(base_dir, config.file), "train"))
     elif local:
         for split in pools:
             if path := files[split]:
-                sources.append((split, read_file(base_dir / path), split))
+                sources.append((split, read_source(base_dir, path), split))
     else:
         name = config.hub or hub
         assert name is not None

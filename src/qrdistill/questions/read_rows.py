@@ -11,11 +11,13 @@ import os.path
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
 from qrdistill.base.errors import BoundaryError, ConfigError, DataError, InputError
 from qrdistill.base.untrusted.guarded_json import MAX_BYTES, loads
+from qrdistill.base.untrusted.remote_file import fetched, is_url
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,30 @@ _FORMATS = {  # the first bytes of what is no text of ours: what it is, and the 
 _LONGEST_FIELD = 1 << 24  # characters of a CSV field; Python's own limit is 128 KB
 
 
+def read_source(base_dir: Path, name: str) -> Iterator[Row]:
+    """`read_file` of a name in a config: relative to `base_dir`, or an address (s3://, gs://, ...)."""
+    if not is_url(name):
+        return read_file(base_dir / name)
+    return _read_copy(name)
+
+
+def _read_copy(url: str) -> Iterator[Row]:
+    try:
+        for row in read_file(fetched(url)):
+            yield Row(row.value, url, row.line)
+    except DataError as error:
+        raise DataError(error.message, file=url, line=error.line) from error
+
+
 def read_file(path: Path) -> Iterator[Row]:
-    """Streams the rows of a local file; the format follows from its suffix.
+    """Streams the rows of a local file, or of a folder of Parquet shards; the format follows from its suffix.
 
     Raises DataError for what cannot be read, with the line.
     """
+    if os.path.isdir(path) and (parts := sorted(path.glob("*.parquet"))):
+        return chain.from_iterable(map(read_file, parts))
     if not os.path.isfile(path):
-        folder = " (it is a folder)" if os.path.isdir(path) else ""
+        folder = " (it is a folder without .parquet files)" if os.path.isdir(path) else ""
         raise DataError(f"no such file{folder}; check the path", file=path)
     readers = {
         ".jsonl": _jsonl,

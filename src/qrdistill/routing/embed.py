@@ -5,15 +5,16 @@ Suffixes: N paths, B paths of a batch, F features, T tokens, H hidden units.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qrdistill.base.device import resolve_device
-from qrdistill.base.errors import ConfigError, InputError, ModelError
+from qrdistill.base.errors import ConfigError, ModelError
 from qrdistill.base.plugins import registry
 from qrdistill.base.progress import Progress, Silent
 from qrdistill.base.records import Question, ReasoningPath
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _BUCKETS = 1 << 14
 _CHUNK = 2048  # rows
+_AT_ONCE = 1 << 16  # pairs that an encoder is given in one call
+_HEAD = 128  # bytes of a .npy file before its rows
 
 
 class Encoder(Protocol):
@@ -36,12 +39,13 @@ class Encoder(Protocol):
         device: str,
         progress: Progress,
     ) -> NDArray[np.float32]:
-        """Embeds (question, path text) pairs, in their order."""
+        """Embeds (question, path text) pairs, in their order. Called for 65,536 of them at a time, so a row may
+        depend on its own pair only."""
         ...
 
 
 def embed(
-    paths: Sequence[ReasoningPath],
+    paths: Iterable[ReasoningPath],
     questions: Mapping[str, Question],
     config: EncoderConfig,
     *,
@@ -50,29 +54,47 @@ def embed(
     progress: Progress | None = None,
     workers: Workers | None = None,
     beside: Path = Path("embeddings.npy"),
-) -> NDArray[np.float32]:
-    """One row per path, in the paths' order: float32 [N, F].
+) -> Iterator[NDArray[np.float32]]:
+    """A row per path, in the paths' order, as parts of float32 [B, F]: memory does not grow with the paths.
 
     With `workers`, they embed; what they are handed lies for so long `beside` the file that the rows are meant for.
 
-    Raises:
-        InputError: there is no path.
-        ModelError: the encoder's model cannot be loaded.
+    Raises ModelError where the encoder's model cannot be loaded.
     """
-    if not paths:
-        raise InputError("no path is left to embed; loosen the filter (verdicts tell why paths were dropped)")
     progress = progress or Silent()
-    pairs = [(questions[path.question_id].question, path.lesson) for path in paths]
     encode: Encoder = registry.find("encoders", config.kind, key="encoder.kind")
-    progress.start("embed", len(pairs))
-    if workers is None:
-        vectors_NF = encode(pairs, config, seed=seed, device=device, progress=progress)
-    else:
-        from qrdistill.routing.apart import embed_apart
+    progress.start("embed")
+    pairs = ((questions[path.question_id].question, path.lesson) for path in paths)
+    count = features = 0
+    while chunk := list(islice(pairs, _AT_ONCE)):
+        if workers is None:
+            vectors_BF = encode(chunk, config, seed=seed, device=device, progress=progress)
+        else:
+            from qrdistill.routing.apart import embed_apart
 
-        vectors_NF = embed_apart(pairs, config, workers, seed=seed, device=device, beside=beside, progress=progress)
-    progress.done(paths=len(pairs), features=vectors_NF.shape[1])
-    return vectors_NF
+            vectors_BF = embed_apart(chunk, config, workers, seed=seed, device=device, beside=beside, progress=progress)
+        count, features = count + len(chunk), vectors_BF.shape[1]
+        yield vectors_BF
+    progress.done(paths=count, features=features)
+
+
+def save_vectors(file: BinaryIO, parts: Iterable[NDArray[np.float32]]) -> tuple[int, int]:
+    """Writes parts of one array to an open .npy file as they come; returns rows and features."""
+    rows = features = 0
+    _write_head(file, rows, features)
+    for part in parts:
+        rows, features = rows + len(part), part.shape[1]
+        file.write(np.ascontiguousarray(part, np.float32).tobytes())
+    file.seek(0)
+    _write_head(file, rows, features)
+    return rows, features
+
+
+def _write_head(file: BinaryIO, rows: int, features: int) -> None:
+    """Of a fixed length, so that it can be written again when the number of rows is known."""
+    head = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)), "fortran_order": False}
+    np.lib.format.write_array_header_1_0(file, {**head, "shape": (rows, features)})
+    assert file.tell() == _HEAD
 
 
 def hashing(

@@ -24,6 +24,8 @@ from qrdistill.students.config import StudentConfig
 from qrdistill.training.config import MutualConfig, TrainConfig
 from qrdistill.verdicts.config import FilterConfig
 
+FILE_KEYS = ("file", "train_file", "dev_file", "test_file")  # of questions and teachers: what names a user's file
+
 
 class Config(Settings):
     """A whole run. `Config()` is the embedded default: it needs no key, no weights and no GPU."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from qrdistill.base.progress import Progress
-from qrdistill.base.records import Question, ReasoningPath, Record, Verdict
+from qrdistill.base.records import Question, ReasoningPath, Record
+from qrdistill.base.rows import RowsById
 from qrdistill.base.store import TableWriter, read_table
 from qrdistill.compute.workers import Workers
 from qrdistill.runs.config import Config
+from qrdistill.runs.kept import kept_paths
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,10 @@ class Context:
     def questions(self) -> dict[str, Question]:
         return {row.id: row for row in read_table(self.folder / "questions.parquet", Question)}
 
+    def questions_by_id(self) -> RowsById[Question]:
+        """The same in little memory, for who asks for one after the other."""
+        return RowsById(self.folder / "questions.parquet", Question)
+
     @property
     def asked_again(self) -> bool:
         """Whether teachers were asked in this round too."""
@@ -62,18 +68,19 @@ class Context:
 
     def kept(self, rounds: range) -> list[ReasoningPath]:
         """All paths of some rounds that train."""
-        return [path for round in rounds for path in self._kept(round, self.written(round, own=True))]
+        return [path for round in rounds for own in (False, True) for path in self._kept(round, own)]
 
-    def taught(self, round: int) -> list[ReasoningPath]:
+    def taught(self, round: int) -> Iterator[ReasoningPath]:
         """The teachers' paths of a round that train."""
-        return self._kept(round, self.written(round))
+        return self._kept(round, own=False)
 
-    def own(self, round: int) -> list[ReasoningPath]:
+    def own(self, round: int) -> Iterator[ReasoningPath]:
         """The students' paths of a round that train."""
-        rows = read_table(self.place_of(round) / "paths.parquet", ReasoningPath) if round else ()
-        return self._kept(round, rows)
+        return self._kept(round, own=True)
 
-    def _kept(self, round: int, paths: Iterable[ReasoningPath]) -> list[ReasoningPath]:
-        verdicts = read_table(self.place_of(round) / "verdicts.parquet", Verdict)
-        kept = {row.path_id for row in verdicts if row.check == "filter" and row.outcome == "keep"}
-        return [path for path in paths if path.id in kept]
+    def _kept(self, round: int, own: bool) -> Iterator[ReasoningPath]:
+        place = self.place_of(round)
+        if own and round:
+            yield from kept_paths(place / "paths.parquet", place / "verdicts.parquet")
+        elif not own and (not round or self.config.own_paths.ask_teachers):
+            yield from kept_paths(place / ("asked.parquet" if round else "paths.parquet"), place / "verdicts.parquet")

@@ -20,7 +20,7 @@ def train_config(context: Context) -> TrainConfig:
     from qrdistill.own_paths.sample import steps_of_round
 
     config = context.config
-    whole = config.train.with_steps(len(context.taught(0)))
+    whole = config.train.with_steps(sum(1 for _ in context.taught(0)))
     steps = steps_of_round(whole, config.own_paths, context.round)
     own = whole.model_copy(update={"steps": steps, "warmup": whole.warmup * steps // max(1, whole.num_steps)})
     if "warmup" not in whole.model_fields_set:
@@ -40,7 +40,7 @@ def path_limit(context: Context, students: Sequence[StudentConfig]) -> int:
     from qrdistill.students.find_model import find_model
     from qrdistill.students.quiet_transformers import quiet
 
-    texts = _sample(context.taught(0))
+    texts = _sample(list(context.taught(0)))
     longest = 0
     for student in students:
         source = find_model(student.model, context.base_dir)

@@ -14,8 +14,9 @@ from pydantic import ValidationError
 
 from qrdistill.base.errors import ConfigError
 from qrdistill.base.settings import Settings
+from qrdistill.base.untrusted.remote_file import is_url
 from qrdistill.base.untrusted.yaml_file import Lines, dump_yaml, line_of, parse_yaml, read_yaml
-from qrdistill.runs.config import Config
+from qrdistill.runs.config import FILE_KEYS, Config
 
 
 def load_config(source: Path | str | Mapping[str, Any] | Config, overrides: Sequence[str] = ()) -> Config:
@@ -123,7 +124,6 @@ def _index(items: list[Any], part: str, key: str) -> int:
 
 
 _DEEPEST = 16  # dots in a key of --set
-_FILE_KEYS = ("file", "train_file", "dev_file", "test_file")
 
 
 def _make_absolute(data: dict[str, Any], base: Path) -> None:
@@ -135,8 +135,8 @@ def _make_absolute(data: dict[str, Any], base: Path) -> None:
         return [cast("dict[str, Any]", item) for item in found if isinstance(item, dict)]
 
     for entry in (*entries("questions"), *entries("teachers")):
-        for key in _FILE_KEYS:
-            if isinstance(entry.get(key), str):
+        for key in FILE_KEYS:
+            if isinstance(entry.get(key), str) and not is_url(entry[key]):
                 entry[key] = str(base / entry[key])
     for entry in (*entries("students"), *entries("teachers"), *entries("encoder")):
         model = entry.get("model")

@@ -15,12 +15,14 @@ import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from qrdistill import __version__
 from qrdistill.base.errors import DataError, InputError, QRDistillError
 from qrdistill.base.store import atomic, content_hash, write_json
 from qrdistill.base.untrusted.guarded_json import read_json
+from qrdistill.base.untrusted.remote_file import is_url, version_of
+from qrdistill.runs.config import FILE_KEYS
 
 FORMAT = 2
 """Of the run directory. 1 (which its manifest did not say): keys of whole config sections. Its tables are read as they
@@ -57,9 +59,16 @@ def _hashed(name: str, size: int, time: int, inode: int) -> str:
 
 
 def with_files_hashed(value: Any) -> Any:
-    """Settings as plain data, each name of an existing file or folder replaced by its content hash."""
+    """Settings as plain data, each name of an existing file or folder replaced by its content hash; of a file that
+    lies elsewhere by what its store says of it."""
     if isinstance(value, dict):
-        return {key: with_files_hashed(item) for key, item in value.items()}
+        fields = cast("dict[str, Any]", value)
+        return {
+            key: f"{item} {version_of(item)}"
+            if isinstance(item, str) and key.rpartition(".")[2] in FILE_KEYS and is_url(item)
+            else with_files_hashed(item)
+            for key, item in fields.items()
+        }
     if isinstance(value, list):
         return [with_files_hashed(item) for item in value]
     if isinstance(value, str) and value.startswith("/") and Path(value).exists():

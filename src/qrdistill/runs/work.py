@@ -133,11 +133,13 @@ def filter(context: Context) -> Counts:
     from qrdistill.verdicts.filter import filter_paths
 
     config, round = context.config, context.round
-    questions, unsettled, facts = context.questions(), {}, {}
+    questions, unsettled, facts = context.questions_by_id(), {}, {}
     if round and not config.own_paths.gold:
         taught = {path.question_id for earlier in range(round) for path in context.taught(earlier)}
         sampled = read_table(context.out / "paths.parquet", ReasoningPath)
-        questions, unsettled, agreement = agreed_gold(questions, sampled, taught, config.own_paths.min_agreement)
+        questions, unsettled, agreement = agreed_gold(
+            context.questions(), sampled, taught, config.own_paths.min_agreement
+        )
         facts = {"agreement": agreement}
     with ReplyCache(context.replies) as cache, context.writer("verdicts.parquet", Verdict) as out:
         counts = filter_paths(
@@ -170,32 +172,29 @@ def _to_filter(context: Context) -> Iterator[ReasoningPath]:
     for name in ("asked.parquet", "paths.parquet"):
         for path in read_table(context.out / name, ReasoningPath):
             groups[path.question_id].append(path)
-    for name in context.questions():
+    for name in context.questions_by_id():
         yield from groups[name]
 
 
 def embed(context: Context) -> Counts:
-    import numpy as np
+    from qrdistill.routing.embed import embed, save_vectors
 
-    from qrdistill.routing.embed import embed
-
-    paths = context.taught(context.round)
-    if not paths and context.round:
-        vectors = np.zeros((0, 0), np.float32)  # nothing that was asked again was kept
-    else:
-        vectors = embed(
-            paths,
-            context.questions(),
-            context.config.encoder,
-            seed=context.config.seed,
-            device=context.config.train.device,
-            progress=context.progress,
-            workers=context.workers,
-            beside=context.out / "embeddings.npy",
-        )
-    with atomic(context.out / "embeddings.npy") as temporary, temporary.open("wb") as file:
-        np.save(file, vectors)
-    return {"paths": len(vectors), "dimension": int(vectors.shape[1])}
+    target = context.out / "embeddings.npy"
+    vectors = embed(
+        context.taught(context.round),
+        context.questions_by_id(),
+        context.config.encoder,
+        seed=context.config.seed,
+        device=context.config.train.device,
+        progress=context.progress,
+        workers=context.workers,
+        beside=target,
+    )
+    with atomic(target) as temporary, temporary.open("wb") as file:
+        paths, dimension = save_vectors(file, vectors)
+        if not paths and not context.round:  # in a later round nothing that was asked again may have been kept
+            raise InputError("no path is left to embed; loosen the filter (verdicts tell why paths were dropped)")
+    return {"paths": paths, "dimension": dimension}
 
 
 def train(context: Context) -> Counts:

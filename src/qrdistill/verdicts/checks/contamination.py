@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 from qrdistill.base.errors import InputError
@@ -87,7 +88,7 @@ class Evaluation:
 
 
 def contaminated(
-    questions: Iterable[Question], config: FilterConfig, workers: Workers | None = None, beside: Path | None = None
+    questions: Collection[Question], config: FilterConfig, workers: Workers | None = None, beside: Path | None = None
 ) -> dict[str, tuple[str, float]]:
     """Train question -> (the dev or test question it contains, share of that one's n-grams).
 
@@ -95,14 +96,13 @@ def contaminated(
     """
     if config.contamination is None:
         return {}
-    everything = list(questions)
-    train = [one for one in everything if one.split == "train"]
-    compare = _Compare([one for one in everything if one.split != "train"], config.contamination)
+    train = (one for one in questions if one.split == "train")  # by the million: they go by one at a time
+    compare = _Compare([one for one in questions if one.split != "train"], config.contamination)
     if workers is None:
         return compare.hits(train)
     assert beside is not None
     with temporary_folder(beside) as folder:
-        groups = (train[start : start + _SHARD] for start in range(0, len(train), _SHARD))
+        groups = iter(lambda: list(islice(train, _SHARD)), [])
         files = write_shards(folder, Question, groups)
         parts = list(workers.map(compare, files, progress=Silent()))
     return {id: hit for part in parts for id, hit in part.items()}
@@ -118,8 +118,7 @@ class _Compare:
         return self.hits(read_table(shard, Question))
 
     def hits(self, train: Iterable[Question]) -> dict[str, tuple[str, float]]:
-        found = {one.id: self._index.contained_in(one.question) for one in train}
-        return {id: hit for id, hit in found.items() if hit is not None}
+        return {one.id: hit for one in train if (hit := self._index.contained_in(one.question)) is not None}
 
     @cached_property
     def _index(self) -> Evaluation:
@@ -127,7 +126,7 @@ class _Compare:
 
 
 def refuse_contaminated(
-    questions: Iterable[Question], config: FilterConfig, workers: Workers | None = None, beside: Path | None = None
+    questions: Collection[Question], config: FilterConfig, workers: Workers | None = None, beside: Path | None = None
 ) -> dict[str, tuple[str, float]]:
     """`contaminated`; raises InputError that names the train questions which are also asked in dev or test.
 
