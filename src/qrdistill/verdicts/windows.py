@@ -16,16 +16,21 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from qrdistill.base.progress import Progress, Silent
-from qrdistill.base.records import Outcome, Question, ReasoningPath, Verdict
+from qrdistill.base.records import Outcome, Question, ReasoningPath, Verdict, unchecked
 from qrdistill.base.store import read_table, schema, temporary_folder, write_table
 from qrdistill.verdicts.checks.contamination import Contamination
 from qrdistill.verdicts.checks.run_checks import cheap_checks, late_checks
 from qrdistill.verdicts.config import FilterConfig
-from qrdistill.verdicts.open_case import Case, Check
+from qrdistill.verdicts.open_case import Case, Check, Finding
 
 if TYPE_CHECKING:
     from qrdistill.base.store import TableWriter
     from qrdistill.compute.workers import Workers
+
+# question, task, style, teacher, cost, closed by, outcome, reason
+Facts = tuple[str, str, str, str, float, str | None, Outcome, str]
+_NO_QUESTION = Question(id="", split="train", task="", family="", kind="", question="", gold=None)
+_NO_PATH = ReasoningPath(id="", question_id="", teacher="", style="", sample=0, prompt_hash="", text="", answer=None)
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Window:
     cases: list[Case]
     booked: list[tuple[str, Outcome]]
     verdicts: pa.RecordBatch | None = None
+    facts: Sequence[Facts] = ()  # of each case, in place of the cases themselves on their way from a worker
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ def look_at(
                 yield _written(window.cases, [*window.booked, *run_checks(window.cases, judging)], out)
             else:
                 out.write_batch(window.verdicts)
-                yield window
+                yield replace(window, cases=[_case(facts) for facts in window.facts])
 
 
 def _written(cases: list[Case], booked: list[tuple[str, Outcome]], out: TableWriter) -> Window:
@@ -126,13 +132,30 @@ class _Look:
         booked = run_checks(cases, [*self._checks.before, *self._checks.after])
         for case in cases:
             case.close()
-        return Window([_light(case) for case in cases], booked, _columns(cases))
+        return Window([], booked, _columns(cases), [_facts(case) for case in cases])
 
 
-def _light(case: Case) -> Case:
-    """What the account asks for: no text, which is most of what would cross the wire."""
-    question = case.question.model_copy(update={"question": "", "metadata": {}})
-    return replace(case, question=question, path=case.path.model_copy(update={"text": "", "thought": ""}), verdicts=[])
+def _facts(case: Case) -> Facts:
+    """What the account asks for: no text and no record, which would be most of what crosses the wire."""
+    question, path, closing = case.question, case.path, case.closing
+    return (
+        question.id,
+        question.task,
+        path.style,
+        path.teacher,
+        path.cost,
+        case.closed_by,
+        closing.outcome,
+        closing.reason,
+    )
+
+
+def _case(facts: Facts) -> Case:
+    """A closed case with these facts, and nothing else of its question and path."""
+    id, task, style, teacher, cost, closed_by, outcome, reason = facts
+    question = unchecked(Question, {**vars(_NO_QUESTION), "id": id, "task": task})
+    path = unchecked(ReasoningPath, {**vars(_NO_PATH), "style": style, "teacher": teacher, "cost": cost})
+    return Case(question, path, closed_by=closed_by, closing=Finding(outcome, reason))
 
 
 def _columns(cases: Iterable[Case]) -> pa.RecordBatch:
