@@ -40,6 +40,10 @@ class Cluster:
     """`connect()` is called by whoever needs it; only the first call does anything."""
 
     def __init__(self, config: ComputeConfig) -> None:
+        if config.processes > 1:  # each would train by itself
+            raise ConfigError(
+                f"{config.processes} processes cannot share a run yet; leave it at 1", key="compute.processes"
+            )
         self.config = config
         self.ray = load_ray()
         self._ours = False

@@ -19,5 +19,5 @@ class ComputeConfig(Settings):
     """CPUs that Ray sets aside for each task, run of a study or training process."""
     gpus: ShapesNothing[float] = Field(default=0, ge=0)
     """GPUs that Ray sets aside for each task that embeds or decodes, each run of a study and each training process."""
-    processes: ShapesNothing[int] = Field(default=1, gt=0, le=1)
+    processes: ShapesNothing[int] = Field(default=1, gt=0)
     """Processes that Ray Train starts for a training: one, until a run can be entered by several at once."""
