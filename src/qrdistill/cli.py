@@ -13,7 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from qrdistill import __version__
-from qrdistill.base.errors import QRDistillError
+from qrdistill.base.errors import InputError, QRDistillError
+from qrdistill.base.launch import launched
 from qrdistill.base.stop_signals import interruptible
 from qrdistill.commands import way_out
 from qrdistill.commands.groups import cache_app, styles_app
@@ -38,7 +39,7 @@ def main() -> None:
         with interruptible():
             app()
     except QRDistillError as error:
-        _complain(str(error), error.exit_code)
+        _complain(_of_rank(str(error)), error.exit_code)
     except SystemExit as end:
         if end.code != 130:
             raise
@@ -60,6 +61,20 @@ def _complain(message: str, code: int) -> None:
     sys.exit(code)
 
 
+def _of_rank(message: str) -> str:
+    """Of several processes on one machine that found the same fault, one says it."""
+    try:
+        launch = launched()
+    except QRDistillError:
+        return message
+    if launch and launch.local_rank and not message.startswith("rank "):
+        sys.exit(1)
+    return message
+
+
+_TOGETHER = ("run", "generate", "filter", "train", "evaluate", "report")
+
+
 def _version(value: bool) -> None:
     if value:
         print(f"qrdistill {__version__}")
@@ -68,10 +83,16 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
-) -> None: ...
+) -> None:
+    if context.invoked_subcommand not in _TOGETHER and (launch := launched()):
+        raise InputError(
+            f"`qrdistill {context.invoked_subcommand}` works in one process, and {launch.world} were started "
+            f"(WORLD_SIZE): each would do all of it; start it without torchrun. Together work: {', '.join(_TOGETHER)}"
+        )
 
 
 # --- runs -----------------------------------------------------------------------------------------
@@ -196,6 +217,9 @@ def _run(
 ) -> None:
     from qrdistill.runs import pipeline
 
+    beside = (launch := launched()) is not None and not launch.first
+    if dry_run and beside:
+        return
     if dry_run:
         from qrdistill.commands.dryrun import dry_run as plan_run
 
@@ -203,8 +227,10 @@ def _run(
         print(json.dumps(plan.as_dict(), indent=2) if as_json else plan.text())
         return
     result = pipeline.run(
-        config, run_dir, overrides or (), until=until, retry_failed=retry_failed, progress=_progress(quiet)
+        config, run_dir, overrides or (), until=until, retry_failed=retry_failed, progress=_progress(quiet or beside)
     )
+    if beside:  # the first process says what came of it
+        return
     if as_json:
         from qrdistill.report.helped import helped
 

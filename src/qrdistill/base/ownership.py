@@ -27,6 +27,7 @@ _FIRST_LINE = f"qrdistill {_FORMAT}\n"
 # what we keep in the folders of a run that are replaced or emptied as a whole
 _INSIDE = (
     r"checkpoints/(key|step-\d+/state\.(json|safetensors)|best/weights\.safetensors)",
+    r"checkpoints/(step-\d+|best)/parts/(index\.json|shard-[\w-]+\.safetensors)",
     r"assignments/part-\d+\.parquet",
     r"(checkpoints|assignments|students|metrics\.jsonl|embeddings\.npy)",
     r"(assignments|paths|verdicts|asked|failures|truth)\.parquet(/part-\d+\.parquet)?",

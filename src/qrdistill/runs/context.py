@@ -11,6 +11,7 @@ from qrdistill.base.records import Question, ReasoningPath, Record
 from qrdistill.base.rows import RowsById
 from qrdistill.base.store import TableWriter, read_table
 from qrdistill.compute.workers import Workers
+from qrdistill.runs.apart.together import Together
 from qrdistill.runs.config import Config
 from qrdistill.runs.kept import kept_paths
 
@@ -28,6 +29,7 @@ class Context:
     workers: Workers | None = None  # who does what can be shared out; None: this process
     cache: Path | None = None  # a reply cache other than the one beside the run
     trains: bool = True  # whether students are asked for at all, in this call
+    others: Together | None = None  # the processes that train with this one
 
     @property
     def replies(self) -> Path:

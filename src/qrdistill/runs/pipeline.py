@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from qrdistill.base.ownership import claim, remove_files
 from qrdistill.base.progress import Progress, Silent
 from qrdistill.base.store import sweep, write_text
 from qrdistill.compute.ray_workers import workers_of
+from qrdistill.runs.apart.together import together
 from qrdistill.runs.config import Config
 from qrdistill.runs.context import Context
 from qrdistill.runs.declared_keys import settings_of, view
@@ -44,18 +45,27 @@ def run(
 
     `share` is a folder of run directories that compute what they have in common once.
     `retry_failed` asks once more for paths and verdicts whose requests failed. part: only what this process does of a
-    run that several share. Raises ConfigError and other InputErrors for what the user must mend, QRDistillError for
-    what a second call can mend.
+    run that several share. Of several processes (`torchrun`) the first does so, the others train with it. Raises
+    ConfigError and other InputErrors for what the user must mend, QRDistillError for what a second call can mend.
     """
     resolved = load_config(config, overrides)
     folder = Path(run_dir) if run_dir is not None else Path("runs") / resolved.name
     voice = progress or Silent()
     base = Path(config).resolve().parent if isinstance(config, str | Path) else Path.cwd()
+    try:
+        others = together(resolved)
+    except ConfigError as error:
+        raise placed(error, config, overrides) from error
+    if others and not others.leads:
+        joins = {stage.name: stage for stage in plan(resolved, until)}
+        context = Context(resolved, folder, Silent(), base)
+        others.follow(lambda name: _compute(joins[name], context))
+        return Run(folder)
     claim(folder)
     try:
-        with workers_of(resolved.compute) as workers:
+        with others or nullcontext(), workers_of(resolved.compute) as workers:
             here = part or (Part() if workers is None else Part(lambda stage: not stage.resumes))
-            context = Context(resolved, folder, voice, base, workers=workers, cache=here.replies)
+            context = Context(resolved, folder, voice, base, workers=workers, cache=here.replies, others=others)
             while (left := _go_on(context, until, share, retry_failed, here)) and workers and not part:
                 from qrdistill.runs.apart.parts import train_apart
 
@@ -95,10 +105,12 @@ def _go_on(context: Context, until: str, share: Path | None, retry_failed: bool,
                 manifest.fail(name, "", "its failed requests are asked again")
             elif count:
                 voice.warn(f"{name}: {count} requests failed before; --retry-failed asks them again")
-        for stage in chosen:
+        for index, stage in enumerate(chosen):
             if not part.its(stage) and not _is_done(stage, context):
                 return stage
             execute(stage, context, share)
+            if context.others and not any(later.resumes for later in chosen[index + 1 :]):
+                context.others.end()  # nothing is left to train: they need not wait for what the first does alone
         write_run_card(folder)
     return None
 
@@ -196,8 +208,9 @@ def _run_stage(stage: Stage, context: Context, manifest: Manifest, key: str) -> 
         heard = replace(context, progress=_Listening(context.progress, warnings))
         if stage.check is not None:
             stage.check(heard)
-        own = view(context.config, stage.reads)
-        counts = stage.run(replace(heard, config=own, round=stage.round, place=stage.place))
+        if stage.resumes and context.others:
+            context.others.call(stage.name)
+        counts = _compute(stage, heard)
     except QRDistillError as error:
         with suppress(BoundaryError):  # a full disk refuses this too; the first refusal is the one to tell
             manifest.fail(stage.name, key, str(error))
@@ -205,6 +218,11 @@ def _run_stage(stage: Stage, context: Context, manifest: Manifest, key: str) -> 
     manifest.finish(stage.name, key, stage.outputs, counts=counts, seconds=time.monotonic() - begun, warnings=warnings)
     if stage.resumes and not context.config.train.keep_finished:
         _clear(context.folder / stage.place)  # only now: a kill before this point goes on from them
+
+
+def _compute(stage: Stage, context: Context) -> Mapping[str, Any]:
+    own = view(context.config, stage.reads)
+    return stage.run(replace(context, config=own, round=stage.round, place=stage.place))
 
 
 def _forget_other_work(folder: Path, stage: Stage, key: str) -> None:
@@ -221,9 +239,9 @@ def _forget_other_work(folder: Path, stage: Stage, key: str) -> None:
 
 def _clear(place: Path) -> None:
     """Removes the checkpoints of a training."""
-    for checkpoint in place.glob("checkpoints/step-*"):
-        remove_files(checkpoint, ("state.json", "state.safetensors"))
-    remove_files(place / "checkpoints" / "best", ("weights.safetensors",))
+    for checkpoint in (*place.glob("checkpoints/step-*"), place / "checkpoints" / "best"):
+        remove_files(checkpoint / "parts", ("shard-*.safetensors", "index.json"))
+        remove_files(checkpoint, ("state.json", "state.safetensors", "weights.safetensors"))
 
 
 class _Listening:

@@ -116,7 +116,7 @@ def load_student(
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            tokenizer = _load_tokenizer(source, config)
+            tokenizer = load_tokenizer(source, config)
             base = base_of(source) if adapted else source
             fixed = adapted or config.lora is not None or config.frozen
             model = _base(base, config, place, bases if fixed else None)
@@ -169,7 +169,7 @@ def recompute_activations(model: Any) -> None:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
-def _load_tokenizer(source: str, config: StudentConfig) -> Any:
+def load_tokenizer(source: str, config: StudentConfig) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(source, trust_remote_code=config.trust_remote_code)

@@ -6,8 +6,9 @@ Legend: B paths, T tokens of a batch, N labels, H hidden width, V vocabulary, L 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -65,6 +66,8 @@ class Student:
         self.rope_limit: int | None = None  # tokens from which longrope turns all positions of a batch otherwise
         self.autocast_dtype = _AUTOCAST.get(autocast)
         self.open_mask = torch.zeros(1, 1, 1, 1, device=device)  # transformers passes 4-D masks through
+        self.around: Callable[[Callable[[], Any]], Any] = lambda function: function()
+        """Whatever reads the weights runs in it: where several processes share them, they are gathered for it."""
 
     @property
     def core(self) -> Any:
@@ -122,10 +125,10 @@ class Student:
         """
         parts = self.split(encoded, max_tokens, shared_prefix=shared_prefix)
         learnt = [True] * len(encoded) if learnt is None else learnt
-        views = [
-            self._forward([encoded[at] for at in part], hidden, shared_prefix, [learnt[at] for at in part])
-            for part in parts
-        ]
+        views: list[View] = []
+        for part in parts:
+            own, learns = [encoded[at] for at in part], [learnt[at] for at in part]
+            views.append(self.around(partial(self._forward, own, hidden, shared_prefix, learns)))
         lengths_B = torch.tensor([path.num_targets for path in encoded], device=self.device)
         if len(views) == 1:
             return replace(views[0], num_targets_B=lengths_B)

@@ -19,6 +19,8 @@ from qrdistill.students.student import Student
 from qrdistill.training.config import TrainConfig
 from qrdistill.training.data import Material, Order
 from qrdistill.training.dev_questions import DevQuestions
+from qrdistill.training.mesh.absent import with_absent
+from qrdistill.training.mesh.ranks import Ranks
 from qrdistill.training.method import MethodFactory, Setting
 from qrdistill.training.optimizers import Group, student_optimizer
 from qrdistill.training.plan import TrainData, TrainPlan
@@ -26,10 +28,14 @@ from qrdistill.training.step import Team
 from qrdistill.training.step_batches import StepBatches, pinned
 
 
-def load_students(plan: TrainPlan, base_dir: Path, seed: int, progress: Progress) -> list[Student]:
-    config, bases = plan.train, Bases()
-    students = [
-        load_student(
+def load_students(
+    plan: TrainPlan, base_dir: Path, seed: int, progress: Progress, ranks: Ranks | None = None
+) -> list[Student]:
+    """All students; those that other processes train as tokens and facts only."""
+    config, ranks = plan.train, ranks or Ranks()
+    bases = Bases() if ranks.alone else None  # weights that are cut among processes belong to one student
+    own = {
+        student.name: load_student(
             student,
             base_dir=base_dir,
             device=config.device,
@@ -39,8 +45,10 @@ def load_students(plan: TrainPlan, base_dir: Path, seed: int, progress: Progress
             progress=progress,
             bases=bases,
         )
-        for student in plan.students
-    ]
+        for s, student in enumerate(plan.students)
+        if ranks.owns(s)
+    }
+    students = list(own.values())
     learning = [student for student in students if not student.config.frozen]
     saving = config.gradient_checkpointing
     if saving == "auto" and config.steps and learning and not _fit(learning, config):
@@ -48,7 +56,7 @@ def load_students(plan: TrainPlan, base_dir: Path, seed: int, progress: Progress
         saving = True
     for student in learning if saving is True else ():
         recompute_activations(student.model)
-    return students
+    return students if ranks.alone else with_absent(plan.students, own, ranks, config.device)
 
 
 def _fit(students: Sequence[Student], config: TrainConfig) -> bool:
@@ -62,10 +70,15 @@ def _fit(students: Sequence[Student], config: TrainConfig) -> bool:
 
 
 def assemble(
-    material: Material, data: TrainData, plan: TrainPlan, methods: Sequence[MethodFactory], dev: DevQuestions, seed: int
+    material: Material,
+    data: TrainData,
+    plan: TrainPlan,
+    methods: Sequence[MethodFactory],
+    dev: DevQuestions,
+    seed: int,
 ) -> Team:
     """Every trainable parameter is in exactly one of the team's groups. Raises InputError: nothing to train on."""
-    students = material.students
+    students, ranks = material.students, material.ranks
     if not material.paths:
         kept_out = ", ".join(f"{count} {reason}" for reason, count in material.kept_out.items()) or "none came in"
         raise InputError(
@@ -88,11 +101,11 @@ def assemble(
             True,
             plan.train.clip,
         )
-        for student in students
-        if not student.config.frozen
+        for s, student in enumerate(students)
+        if ranks.owns(s) and not student.config.frozen
     ]
     groups += [group for method in built for group in method.groups()]
-    return Team(students, built, setting.ledger, groups, plan.train, seed)
+    return Team(students, built, setting.ledger, groups, plan.train, seed, ranks)
 
 
 def step_batches(material: Material, data: TrainData, plan: TrainPlan, team: Team, seed: int) -> StepBatches:

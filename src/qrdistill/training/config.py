@@ -7,6 +7,7 @@ from pydantic import Field
 
 from qrdistill.base.plugins.kinds import KnownName
 from qrdistill.base.settings import Settings, ShapesNothing
+from qrdistill.training.mesh.config import MeshConfig
 
 
 class MutualConfig(Settings):
@@ -83,6 +84,8 @@ class TrainConfig(Settings):
     into the memory that is free."""
     compile: bool = False
     """Pass the students through torch.compile."""
+    mesh: ShapesNothing[MeshConfig] = MeshConfig()
+    """How several processes share the training, started with torchrun."""
     track: ShapesNothing[list[Annotated[str, KnownName("trackers")]]] = []
     """Also send config, metrics and scores to tensorboard, wandb, trackio or a registered tracker."""
 

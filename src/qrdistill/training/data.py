@@ -21,6 +21,7 @@ from qrdistill.base.records import Question, ReasoningPath
 from qrdistill.paths.styles import Style, student_prompt
 from qrdistill.students.student import Student
 from qrdistill.students.tokens import Encoded, Packed, Unencodable
+from qrdistill.training.mesh.ranks import Ranks
 from qrdistill.training.saved.token_counts import token_counts
 
 _REMEMBERED = 1 << 16  # encodings kept in memory; beyond it a path is tokenized again when drawn
@@ -43,9 +44,10 @@ class Material:
         embeddings: NDArray[np.float32] | None = None,
         counts: Path | None = None,
         max_path_tokens: int | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         """counts: the folder where the paths' token counts are kept between starts; None: nowhere."""
-        self._longest = max_path_tokens
+        self._longest, self.ranks = max_path_tokens, ranks or Ranks()
         self.students, self._questions, self._styles = students, questions, styles
         self.kept_out: Counter[str] = Counter()
         self._all = list(paths)
@@ -121,16 +123,17 @@ class Material:
         measured = range(len(self.paths)) if measured is None else measured
         nll_NS = torch.full((len(measured), len(self.students)), torch.nan, dtype=torch.float64)
         for s, student in enumerate(self.students):
+            if not self.ranks.owns(s):
+                continue
             student.model.eval()
             for start in range(0, len(measured), 256):
-                rows = measured[start : start + 256]
-                view = student.forward(
-                    [self.encoded(s, row, True) for row in rows],
-                    max_tokens=max_tokens,
-                    shared_prefix=shared_prefix,
-                )
-                nll_NS[start : start + 256, s] = view.nll_B.cpu().double()
-        return nll_NS / self.characters_N[list(measured), None]
+                encoded = [self.encoded(s, row, True) for row in measured[start : start + 256]]
+                parts = student.split(encoded, max_tokens, shared_prefix=shared_prefix)
+                for part, counts in self.ranks.shares(parts):
+                    view = student.forward([encoded[at] for at in part], shared_prefix=shared_prefix)
+                    if counts:
+                        nll_NS[[start + at for at in part], s] = view.nll_B.cpu().double()
+        return self.ranks.gathered(nll_NS) / self.characters_N[list(measured), None]
 
 
 def standardised(embeddings_NF: NDArray[np.float32] | None, rows: Sequence[int]) -> Tensor:

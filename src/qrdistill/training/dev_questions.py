@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from qrdistill.base.draws import uniform
 from qrdistill.base.errors import InputError
 from qrdistill.base.records import Question
 from qrdistill.routing.gates import DevAccuracy
-from qrdistill.students.best_style import StyleChoice, StyleTrial, choose_style, dev_sample, try_all
+from qrdistill.students.best_style import StyleChoice, StyleTrial, choose_style, dev_sample, try_styles
+from qrdistill.students.engines.local import LocalWriter
 from qrdistill.students.student import Student
+from qrdistill.training.mesh.ranks import Ranks
 from qrdistill.training.plan import TrainData, TrainPlan
 
 
 class DevQuestions:
     """Asks the students as they are now; `choices` are the styles that were chosen before the first step."""
 
-    def __init__(self, data: TrainData, plan: TrainPlan, seed: int) -> None:
-        self._data, self._plan = data, plan
+    def __init__(self, data: TrainData, plan: TrainPlan, seed: int, ranks: Ranks | None = None) -> None:
+        self._data, self._plan, self._ranks = data, plan, ranks or Ranks()
         lots = sorted((uniform(seed, "dev", question.id), index) for index, question in enumerate(data.dev))
         chosen = sorted(index for _, index in lots[: plan.train.eval_questions])
         self._watched = [data.dev[index] for index in chosen]  # while training: train.eval_questions of them
@@ -59,7 +62,16 @@ class DevQuestions:
                 f"router.kind {self._plan.router.kind} needs dev questions; set questions.dev, or router.styles"
             )
         known = {style: self._data.styles.get(style) for style in styles}
-        return try_all(students, questions, known, max_tokens=self._plan.dev_tokens, stop=self._plan.dev_stop)
+        limit, stop = self._plan.dev_tokens, self._plan.dev_stop
+        own = (student for s, student in enumerate(students) if self._ranks.owns(s))
+        return self._ranks.everyone(
+            {
+                student.name: student.around(
+                    partial(try_styles, LocalWriter(student), questions, known, max_tokens=limit, stop=stop)
+                )
+                for student in own
+            }
+        )
 
 
 def _shares(trials: Mapping[str, Mapping[str, StyleTrial]]) -> DevAccuracy:

@@ -22,12 +22,13 @@ class Work:
 
     reads: student index -> indices of the step's paths. shared: those of them that every student
     reads, for the mutual loss; they stand first in each student's list. train: False for a
-    gradient-free measurement.
+    gradient-free measurement. idle: read for nothing, to keep step with processes that have more to read.
     """
 
     reads: dict[int, list[int]]
     shared: list[int]
     train: bool = True
+    idle: bool = False
 
 
 def share_out(
@@ -39,17 +40,19 @@ def share_out(
     *,
     max_tokens: int,
     shared_prefix: bool,
+    at_once: bool = True,
 ) -> list[Work]:
     """Cuts a step's reading into micro-batches of at most `max_tokens` tokens each.
 
     `train_BS` and `peek_BS` (bool) say who learns from and who only measures a path. Shared paths
     need the graphs of all students at once, so the limit holds for their sum. Where the whole step
-    fits, it is one micro-batch: fewer, fuller forwards.
+    fits, it is one micro-batch: fewer, fuller forwards; not so with `at_once` False, where each student's own paths
+    stay apart.
     """
     common = sorted(shared)
     own = {s: [b for b in train_BS[:, s].nonzero().flatten().tolist() if b not in shared] for s in range(len(students))}
     every = {s: [*common, *own[s]] for s in own if common or own[s]}
-    if _tokens(every, encoded) <= max_tokens:
+    if at_once and _tokens(every, encoded) <= max_tokens:
         works = [Work(every, common)] if every else []
     else:
         works: list[Work] = []

@@ -67,10 +67,14 @@ class Group:
 
     def gradient_norm(self) -> float | None:
         """Euclidean norm before clipping; clips to `clip`. None where nothing was read in this step."""
-        gradients = [parameter for parameter in self.parameters if parameter.grad is not None]
-        if not gradients:
+        read = [parameter for parameter in self.parameters if parameter.grad is not None]
+        if not read:
             return None
-        return float(nn.utils.clip_grad_norm_(gradients, self.clip))
+        norm: Any = nn.utils.get_total_norm([parameter.grad for parameter in read if parameter.grad is not None])
+        if hasattr(norm, "full_tensor"):  # of weights that several processes share: each knows its part
+            norm = norm.full_tensor()
+        nn.utils.clip_grads_with_norm_(read, self.clip, norm)
+        return float(norm)
 
     def step(self, factor: float) -> None:
         for group in self.optimizer.param_groups:

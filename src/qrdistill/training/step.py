@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -20,6 +20,8 @@ from qrdistill.routing.loss_ledger import Ledger
 from qrdistill.students.student import Student, View
 from qrdistill.training.config import TrainConfig
 from qrdistill.training.losses import dynamic_weights, routed_nll
+from qrdistill.training.mesh.deal import Dealt
+from qrdistill.training.mesh.ranks import Ranks
 from qrdistill.training.method import Method, Reading, StepBatch, Term, together
 from qrdistill.training.micro_batches import Work, share_out
 from qrdistill.training.optimizers import Group
@@ -37,6 +39,13 @@ class Team:
     groups: Sequence[Group]
     config: TrainConfig
     seed: int
+    ranks: Ranks = field(default_factory=Ranks)  # the processes that share the work
+
+    @property
+    def rates(self) -> dict[str, tuple[float, bool]]:
+        """Of everything that learns, also elsewhere: the learning rate, and whether the schedule scales it."""
+        learning = {one.name: (one.config.learning_rate, True) for one in self.students if not one.config.frozen}
+        return learning | {group.name: (group.learning_rate, group.scheduled) for group in self.groups}
 
     @property
     def loss_scale(self) -> float:
@@ -69,33 +78,39 @@ def training_step(batch: StepBatch, team: Team, factor: float) -> StepReport:
     w are the methods' weights (a negative one is an advantage), A_m a method's terms between students, R_m its own
     loss, which reads the ledger. The micro-batches' losses add up to L, so how a step is cut does not matter.
     `factor` scales the students' learning rates. Source: arXiv 2508.16861; docs/method.md maps each term to its
-    function.
+    function. Of several processes each goes through its part of the micro-batches; what they measured comes together
+    before anything is decided by it, so that all of them hold the same ledger and router.
 
     Raises TrainingError where a loss or gradient is not finite; no weight was changed then.
     """
     readings = [method.read(batch) for method in team.methods]
     asked = list(zip(team.methods, readings, strict=True))
-    whole = together(readings, batch.encoded)
+    ranks, whole = team.ranks, team.ranks.agreed(together(readings, batch.encoded))
     targets_BS, nll_BS = _num_targets(batch, whole), torch.full_like(whole.weights_BS, torch.nan)
     read_BS = torch.zeros_like(nll_BS, dtype=torch.bool)
     sums_S = (whole.weights_BS.abs() * _sum_weights(batch, whole, targets_BS)).sum(0)
     tokens_S = [0] * len(team.students)
     terms: list[Term] = []
 
-    for index, work in enumerate(_share_out(batch, whole, team)):
-        views = {s: _read(team, s, batch, work, index, whole) for s in work.reads}
-        imitate = torch.stack([_imitate(s, work, views[s], whole, float(sums_S[s]), team) for s in views]).sum()
-        part = [Term("imitate", imitate)]
-        part += [term for method, own in asked for term in method.agree(batch, own, work.shared, views)]
-        loss = _weighted(part)
-        if work.train and loss.requires_grad:
-            (team.loss_scale * loss).backward()
-        for s, view in views.items():
-            nll_BS[work.reads[s], s] = view.nll_B.detach().to(nll_BS)
-            read_BS[work.reads[s], s] = True
-            tokens_S[s] += view.num_tokens
-        terms += [Term(term.name, term.value.detach().cpu(), term.weight, term.aside) for term in part]
-
+    with ranks.reading():
+        for index, work in _share_out(batch, whole, team):
+            views = {s: _read(team, s, batch, work, index, whole) for s in work.reads}
+            if work.idle:
+                ranks.keep_step(views)
+                continue
+            imitate = torch.stack([_imitate(s, work, views[s], whole, float(sums_S[s]), team) for s in views]).sum()
+            part = [Term("imitate", imitate)]
+            part += [term for method, own in asked for term in method.agree(batch, own, work.shared, views)]
+            loss = _weighted(part)
+            if work.train and loss.requires_grad:
+                (team.loss_scale * loss).backward()
+            for s, view in views.items():
+                nll_BS[work.reads[s], s] = view.nll_B.detach().to(nll_BS)
+                read_BS[work.reads[s], s] = True
+                tokens_S[s] += view.num_tokens
+            terms += [Term(term.name, term.value.detach().cpu(), term.weight, term.aside) for term in part]
+    nll_BS, read_BS, tokens_S = ranks.losses(nll_BS, read_BS, tokens_S)
+    ranks.sum_gradients(team.groups)
     _check_finite(batch, team, read_BS & ~nll_BS.isfinite())
     _unscale(team)
     team.ledger.record(batch.request.rows_B, nll_BS / batch.characters_B[:, None], batch.request.step)
@@ -103,10 +118,9 @@ def training_step(batch: StepBatch, team: Team, factor: float) -> StepReport:
     if settled and (loss := _weighted(settled)).requires_grad:
         loss.backward()
 
-    norms = _update(batch, team, factor)
+    losses, total, norms = _update(batch, team, factor, terms, settled)
     warnings = [warning for method, own in asked if (warning := method.finish(batch, own))]
     facts = {name: fact for method, own in asked for name, fact in method.facts(batch, own).items()}
-    losses, total = _summed(terms, settled)
     gates = whole.gates or Gates((targets_BS > 0).float(), (targets_BS > 0).float())
     staleness = team.ledger.staleness(batch.request.rows_B, batch.request.step)
     return StepReport(gates, nll_BS, targets_BS, total, losses, norms, tokens_S, staleness, warnings, facts)
@@ -116,14 +130,13 @@ def _weighted(terms: Sequence[Term]) -> Tensor:
     return sum((term.weight * term.value for term in terms[1:]), start=terms[0].weight * terms[0].value)
 
 
-def _summed(terms: Sequence[Term], settled: Sequence[Term]) -> tuple[dict[str, float], float]:
-    """Each term over the whole step, by name; and what the students descend, terms aside left out."""
+def _summed(terms: Sequence[Term]) -> dict[str, tuple[float, float]]:
+    """Each term over the whole step, by name, and its weight in what the students descend."""
     sums: dict[str, Tensor] = {"imitate": torch.zeros(())}
-    for term in (*terms, *settled):
+    for term in terms:
         sums[term.name] = sums.get(term.name, torch.zeros(())) + term.value.detach()
-    losses = {name: float(value) for name, value in sums.items()}
-    weights = {term.name: term.weight for term in terms if not term.aside}
-    return losses, sum((weight * losses[name] for name, weight in weights.items()), 0.0)
+    weights = {"imitate": 1.0} | {term.name: 0.0 if term.aside else term.weight for term in terms}
+    return {name: (float(value), weights[name]) for name, value in sums.items()}
 
 
 def _num_targets(batch: StepBatch, reading: Reading) -> Tensor:
@@ -167,21 +180,28 @@ def _weighted_nll(s: int, b: int, nll_T: Tensor, reading: Reading, team: Team) -
     return (nll_T * dynamic_weights(nll_T)).sum()
 
 
-def _share_out(batch: StepBatch, reading: Reading, team: Team) -> list[Work]:
+def _share_out(batch: StepBatch, reading: Reading, team: Team) -> list[Dealt]:
     routed_BS = reading.weights_BS != 0
     trains_S = torch.tensor([not student.config.frozen for student in team.students])
     peek_BS = routed_BS & ~trains_S
     if reading.measured_BS is not None:
         peek_BS = peek_BS | (reading.measured_BS & ~routed_BS)
-    return share_out(
-        routed_BS & trains_S,
-        peek_BS,
-        reading.compared,
-        batch.encoded,
-        team.students,
-        max_tokens=team.config.max_tokens_per_batch,
-        shared_prefix=team.config.shared_prefix,
-    )
+    train_BS = routed_BS & trains_S
+
+    def cut(here_BS: Tensor | None) -> list[Work]:
+        whole = here_BS is None
+        return share_out(
+            train_BS if here_BS is None else train_BS & here_BS,
+            peek_BS if here_BS is None else peek_BS & here_BS,
+            [b for b in reading.compared if here_BS is None or bool(here_BS[b].all())],
+            batch.encoded,
+            team.students,
+            max_tokens=team.config.max_tokens_per_batch,
+            shared_prefix=team.config.shared_prefix,
+            at_once=whole,
+        )
+
+    return team.ranks.deal(cut, train_BS | peek_BS, reading.compared, lambda s, b: batch.encoded(s, b).num_tokens)
 
 
 def _read(team: Team, s: int, batch: StepBatch, work: Work, index: int, reading: Reading) -> View:
@@ -224,14 +244,21 @@ def _not_finite(batch: StepBatch, what: str, paths: Sequence[str]) -> TrainingEr
     )
 
 
-def _update(batch: StepBatch, team: Team, factor: float) -> dict[str, float]:
-    norms = {group.name: group.gradient_norm() for group in team.groups}
-    for group in team.groups:
-        norm = norms[group.name]
+def _update(
+    batch: StepBatch, team: Team, factor: float, terms: Sequence[Term], settled: Sequence[Term]
+) -> tuple[dict[str, float], float, dict[str, float]]:
+    """Steps every optimizer that has something to go by. The losses by name, what the students descend, the norms."""
+    own = {group.name: group.gradient_norm() for group in team.groups}
+    sums, norms = team.ranks.report(_summed(terms), own)
+    for name, norm in norms.items():
         if norm is not None and not math.isfinite(norm):
-            raise _not_finite(batch, f"gradient of {group.name}", batch.path_ids)
+            raise _not_finite(batch, f"gradient of {name}", batch.path_ids)
     for group in team.groups:
         if norms[group.name] is not None:
             group.step(factor)
         group.optimizer.zero_grad(set_to_none=True)
-    return {name: norm for name, norm in norms.items() if norm is not None}
+    losses = {name: value for name, (value, _) in sums.items()}
+    total = sum((weight * value for value, weight in sums.values()), 0.0)
+    for term in settled:
+        losses[term.name] = losses.get(term.name, 0.0) + float(term.value.detach())
+    return losses, total, {name: norm for name, norm in norms.items() if norm is not None}

@@ -23,15 +23,18 @@ from qrdistill.students.out_of_memory import ran_out
 from qrdistill.students.packing.proof import prove_at_length
 from qrdistill.students.student import Student
 from qrdistill.training.assemble import assemble, load_students, step_batches
+from qrdistill.training.config import TrainConfig
 from qrdistill.training.data import Material
 from qrdistill.training.dev_questions import DevQuestions
+from qrdistill.training.mesh.absent import tell_again
+from qrdistill.training.mesh.ranks import Ranks, ranks_for
 from qrdistill.training.method import MethodFactory, StepBatch
 from qrdistill.training.methods import chosen_methods
 from qrdistill.training.optimizers import schedule
 from qrdistill.training.plan import TrainData, TrainPlan
 from qrdistill.training.saved import checkpoint
 from qrdistill.training.saved.inert import inert, marks
-from qrdistill.training.saved.journal import Journal
+from qrdistill.training.saved.journal import Journal, Unwritten
 from qrdistill.training.saved.metrics import assignment_rows, metrics
 from qrdistill.training.saved.resume import LoopState, fingerprint, resume, save
 from qrdistill.training.saved.tracking import tracking
@@ -93,27 +96,27 @@ def train(
     """
     progress, config, seed = progress or Silent(), plan.train.with_steps(len(data.paths)), seed_of(seed, "train", round)
     plan = replace(plan, students=sorted(plan.students, key=lambda student: student.name), train=config)
-    students = load_students(plan, base_dir, seed, progress)
+    ranks = ranks_for(config, len(plan.students), progress)
+    students = load_students(plan, base_dir, seed, progress, ranks)
     if config.num_steps == 0:
-        write_table(folder / "assignments.parquet", Assignment, [])
-        return TrainResult(0, _export(students, folder))
+        write_table(folder / "assignments.parquet", Assignment, []) if ranks.first else None
+        return TrainResult(0, _export(students, folder, ranks))
 
-    pool = (data.questions, data.paths, students, data.styles, data.embeddings)
-    material = Material(*pool, data.token_counts, config.max_path_tokens)
-    slower = [prove_at_length(student, material.longest(s)) for s, student in enumerate(students)]
-    dev = DevQuestions(data, plan, seed)
+    material, slower = _material(data, students, config, ranks)
+    dev = DevQuestions(data, plan, seed, ranks)
     team = assemble(material, data, plan, chosen_methods(plan, methods), dev, seed)
     checkpoints, mark, untouched = folder / "checkpoints", fingerprint(data, plan, team), marks(team)
     state = resume(checkpoints, mark, team, dev, progress)
     batches = step_batches(material, data, plan, team, seed)
     if state.step:
         progress.log(f"going on from step {state.step} of {config.num_steps}")
-    for message in (*_left_out(material, len(data.paths)), *material.lost_text(), *filter(None, slower)):
+    for message in (*_left_out(material, len(data.paths)), *material.lost_text(), *slower):
         state.warn(message, progress)
 
     progress.start("train", config.num_steps)
     progress.advance(state.step)
-    with Journal(folder, step=state.step) as journal, tracking(config.track, folder) as track, stopping() as stop:
+    written = Journal(folder, step=state.step) if ranks.first else Unwritten()
+    with written as journal, tracking(config.track if ranks.first else (), folder) as track, stopping() as stop:
         while not state.finished(config):
             began, step, factor = time.monotonic(), state.step, schedule(config, state.step)
             batch = batches.batch(step)
@@ -131,23 +134,36 @@ def train(
             rate = {"tokens/s": f"{sum(report.tokens_S) / seconds:.0f}"}
             progress.advance(1, loss=f"{report.loss:.3f}", **rate, **line["share"])
 
-            last = state.finished(config)
+            last, asked = state.finished(config), ranks.any(bool(stop.requested))
             for message in inert(untouched, team, material, data, plan, dev) if last else ():
                 state.warn(message, progress)
-            if last or stop.requested or state.step % config.checkpoint_every == 0:
+            if last or asked or state.step % config.checkpoint_every == 0:
                 save(checkpoints, mark, team, state, journal)
-            if stop.requested and not last:
+            if asked and not last:
                 raise Interrupted(
-                    f"{stop.requested}: training stopped after step {state.step} of {config.num_steps} and saved; "
-                    "run the same command again to go on"
+                    f"{stop.requested or 'another process'}: training stopped after step {state.step} of "
+                    f"{config.num_steps} and saved; run the same command again to go on"
                 )
         journal.finish(folder / "assignments.parquet")
 
     if state.best is not None:
-        checkpoint.restore_weights(checkpoints / "best", students)
-    result = _result(state, material, _export(students, folder))
+        checkpoint.restore_weights(checkpoints / "best", team)
+    result = _result(state, material, _export(students, folder, ranks))
     progress.done(steps=state.step, **{name: f"{share:.0%}" for name, share in result.shares.items()})
     return result
+
+
+def _material(
+    data: TrainData, students: list[Student], config: TrainConfig, ranks: Ranks
+) -> tuple[Material, list[str]]:
+    """The pool, and the students ready to read it, their weights shared out; what is to be warned of."""
+    pool = (data.questions, data.paths, students, data.styles, data.embeddings)
+    material = Material(*pool, data.token_counts if ranks.first else None, config.max_path_tokens, ranks)
+    own = (s for s in range(len(students)) if ranks.owns(s))
+    slower = ranks.everyone({students[s].name: prove_at_length(students[s], material.longest(s)) for s in own})
+    tell_again(students, ranks)
+    ranks.share(students)
+    return material, [message for message in slower.values() if message]
 
 
 def guarded_step(batch: StepBatch, team: Team, factor: float) -> StepReport:
@@ -179,12 +195,18 @@ def _evaluate(dev: DevQuestions, team: Team, state: LoopState, checkpoints: Path
     for method in team.methods:
         method.observe(accuracy)
     if state.better(sum(max(own.values()) for own in accuracy.values()) / len(accuracy), team.config.patience):
-        checkpoint.save_weights(checkpoints / "best", team.students)
+        checkpoint.save_weights(checkpoints / "best", team)
     return accuracy
 
 
-def _export(students: Sequence[Student], folder: Path) -> dict[str, str]:
-    return {student.name: str(export_student(student, folder / "students" / student.name)) for student in students}
+def _export(students: Sequence[Student], folder: Path, ranks: Ranks) -> dict[str, str]:
+    ranks.whole(students)
+    places = {student.name: folder / "students" / student.name for student in students}
+    for s, student in enumerate(students):
+        if ranks.exports(s):
+            export_student(student, places[student.name])
+    ranks.wait("the exported students")
+    return {name: str(place) for name, place in places.items()}
 
 
 def _result(state: LoopState, material: Material, exported: dict[str, str]) -> TrainResult:

@@ -21,6 +21,7 @@ from qrdistill.students.student import View
 from qrdistill.training.config import MutualConfig
 from qrdistill.training.data import Material
 from qrdistill.training.losses import competence_loss, mutual_mse
+from qrdistill.training.mesh.ranks import Ranks
 from qrdistill.training.method import Method, Reading, Setting, StepBatch, Term
 from qrdistill.training.optimizers import Group, companion
 from qrdistill.training.spans import SharedPath, pool_hidden, share_path
@@ -34,8 +35,8 @@ class HiddenAgreement(Method):
 
     name = "hidden_agreement"
 
-    def __init__(self, material: Material, mutual: Mutual, seed: int) -> None:
-        self._material, self.mutual, self._seed = material, mutual, seed
+    def __init__(self, material: Material, mutual: Mutual, seed: int, ranks: Ranks | None = None) -> None:
+        self._material, self.mutual, self._seed, self._ranks = material, mutual, seed, ranks or Ranks()
         self._shared = lru_cache(maxsize=_REMEMBERED)(self._spans)
 
     @classmethod
@@ -43,7 +44,8 @@ class HiddenAgreement(Method):
         students = setting.material.students
         sizes = [(student.name, student.hidden_size) for student in students]
         device = str(students[0].device)
-        return cls(setting.material, Mutual(sizes, setting.plan.mutual, seed=setting.seed, device=device), setting.seed)
+        mutual = Mutual(sizes, setting.plan.mutual, seed=setting.seed, device=device)
+        return cls(setting.material, mutual, setting.seed, setting.material.ranks)
 
     def _spans(self, row: int, hinted: bool) -> SharedPath:
         students = range(len(self._material.students))
@@ -69,16 +71,21 @@ class HiddenAgreement(Method):
             zero = torch.zeros(())
             return self._terms(Agreement(zero, zero))
         num_spans = [path.num_spans for path in paths]
-        pooled = [
-            pool_hidden(
+        own = {
+            s: pool_hidden(
                 [(view.hidden or [])[place] for place in places], [path.poolings[s] for path in paths], num_spans
             )
             for s, view in views.items()
-        ]
+        }
+        widths = self.mutual.widths
+        pooled = self._ranks.spans(own, [(sum(num_spans), width) for width in widths])
         device = pooled[0].device
         owner_K = torch.repeat_interleave(torch.arange(len(paths)), torch.tensor(num_spans)).to(device)
         characters_B1 = batch.characters_B[[compared[place] for place in places], None].to(device)
-        nll_BS = torch.stack([view.nll_B[places] for view in views.values()], dim=1) / characters_B1
+        nll = self._ranks.spans(
+            {s: view.nll_B[places].detach() for s, view in views.items()}, [(len(places),)] * len(widths)
+        )
+        nll_BS = torch.stack(nll, dim=1) / characters_B1
         every = [path.num_spans for path in spans.values()]
         return self._terms(self.mutual(pooled, owner_K, nll_BS, num_spans=sum(every), num_paths=len(every)))
 
@@ -87,6 +94,7 @@ class HiddenAgreement(Method):
         return mutual, Term("competence", agreement.competence, aside=True)
 
     def finish(self, batch: StepBatch, reading: Reading) -> str | None:
+        self._ranks.add_up(self.mutual.get_buffer("pending_3SD"))
         self.mutual.finish_step()
 
     def eligible_N(self, num_paths: int) -> NDArray[np.bool_]:
@@ -150,6 +158,7 @@ class Mutual(nn.Module):
             )
             for name, _ in students
         )
+        self.widths = [width for _, width in students]
         count = len(students)
         # decayed n, sum x and sum x^2 per student and dimension; `pending` is the current step's part
         self.register_buffer("sums_3SD", torch.zeros(3, count, size, dtype=torch.float64))

@@ -2,6 +2,7 @@
 
     checkpoints/step-00000050/state.safetensors    weights that train, optimizers, ledger, methods
     checkpoints/step-00000050/state.json           the step, a fingerprint of what is trained on, counters
+    checkpoints/step-00000050/parts/               of several processes: students and optimizers, see `mesh.parts`
 
 Randomness needs no state: every draw is a function of the seed and of names (`base.draws`). A
 checkpoint appears whole or not at all, so a kill at any moment leaves the one before. Every file carries its
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -22,28 +24,31 @@ from torch import Tensor
 from qrdistill.base.checksums import KEY, PLACEHOLDER, Damaged, check, seal
 from qrdistill.base.errors import DataError, TrainingError
 from qrdistill.base.ownership import remove_files
-from qrdistill.base.store import atomic
 from qrdistill.base.untrusted.guarded_json import read_json
 from qrdistill.students.student import Student
+from qrdistill.training.mesh.parts import Like, check_parts, read_parts, remove_parts
 from qrdistill.training.saved import journal
 from qrdistill.training.step import Team
 
 _FORMAT = 3
 
 
-def save(folder: Path, team: Team, facts: Mapping[str, Any], *, keep_last: int) -> Path:
-    """Writes one checkpoint after `facts["step"]` finished steps, then removes the oldest."""
+def save(folder: Path, team: Team, facts: Mapping[str, Any], *, keep_last: int) -> None:
+    """Writes one checkpoint after `facts["step"]` finished steps, then removes the oldest. Every process calls it."""
     tensors, plain = _collect(team)
-    target = folder / f"step-{facts['step']:08d}"
-    with atomic(target) as temporary:
-        temporary.mkdir(parents=True)
-        _save_sealed(tensors, temporary / "state.safetensors")
-        text = json.dumps({"format": _FORMAT, **facts, "optimizers": plain, KEY: PLACEHOLDER}, indent=1)
-        (temporary / "state.json").write_text(text + "\n", encoding="utf-8")
-        seal(temporary / "state.json")
-    for old in list_checkpoints(folder)[:-keep_last]:
+    with team.ranks.writing(folder / f"step-{facts['step']:08d}") as temporary:
+        small = {name: value for name, value in tensors.items() if not _is_large(name, value, team)}
+        if not team.ranks.alone:
+            team.ranks.write_parts(temporary / "parts", {name: tensors[name] for name in tensors.keys() - small.keys()})
+            small, plain = team.ranks.everyone(small), team.ranks.everyone(plain)
+        if team.ranks.first:
+            written = tensors if team.ranks.alone else small
+            _save_sealed({name: value.cpu() for name, value in written.items()}, temporary / "state.safetensors")
+            said = {"format": _FORMAT, **facts, "optimizers": plain, "parts": not team.ranks.alone, KEY: PLACEHOLDER}
+            (temporary / "state.json").write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
+            seal(temporary / "state.json")
+    for old in list_checkpoints(folder)[:-keep_last] if team.ranks.first else ():
         _remove(old)
-    return target
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -86,13 +91,18 @@ def _intact(path: Path) -> dict[str, Any]:
         return {"fingerprint": "", **facts}  # of a version without checksums: not gone on from
     check(path / "state.json", required=True)
     check(path / "state.safetensors", required=True)
+    if facts.get("parts"):
+        check_parts(path / "parts")
     journal.check_journal(path.parent.parent, facts["journal"])
     return facts
 
 
 def _check_best(best: Path) -> None:
     try:
-        check(best / "weights.safetensors", required=True)
+        if (best / "parts").exists():
+            check_parts(best / "parts")
+        else:
+            check(best / "weights.safetensors", required=True)
     except Damaged as error:
         raise TrainingError(
             f"{error}; these are the best weights so far and there is no second copy: delete {best.parent} and "
@@ -106,12 +116,15 @@ def _save_sealed(tensors: dict[str, Tensor], file: Path) -> None:
 
 
 def _remove(checkpoint: Path) -> None:
+    remove_parts(checkpoint)
     remove_files(checkpoint, ("state.json", "state.safetensors"))
 
 
 def restore(path: Path, facts: Mapping[str, Any], team: Team) -> None:
-    """Puts every tensor back. Raises DataError where the file is damaged."""
+    """Puts every tensor back, whatever layout wrote it. Raises DataError where the file is damaged."""
     tensors = _load(path / "state.safetensors")
+    if facts.get("parts") or not team.ranks.alone:
+        tensors |= read_parts(path / "parts" if facts.get("parts") else path, _like(team))
     _fill(tensors, team.students)
     team.ledger.load_state_dict(_part(tensors, "ledger/"))
     for method in team.methods:
@@ -125,28 +138,58 @@ def restore_students(path: Path, students: Sequence[Student]) -> None:
 
     Raises DataError where the file is damaged.
     """
-    _fill(_load(path / "state.safetensors"), students)
+    tensors = _load(path / "state.safetensors")
+    if (path / "parts").exists():
+        own = _weights("student/", students)
+        tensors |= read_parts(path / "parts", lambda name, *_: torch.zeros_like(own[name]) if name in own else None)
+    _fill(tensors, students)
 
 
-def save_weights(target: Path, students: Sequence[Student]) -> None:
-    """Only what trains: the best state so far, by dev accuracy."""
-    tensors = {
-        f"{student.name}/{name}": value.detach().contiguous().cpu()
-        for student in students
-        for name, value in _trainable(student.model)
-    }
-    with atomic(target) as temporary:
-        temporary.mkdir(parents=True)
-        _save_sealed(tensors, temporary / "weights.safetensors")
+def save_weights(target: Path, team: Team) -> None:
+    """Only what trains: the best state so far, by dev accuracy. Every process calls it."""
+    tensors = {name: value.detach().contiguous() for name, value in _weights("", team.students).items()}
+    with team.ranks.writing(target) as temporary:
+        if team.ranks.alone:
+            _save_sealed({name: value.cpu() for name, value in tensors.items()}, temporary / "weights.safetensors")
+        else:
+            team.ranks.write_parts(temporary / "parts", tensors)
 
 
-def restore_weights(target: Path, students: Sequence[Student]) -> None:
+def restore_weights(target: Path, team: Team) -> None:
     """Puts the best state back. Raises TrainingError where it is damaged."""
-    _check_best(target)
-    tensors = load_file(target / "weights.safetensors")
-    for student in students:
-        for name, parameter in _trainable(student.model):
-            parameter.data.copy_(tensors[f"{student.name}/{name}"])
+    team.ranks.from_first(lambda: _check_best(target))
+    own = _weights("", team.students)
+    place = target / "parts" if (target / "parts").exists() else target
+    if team.ranks.alone and place == target:
+        tensors = load_file(target / "weights.safetensors")
+    else:
+        tensors = read_parts(place, lambda name, *_: torch.zeros_like(own[name]) if name in own else None)
+    for name, parameter in own.items():
+        parameter.data.copy_(tensors[name])
+
+
+def _like(team: Team) -> Like:
+    """Of a student's weight and its optimizer's state: cut like the weight; of the rest nothing."""
+    weights: dict[str, Tensor] = _weights("student/", team.students)
+    states = {
+        f"optimizer/{group.name}/{index}": parameter
+        for group in team.groups
+        for index, parameter in enumerate(group.parameters)
+    }
+
+    def like(name: str, size: torch.Size, dtype: torch.dtype) -> Tensor | None:
+        owner = weights.get(name, states.get(name.split(".")[0] if name.startswith("optimizer/") else ""))
+        if owner is None or not size:
+            return None
+        return torch.zeros_like(owner.detach(), dtype=dtype) if owner.shape == size else torch.empty(size, dtype=dtype)
+
+    return like
+
+
+def _is_large(name: str, value: Tensor, team: Team) -> bool:
+    """What stands in the parts where several processes save."""
+    students = tuple(f"{kind}/{student.name}/" for student in team.students for kind in ("student", "optimizer"))
+    return name.startswith(students) and value.dim() > 0
 
 
 def _load(file: Path) -> dict[str, Tensor]:
@@ -160,15 +203,14 @@ def _load(file: Path) -> dict[str, Tensor]:
 def _collect(team: Team) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors: dict[str, Tensor] = {}
     plain: dict[str, Any] = {}
-    for student in team.students:
-        tensors |= {f"student/{student.name}/{name}": value for name, value in _trainable(student.model)}
+    tensors |= _weights("student/", team.students)
     tensors |= {f"ledger/{name}": value for name, value in team.ledger.state_dict().items()}
     for method in team.methods:
         tensors |= {f"method/{method.name}/{name}": value for name, value in method.state_dict().items()}
     for group in team.groups:
         state, plain[group.name] = group.state()
         tensors |= {f"optimizer/{group.name}/{name}": value for name, value in state.items()}
-    return {name: value.detach().contiguous().cpu() for name, value in tensors.items()}, plain
+    return {name: value.detach().contiguous() for name, value in tensors.items()}, plain
 
 
 def _fill(tensors: Mapping[str, Tensor], students: Sequence[Student]) -> None:
@@ -176,6 +218,10 @@ def _fill(tensors: Mapping[str, Tensor], students: Sequence[Student]) -> None:
         own = _part(tensors, f"student/{student.name}/")
         for name, parameter in _trainable(student.model):
             parameter.data.copy_(own[name])
+
+
+def _weights(prefix: str, students: Sequence[Student]) -> dict[str, Tensor]:
+    return {f"{prefix}{one.name}/{name}": value for one in students for name, value in _trainable(one.model)}
 
 
 def _trainable(model: Any) -> Iterable[tuple[str, Any]]:

@@ -6,6 +6,7 @@ Tensor suffixes: N paths of the pool, F embedding features.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,15 +23,24 @@ _NAMED = 3  # of a kind in one warning; the others are counted
 _AT_ONCE = 1 << 22  # elements that are summed at once: the sum takes a copy of them in 64 bits
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
-Marks = Mapping[str, Sequence[int]]
+Marks = Mapping[str, Mapping[str, int]]
 
 
 def marks(team: Team) -> Marks:
-    """One number per trainable tensor, by group: it changes when the tensor does.
+    """One number per trainable tensor, by group and name: it changes when the tensor does.
 
     Taken before a checkpoint is put back, so that what moved before a kill counts as moved.
     """
-    return {group.name: [_mark(parameter) for parameter in group.parameters] for group in team.groups}
+    names = _names(team)
+    return team.ranks.marks({group.name: dict(_group_marks(group, names)) for group in team.groups})
+
+
+def _group_marks(group: Group, names: Mapping[int, str]) -> Iterator[tuple[str, int]]:
+    seen = set[str]()
+    for place, one in enumerate(group.parameters):
+        name = names.get(id(one)) or names.get(one.data_ptr(), f"one of shape {tuple(one.shape)}")
+        yield (f"{name} ({place})" if name in seen else name), _mark(one)
+        seen.add(name)
 
 
 def inert(
@@ -38,7 +48,9 @@ def inert(
 ) -> Iterator[str]:
     """A warning for each kind of what came to nothing, the methods' own words first. Asked after the last step."""
     yield from (text for method in team.methods if (text := method.close()))
-    unmoved = [text for group in team.groups if (text := _unmoved(group, before[group.name], team))]
+    taken = {group.name: _taken(group) for group in team.groups}
+    pairs = ((name, before[name], now) for name, now in marks(team).items())
+    unmoved = [text for name, old, now in pairs if (text := _unmoved(name, old, now, taken.get(name, 2)))]
     if unmoved and plan.train.num_steps > 1:  # adapters need a second step, see `_taken`
         yield (
             f"tensors that train and never moved: {'; '.join(unmoved)}. No gradient reached them, or the learning rate "
@@ -54,20 +66,22 @@ def inert(
 
 
 def _mark(parameter: Tensor) -> int:
-    bits = parameter.detach().contiguous().view(-1).view(_INTEGERS[parameter.element_size()])
+    bits = _here(parameter).detach().contiguous().view(-1).view(_INTEGERS[parameter.element_size()])
     return sum(int(part.sum(dtype=torch.int64)) for part in bits.split(_AT_ONCE))
 
 
-def _unmoved(group: Group, before: Sequence[int], team: Team) -> str | None:
-    parameters = group.parameters
-    stuck = [one for one, mark in zip(parameters, before, strict=True) if _mark(one) == mark]
-    if len(stuck) == len(parameters):
-        return f"all {len(stuck)} of {group.name.removeprefix(':')}" if stuck else None
-    if not stuck or _taken(group) < 2:
+def _here(tensor: Any) -> Tensor:
+    """This process's part of a tensor that several share."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
+def _unmoved(name: str, before: Mapping[str, int], now: Mapping[str, int], taken: float) -> str | None:
+    stuck = [one for one, mark in now.items() if before[one] == mark]
+    if len(stuck) == len(now):
+        return f"all {len(stuck)} of {name.removeprefix(':')}" if stuck else None
+    if not stuck or taken < 2:
         return None
-    names = _names(team)
-    shown = [names.get(one.data_ptr(), f"one of shape {tuple(one.shape)}") for one in stuck]
-    return f"{len(stuck)} of {len(parameters)} of {group.name.removeprefix(':')} ({_few(shown)})"
+    return f"{len(stuck)} of {len(now)} of {name.removeprefix(':')} ({_few(stuck)})"
 
 
 def _taken(group: Group) -> float:
@@ -76,10 +90,9 @@ def _taken(group: Group) -> float:
 
 
 def _names(team: Team) -> dict[int, str]:
-    """Address -> name: of the students' weights, and of what methods keep."""
-    students = (own for student in team.students for own in student.model.named_parameters())
-    methods = (own for method in team.methods for own in method.state_dict().items())
-    return {value.data_ptr(): name for name, value in (*methods, *students)}
+    """Of the students' weights by identity, of what methods keep by address."""
+    methods = {value.data_ptr(): name for method in team.methods for name, value in method.state_dict().items()}
+    return methods | {id(one): name for student in team.students for name, one in student.model.named_parameters()}
 
 
 def _constant_embeddings(data: TrainData, plan: TrainPlan) -> Iterator[str]:

@@ -46,7 +46,7 @@ def metrics(report: StepReport, team: Team, *, step: int, round: int, factor: fl
         "targets": {name: int(count) for name, count in zip(names, targets_S.tolist(), strict=True)},
         "gradient_norm": report.gradient_norms,
         "learning_rate": {
-            group.name: group.learning_rate * (factor if group.scheduled else 1.0) for group in team.groups
+            name: rate * (factor if scheduled else 1.0) for name, (rate, scheduled) in team.rates.items()
         },
         "staleness": report.staleness,
         **report.facts,

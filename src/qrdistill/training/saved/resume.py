@@ -16,7 +16,7 @@ from qrdistill.training.config import TrainConfig
 from qrdistill.training.dev_questions import DevQuestions
 from qrdistill.training.plan import TrainData, TrainPlan
 from qrdistill.training.saved import checkpoint
-from qrdistill.training.saved.journal import Journal
+from qrdistill.training.saved.journal import Journal, Unwritten
 from qrdistill.training.step import StepReport, Team
 
 
@@ -88,7 +88,7 @@ def fingerprint(data: TrainData, plan: TrainPlan, team: Team) -> str:
 
 def resume(folder: Path, mark: str, team: Team, dev: DevQuestions, progress: Progress) -> LoopState:
     """The state of the newest intact checkpoint with this fingerprint, put back into the team; or a fresh start."""
-    found = checkpoint.latest(folder, mark, progress.warn)
+    found = team.ranks.from_first(lambda: checkpoint.latest(folder, mark, progress.warn))
     if found is None:
         for method in team.methods:
             method.prepare()
@@ -100,7 +100,7 @@ def resume(folder: Path, mark: str, team: Team, dev: DevQuestions, progress: Pro
     return LoopState(**found[1]["loop"])
 
 
-def save(folder: Path, mark: str, team: Team, state: LoopState, journal: Journal) -> None:
+def save(folder: Path, mark: str, team: Team, state: LoopState, journal: Journal | Unwritten) -> None:
     facts: dict[str, Any] = {"step": state.step, "fingerprint": mark, "loop": asdict(state)}
     facts["journal"] = journal.checkpoint(state.step)
     checkpoint.save(folder, team, facts, keep_last=team.config.keep_last)
