@@ -120,8 +120,7 @@ def test_planned_cost_per_option(router: dict[str, Any], mutual: float, ratio: f
         MutualConfig(weight=mutual),
         TrainConfig(steps=100, paths_per_step=8),
         num_paths=100,
-        prompt_tokens=20,
-        path_tokens=80,
+        lengths=[100, 100],
     )
     for row in rows:
         assert row.ratio == pytest.approx(ratio)

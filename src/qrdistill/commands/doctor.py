@@ -22,6 +22,7 @@ _EXTRAS = {
     "reasoning-gym": ("reasoning_gym", "tasks reasoning_gym:<name>"),
     "tensorboard": ("tensorboard", "live training curves"),
     "vllm": ("vllm", "fast evaluation on a GPU"),
+    "ray": ("ray", "checks, embedding and studies on a cluster (--engine ray)"),
     "gguf": ("gguf", "students as GGUF files, for llama.cpp and Ollama"),
 }
 
@@ -66,6 +67,7 @@ def _facts(folder: Path) -> Iterator[Fact]:
             yield Fact(package, False, "not installed; run: pip install qrdistill")
     yield Fact("cpu", True, f"{cores()} cores; the demo trains its two arms side by side on two")
     yield _gpu()
+    yield _distributed()
     free = shutil.disk_usage(folder).free / 2**30
     yield Fact("disk", free > 1, f"{free:.1f} GiB free in {folder}")
     for extra, (module, purpose) in _EXTRAS.items():
@@ -85,6 +87,17 @@ def _facts(folder: Path) -> Iterator[Fact]:
         bool(keys),
         ", ".join(keys) or "no variable *_API_KEY is set (names are shown, never values)",
     )
+
+
+def _distributed() -> Fact:
+    """What several processes can exchange tensors with."""
+    try:
+        import torch.distributed as dist
+
+        backends = ["gloo (CPU)"] * dist.is_gloo_available() + ["nccl (GPU)"] * dist.is_nccl_available()
+        return Fact("distributed", bool(backends), ", ".join(backends) or "torch has neither gloo nor nccl here")
+    except (ImportError, AttributeError, RuntimeError) as error:
+        return Fact("distributed", False, f"torch cannot say: {error}")
 
 
 def _gpu() -> Fact:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from qrdistill.runs.config import Config
 from qrdistill.runs.load_config import load_config, placed
 from qrdistill.runs.pipeline import due, plan
 from qrdistill.students.preflight import Look, check_students
-from qrdistill.training.estimate import CostRow, TrainingPlan, cost_plan, training_plan
+from qrdistill.training.estimate import CostRow, cost_plan
+from qrdistill.training.lengths import Lengths, measure_lengths
+from qrdistill.training.needs import Needs, training_needs
 from qrdistill.training.room import Room, room_plan
 from qrdistill.verdicts.checks.contamination import refuse_contaminated
 from qrdistill.verdicts.estimate import JudgePlan, plan_judging
@@ -39,7 +41,7 @@ class Plan:
     judges: list[JudgePlan]
     steps: int  # of training, for that many paths
     training: list[CostRow]
-    takes: TrainingPlan
+    takes: Needs
     warnings: list[str]
     room: Room | None = None  # of students from outside the package; None: nothing is trained
     problems: list[str] = field(default_factory=list[str])  # that a run would stop with, before it buys anything
@@ -78,19 +80,11 @@ class Plan:
             f"({row.ratio:.2f} of plain routed training)"
             for row in self.training
         ]
-        lines.append(f"  {_takes(self.takes)}")
+        lines += [f"  {line}" for line in self.takes.lines()]
         lines += ["", *(f"warning: {warning}" for warning in self.warnings)] if self.warnings else []
         lines += [f"room           {self.room.text()}"] if self.room is not None else []
         lines += [f"problem        {problem}" for problem in self.problems]
         return "\n".join(lines)
-
-
-def _takes(plan: TrainingPlan) -> str:
-    text = f"{plan.passes:,.1f} passes over the pool; "
-    if plan.minutes is None or plan.memory is None:
-        return f"{text}time and memory unknown: the files of {', '.join(plan.unknown)} are not on this machine"
-    minutes = f"{plan.minutes:,.0f} minutes" if plan.minutes >= 1 else f"{60 * plan.minutes:.0f} seconds"
-    return f"{text}about {minutes} and {plan.memory / 2**30:.1f} GiB on this machine, all students together"
 
 
 def _minutes(minutes: float | None, *, by_limits: bool) -> str:
@@ -131,22 +125,32 @@ def _plan(resolved: Config, base: Path, folder: Path, until: str) -> Plan:
     calls = sum(teacher.calls for teacher in paths.teachers)
     train_config = resolved.train.with_steps(num_paths)
     mean = sum(teacher.output_tokens for teacher in paths.teachers) / calls if calls else _PATH_TOKENS
+    lengths = _lengths(resolved, base, paths, train, mean)
     costs = cost_plan(
         resolved.students,
         resolved.router,
         resolved.mutual,
         train_config,
         num_paths=num_paths,
-        prompt_tokens=_mean_length(train),
-        path_tokens=mean,
+        lengths=[length.whole for length in lengths],
     )
-    takes = training_plan(resolved.students, train_config, costs, num_paths=num_paths, base_dir=base)
+    takes = training_needs(
+        resolved.students,
+        train_config,
+        costs,
+        lengths,
+        num_paths=num_paths,
+        base_dir=base,
+        answers=(resolved.evaluate.batch_size, resolved.evaluate.limit),
+    )
+    if takes.problem and until not in _BEFORE_TRAINING:
+        problems.append(takes.problem)
     warning = takes.warning(train_config.num_steps)
     return Plan(
         run_dir=str(folder),
         stages=states,
         questions={split: sum(question.split == split for question in questions) for split in ("train", "dev", "test")},
-        paths=paths,
+        paths=replace(paths, texts=()),
         judges=plan_judging(
             resolved.filter,
             resolved.teachers,
@@ -175,6 +179,14 @@ def _room(config: Config, base: Path, folder: Path) -> tuple[Room | None, list[s
         return None, problems
     room = room_plan(looks, config.train, rounds=config.own_paths.rounds, folder=folder)
     return room, [*problems, *([room.problem] if room.problem else [])]
+
+
+def _lengths(config: Config, base: Path, paths: PathsPlan, train: Sequence[Any], path_tokens: float) -> list[Lengths]:
+    """Of each student, by its own tokenizer where a path is at hand."""
+    guess = Lengths(
+        _mean_length(train), path_tokens, 0.0, "questions by pieces of words, paths as their teachers count them"
+    )
+    return [measure_lengths(student, base, paths.texts, guess) for student in config.students]
 
 
 def _mean_length(questions: Sequence[Any]) -> float:

@@ -24,6 +24,12 @@ Engine = Annotated[
     typer.Option("--engine", help="Where the work is done; the same as --set compute.kind=ray.", show_default=False),
 ]
 CacheFile = Annotated[Path, typer.Argument(help="The cache file.")]
+ModelConfigs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model-config", help="A config.json for all students, or STUDENT=FILE (repeatable).", show_default=False
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one machine-readable result on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 

@@ -19,6 +19,7 @@ class Reading:
     autocast: str = "none"
     checkpointing: bool = False
     gpu: bool = False
+    gathered: bool = False  # weights are put together in bfloat16 for each forward
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def learning(shape: Shape, read: Reading) -> Held:
         autocast=read.autocast,
         checkpointing=read.checkpointing,
         kernel=read.gpu,
+        half=read.gathered or _size(shape, read.gpu) == 2,
     )
     work = _size(shape, read.gpu) * counts.largest if student.quantize else 0  # one matrix in full precision at a time
     every = counts.trained == counts.parameters

@@ -89,12 +89,14 @@ def rehearse(
     autocast: str = "none",
     checkpointing: bool = False,
     kernel: bool = False,
+    half: bool = False,
 ) -> Rehearsal:
     """What a forward of `tokens` tokens in paths of about `length`, `labels` of them predicted, and its backward take.
 
-    kernel: attention by a kernel that reads grouped keys as they are (on a GPU), not repeated for all heads.
+    kernel: attention by a kernel that reads grouped keys as they are (on a GPU), not repeated for all heads. half:
+    weights are in bfloat16 already (gathered so, or loaded so), adapters apart; else autocast keeps copies of them.
     """
-    one, two = (_run(shape, depth, tokens, labels, length, autocast, checkpointing, kernel) for depth in (1, 2))
+    one, two = (_run(shape, depth, tokens, labels, length, autocast, checkpointing, kernel, half) for depth in (1, 2))
     more = shape.layers - 1
     return Rehearsal(
         kept=one.kept + more * (two.kept - one.kept),
@@ -107,7 +109,15 @@ def rehearse(
 
 
 def _run(
-    shape: Shape, depth: int, tokens: int, labels: int, length: int, autocast: str, checkpointing: bool, kernel: bool
+    shape: Shape,
+    depth: int,
+    tokens: int,
+    labels: int,
+    length: int,
+    autocast: str,
+    checkpointing: bool,
+    kernel: bool,
+    half: bool,
 ) -> Rehearsal:
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.utils.flop_counter import FlopCounterMode
@@ -123,7 +133,7 @@ def _run(
     halved = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(autocast)
     live, counter = Live(), FlopCounterMode(display=False)
     with FakeTensorMode(), torch.set_grad_enabled(trains), torch.autocast("cpu", halved, enabled=halved is not None):
-        _fill(model)
+        _fill(model, half)
         for weight in (*model.parameters(), *model.buffers()):
             live.ignore(weight)
         lengths = _lengths(tokens, length)
@@ -182,7 +192,7 @@ def _lengths(tokens: int, length: int) -> list[int]:
     return [base + (at < longer) for at in range(count)]
 
 
-def _fill(model: Any) -> None:
+def _fill(model: Any, half: bool) -> None:
     """Shapes of a real device instead of the meta device's; tied weights stay one."""
     made: dict[int, torch.nn.Parameter] = {}
     for module in model.modules():
@@ -190,7 +200,9 @@ def _fill(model: Any) -> None:
             if weight is not None:
                 again = made.get(id(weight))
                 if again is None:
-                    again = torch.nn.Parameter(torch.empty(weight.shape, dtype=weight.dtype), weight.requires_grad)
+                    adapter = weight.requires_grad and hasattr(model, "peft_config")
+                    dtype = torch.bfloat16 if half and not adapter else weight.dtype
+                    again = torch.nn.Parameter(torch.empty(weight.shape, dtype=dtype), weight.requires_grad)
                     made[id(weight)] = again
                 module._parameters[name] = again
         for name, buffer in list(module._buffers.items()):

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from qrdistill.base.progress import Silent
 from qrdistill.base.records import Question
+from qrdistill.base.thoughts import Thinking, taught
 from qrdistill.llm.client import grouped, longer, prompt_estimate
 from qrdistill.llm.config import OpenAITeacher
 from qrdistill.llm.reply_cache import ReplyCache
 from qrdistill.paths.config import PathsConfig, TeacherConfig
 from qrdistill.paths.generate import check_teachers
-from qrdistill.paths.styles import resolve_styles
-from qrdistill.paths.wanted_paths import ChatRequests, slot_source
+from qrdistill.paths.styles import resolve_styles, student_prompt
+from qrdistill.paths.teachers import Draft
+from qrdistill.paths.wanted_paths import ChatRequests, Slot, slot_source
+
+T = TypeVar("T")
+_LOOKED_AT = 200  # paths of a teacher whose tokens are counted
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,7 @@ class TeacherPlan:
 class PathsPlan:
     teachers: tuple[TeacherPlan, ...]
     ready: dict[str, int] = field(default_factory=dict)  # teachers with ready paths: how many they have
+    texts: tuple[tuple[str, str], ...] = ()  # some paths that are at hand: what a student is asked, what it would learn
     over_budget: str = ""  # why the run would stop before its end; empty: it would not
 
     @property
@@ -72,13 +79,30 @@ def plan_paths(
     check_teachers(teachers, styles)
     plans: list[TeacherPlan] = []
     ready: dict[str, int] = {}
+    texts: list[tuple[str, str]] = []
     for teacher in teachers:
         source = slot_source(teacher, asked, styles, config, cache, base_dir, seed, Silent())
         if isinstance(source, ChatRequests):
             plans.append(_teacher_plan(source, cache))
+            some = source.slots(_spread(asked, _LOOKED_AT)) if plans[-1].cached else {}
         else:
-            ready[teacher.name] = sum(map(len, source.slots(asked).values()))
-    return PathsPlan(tuple(plans), ready, _over_budget(plans, config))
+            some = source.slots(asked)
+            ready[teacher.name] = sum(map(len, some.values()))
+        drafts = [slot for slots in some.values() for slot in slots if isinstance(slot.outcome, Draft)]
+        texts += [_texts(slot, teacher.thinking) for slot in _spread(drafts, _LOOKED_AT)]
+    return PathsPlan(tuple(plans), ready, tuple(texts), _over_budget(plans, config))
+
+
+def _spread(items: Sequence[T], count: int) -> list[T]:
+    return list(items[:: max(1, -(-len(items) // count))])
+
+
+def _texts(slot: Slot, thinking: Thinking) -> tuple[str, str]:
+    """What a student would be asked and would learn."""
+    assert isinstance(slot.outcome, Draft)
+    text, thought = slot.outcome.text, slot.outcome.thought
+    lesson = text if thinking == "drop" or not thought else taught(thought, text) if thinking == "keep" else thought
+    return student_prompt(slot.question.question, slot.style), lesson
 
 
 def _teacher_plan(source: ChatRequests, cache: ReplyCache) -> TeacherPlan:
