@@ -221,7 +221,7 @@ def _run(
     if dry_run and beside:
         return
     if dry_run:
-        from qrdistill.commands.dryrun import dry_run as plan_run
+        from qrdistill.commands.plans.dryrun import dry_run as plan_run
 
         plan = plan_run(config, run_dir, overrides or (), until=until)
         print(json.dumps(plan.as_dict(), indent=2) if as_json else plan.text())
@@ -398,7 +398,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Memory, operations, wire, hours and dollars on GPUs that are not here; exit code 2 where it cannot fit."""
-    from qrdistill.commands.plan import Assumed, plan_cluster
+    from qrdistill.commands.plans.plan import Assumed, plan_cluster
 
     assumed = Assumed(paths, prompt_tokens, path_tokens, mfu, price)
     found = plan_cluster(

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from qrdistill.base.errors import InputError
-from qrdistill.commands.dryrun import dry_run
+from qrdistill.commands.plans.dryrun import dry_run
 from qrdistill.commands.starter import write_starter
 from qrdistill.runs.load_config import load_config
 

@@ -19,7 +19,7 @@ from qrdistill.students.preflight import check_students
 from qrdistill.students.student import Student
 from qrdistill.training.config import TrainConfig
 from qrdistill.training.optimizers import student_optimizer
-from qrdistill.training.room import room_plan
+from qrdistill.training.outlook.room import room_plan
 
 PATHS = [("Ann has 3 apples.\n", "3 + 4 = 7"), ("Ann has 3 apples.\n", "7 apples."), ("x - 5 = 12\n", "x = 17")]
 RANKS = {"ada": LoraSettings(rank=2, dropout=0.2), "bob": LoraSettings(rank=4, targets=["q_proj"], dropout=0.1)}

@@ -20,7 +20,7 @@ from qrdistill.students.config import LoraSettings, StudentConfig
 from qrdistill.students.loading import load_student
 from qrdistill.students.preflight import check_students
 from qrdistill.training.config import TrainConfig
-from qrdistill.training.room import room_plan
+from qrdistill.training.outlook.room import room_plan
 
 
 def test_sizes_are_those_of_the_loaded_student(tiny_student_folder: Callable[..., Path], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from fault_server import FaultServer
 from qrdistill.base.errors import ConfigError
 from qrdistill.base.records import ReasoningPath
 from qrdistill.base.store import read_table
-from qrdistill.commands.dryrun import dry_run
+from qrdistill.commands.plans.dryrun import dry_run
 from qrdistill.llm.config import OpenAITeacher
 from qrdistill.runs.load_config import load_config
 from qrdistill.runs.pipeline import run

@@ -17,9 +17,9 @@ from qrdistill.routing.config import RouterConfig
 from qrdistill.students.config import StudentConfig
 from qrdistill.students.tokens import Encoded
 from qrdistill.training.config import MutualConfig, TrainConfig
-from qrdistill.training.estimate import cost_plan
 from qrdistill.training.micro_batches import share_out
 from qrdistill.training.optimizers import Group, student_optimizer
+from qrdistill.training.outlook.estimate import cost_plan
 from qrdistill.training.saved.journal import Journal
 from qrdistill.training.saved.tracking import tracking
 

@@ -18,7 +18,7 @@ from qrdistill.llm.openai_client import api_key
 from qrdistill.runs.load_config import load_config
 from qrdistill.students.find_model import comes_with_the_package
 from qrdistill.students.preflight import Look, check_students
-from qrdistill.training.room import room_plan
+from qrdistill.training.outlook.room import room_plan
 
 _SECONDS = 10.0
 _MOST_BYTES = 4 << 20  # of a list of models

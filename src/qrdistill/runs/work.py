@@ -57,7 +57,7 @@ def check(context: Context) -> None:
     """Raises now what later stages would raise after the paths have been bought."""
     from qrdistill.students.engines.preflight import check_engine
     from qrdistill.students.preflight import check_students
-    from qrdistill.training.room import check_room
+    from qrdistill.training.outlook.room import check_room
     from qrdistill.verdicts.estimate import check_filter
 
     config = context.config

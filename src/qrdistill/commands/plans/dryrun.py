@@ -19,10 +19,10 @@ from qrdistill.runs.config import Config
 from qrdistill.runs.load_config import load_config, placed
 from qrdistill.runs.pipeline import due, plan
 from qrdistill.students.preflight import Look, check_students
-from qrdistill.training.estimate import CostRow, cost_plan
-from qrdistill.training.lengths import Lengths, measure_lengths
-from qrdistill.training.needs import Needs, training_needs
-from qrdistill.training.room import Room, room_plan
+from qrdistill.training.outlook.estimate import CostRow, cost_plan
+from qrdistill.training.outlook.lengths import Lengths, measure_lengths
+from qrdistill.training.outlook.needs import Needs, training_needs
+from qrdistill.training.outlook.room import Room, room_plan
 from qrdistill.verdicts.checks.contamination import refuse_contaminated
 from qrdistill.verdicts.estimate import JudgePlan, plan_judging
 

@@ -19,8 +19,8 @@ from qrdistill.paths.styles import resolve_styles
 from qrdistill.runs.config import Config
 from qrdistill.runs.load_config import load_config
 from qrdistill.students.config import LoraSettings
-from qrdistill.training.estimate import CostRow, cost_plan
-from qrdistill.training.needs import duration, size
+from qrdistill.training.outlook.estimate import CostRow, cost_plan
+from qrdistill.training.outlook.needs import duration, size
 
 
 @dataclass(frozen=True)

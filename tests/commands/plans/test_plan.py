@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from qrdistill.cli import app
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 BLOCKS = re.findall(
     r"```\n\$ qrdistill (plan [^\n]+)\n(.*?)```", (ROOT / "docs/scaling.md").read_text("utf-8"), re.DOTALL
 )
@@ -24,7 +24,12 @@ def test_the_documentation_prints_what_the_command_prints(
     monkeypatch.chdir(ROOT)
     result = CliRunner().invoke(app, shlex.split(command))
     assert result.exit_code == (2 if "does not fit" in printed else 0)
-    assert result.output == printed
+    assert settled(result.stdout) == settled(printed)
+
+
+def settled(text: str) -> str:
+    """Without the device's figures: when garbage is collected moves them a little."""
+    return re.sub(r"(?m)^device .*$", lambda line: re.sub(r"[\d.]+ [KMG]iB", "size", line[0]), text)
 
 
 def test_there_are_four_worked_examples() -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from qrdistill.students.config import StudentConfig
 from qrdistill.training.config import TrainConfig
-from qrdistill.training.estimate import CostRow
-from qrdistill.training.lengths import Lengths, measure_lengths
-from qrdistill.training.needs import Needs, training_needs
+from qrdistill.training.outlook.estimate import CostRow
+from qrdistill.training.outlook.lengths import Lengths, measure_lengths
+from qrdistill.training.outlook.needs import Needs, training_needs
 
 ROW = CostRow("a", trained=20_000, measured=0, equivalents=60_000, ratio=1.0)
 

@@ -15,8 +15,8 @@ from qrdistill.students.config import LoraSettings, StudentConfig
 from qrdistill.students.head import MAX_LOGITS
 from qrdistill.students.out_of_memory import activation_bytes, fits, free_memory
 from qrdistill.training.config import TrainConfig
-from qrdistill.training.estimate import CostRow
-from qrdistill.training.lengths import Lengths
+from qrdistill.training.outlook.estimate import CostRow
+from qrdistill.training.outlook.lengths import Lengths
 
 _MANY_PASSES = 10  # from here on a training mostly repeats what its students know by heart
 _FEWEST_TOKENS = 512  # of a batch that is still proposed
