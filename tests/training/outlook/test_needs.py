@@ -41,9 +41,6 @@ def test_what_does_not_fit_is_refused_with_what_would(
     assert plan.seconds is not None
     assert plan.seconds > 0
     assert list((tmp_path / "qrdistill/rates").glob("*.json")), "a machine is measured once"
-    peak = plan.stages["train"]
-    tight = needs(folder, tmp_path, memory=peak - (1 << 20))
-    assert "it fits with train.gradient_checkpointing: true" in tight.problem
     assert "no setting fits" in needs(folder, tmp_path, memory=1 << 20).problem
 
 
