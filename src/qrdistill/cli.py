@@ -13,13 +13,13 @@ from typing import Annotated, Any
 import typer
 
 from qrdistill import __version__
-from qrdistill.base.errors import InputError, QRDistillError
-from qrdistill.base.launch import launched
+from qrdistill.base.errors import QRDistillError
 from qrdistill.base.stop_signals import interruptible
 from qrdistill.commands import way_out
 from qrdistill.commands.groups import cache_app, styles_app
 from qrdistill.commands.options import AsJson, ConfigFile, Engine, ModelConfigs, Overrides, Quiet, RunDir, with_engine
 from qrdistill.commands.options import progress_for as _progress
+from qrdistill.training.mesh.launch import check_command, launched, speaks
 
 app = typer.Typer(
     name="qrdistill",
@@ -39,7 +39,7 @@ def main() -> None:
         with interruptible():
             app()
     except QRDistillError as error:
-        _complain(_of_rank(str(error)), error.exit_code)
+        _complain(str(error), error.exit_code) if speaks(str(error)) else sys.exit(error.exit_code)
     except SystemExit as end:
         if end.code != 130:
             raise
@@ -61,20 +61,6 @@ def _complain(message: str, code: int) -> None:
     sys.exit(code)
 
 
-def _of_rank(message: str) -> str:
-    """Of several processes on one machine that found the same fault, one says it."""
-    try:
-        launch = launched()
-    except QRDistillError:
-        return message
-    if launch and launch.local_rank and not message.startswith("rank "):
-        sys.exit(1)
-    return message
-
-
-_TOGETHER = ("run", "generate", "filter", "train", "evaluate", "report")
-
-
 def _version(value: bool) -> None:
     if value:
         print(f"qrdistill {__version__}")
@@ -88,11 +74,7 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    if context.invoked_subcommand not in _TOGETHER and (launch := launched()):
-        raise InputError(
-            f"`qrdistill {context.invoked_subcommand}` works in one process, and {launch.world} were started "
-            f"(WORLD_SIZE): each would do all of it; start it without torchrun. Together work: {', '.join(_TOGETHER)}"
-        )
+    check_command(context.invoked_subcommand)
 
 
 # --- runs -----------------------------------------------------------------------------------------

@@ -93,6 +93,7 @@ TABLE = {
             "train.keep_finished",
             "train.device",
             "train.gradient_checkpointing",
+            "train.mesh.*",
             "train.track",
         ),
         NOTHING,
@@ -249,6 +250,7 @@ def test_every_key_of_the_schema_is_tried():
         "FilterConfig.escalate_to",
         "OwnPathsConfig.engine",
         "EvaluateConfig.engine",
+        "TrainConfig.mesh",
     }
 
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from qrdistill.base.errors import QRDistillError
-from qrdistill.base.launch import launched
 from qrdistill.runs.config import Config
+from qrdistill.training.mesh.launch import launched
 from qrdistill.training.mesh.layout import choose_layout
 
 if TYPE_CHECKING:

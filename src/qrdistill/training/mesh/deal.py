@@ -69,7 +69,7 @@ def places(read_BS: Tensor, shared: Sequence[int], tokens: TokensOf, count: int)
     together, so that the paths of one question go on sharing their prefix.
 
     >>> places(torch.tensor([[True], [True], [False], [True]]), [], lambda s, b: 10, 2).flatten().tolist()
-    [0, 0, -1, 1]
+    [0, 1, -1, 1]
     """
     place_BS = torch.full(read_BS.shape, -1, dtype=torch.int64)
     students = range(read_BS.shape[1])

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
-from qrdistill.base.launch import launched
 from qrdistill.base.store import atomic
 from qrdistill.training.mesh.deal import Dealt
+from qrdistill.training.mesh.launch import launched
 from qrdistill.training.mesh.layout import choose_layout
 from qrdistill.training.micro_batches import Work
 

@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from qrdistill.base.errors import InputError, TrainingError
-from qrdistill.base.launch import Launch, launched
+from qrdistill.training.mesh.launch import Launch, launched
 from qrdistill.training.mesh.watch import Watch
 
 if TYPE_CHECKING:

@@ -55,3 +55,24 @@ def _number(given: Mapping[str, str], name: str, otherwise: int) -> int:
     if not text.isdigit():
         raise InputError(f"the environment's {name} is {text!r}, not a number; start with torchrun, or unset it")
     return int(text)
+
+
+_TOGETHER = ("run", "generate", "filter", "train", "evaluate", "report")  # commands that several processes share
+
+
+def check_command(command: str | None) -> None:
+    """Raises InputError for a command that each of several processes would do as a whole."""
+    if command not in _TOGETHER and (launch := launched()):
+        raise InputError(
+            f"`qrdistill {command}` works in one process, and {launch.world} were started (WORLD_SIZE): each would do "
+            f"all of it; start it without torchrun. Together work: {', '.join(_TOGETHER)}"
+        )
+
+
+def speaks(message: str) -> bool:
+    """Whether this process says it: what all processes of a machine find, one of them says."""
+    try:
+        launch = launched()
+    except InputError:
+        return True
+    return launch is None or not launch.local_rank or "rank " in message
