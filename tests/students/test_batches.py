@@ -247,14 +247,17 @@ def test_autocast_reaches_attention_in_one_type() -> None:
 def test_a_chunked_head_gives_the_same_loss_and_gradient(student: Student, monkeypatch: pytest.MonkeyPatch) -> None:
     encoded = [student.encode(*text) for text in TEXTS]
     results = []
-    for limit in (head.MAX_LOGITS, student.num_rows * 7):
+    ways = ((head.MAX_LOGITS, head.FUSED_FROM), (student.num_rows * 7, head.FUSED_FROM), (student.num_rows * 7, 0))
+    for limit, fused_from in ways:  # whole, in chunks, fused
         monkeypatch.setattr(head, "MAX_LOGITS", limit)
+        monkeypatch.setattr(head, "FUSED_FROM", fused_from)
         student.model.zero_grad()
         view = student.forward(encoded)
         view.nll_B.sum().backward()
         gradients = [parameter.grad.clone() for parameter in student.trainable_parameters()]
         results.append((view.nll_B.detach(), gradients))
-    torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-4)
+    for other in results[1:]:
+        torch.testing.assert_close(results[0], other, rtol=1e-4, atol=1e-4)
 
 
 def test_a_path_that_is_only_compared_is_measured_and_teaches_nothing(student: Student) -> None:

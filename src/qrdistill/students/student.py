@@ -19,7 +19,7 @@ from torch import Tensor
 from qrdistill.students import batches
 from qrdistill.students.batches import Batch
 from qrdistill.students.config import StudentConfig
-from qrdistill.students.head import label_nll
+from qrdistill.students.head import Head, label_nll, plain_weight
 from qrdistill.students.tokens import Codec, Encoded
 
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -114,17 +114,18 @@ class Student:
         hidden: bool = False,
         shared_prefix: bool = True,
         max_tokens: int | None = None,
-        learnt: Sequence[bool] | None = None,
+        learnt: Sequence[float] | None = None,
     ) -> View:
         """NLL of every path, in the given order, differentiable unless under torch.no_grad().
 
-        learnt: per path, whether its NLL is to be learnt from; the others' carries no gradient, which spares
-        two of the head's three products (their hidden states carry one all the same). None: all.
+        learnt: per path, what its NLL will be multiplied with, up to a common factor (see `head.label_nll`). Where it
+        is 0 the NLL carries no gradient, which spares two of the head's three products (the hidden states carry one all
+        the same). None: all alike.
         Where `max_tokens` asks for several forwards, their graphs are all kept until backward; to free
         each early, go through `split` and call backward after each part.
         """
         parts = self.split(encoded, max_tokens, shared_prefix=shared_prefix)
-        learnt = [True] * len(encoded) if learnt is None else learnt
+        learnt = [1.0] * len(encoded) if learnt is None else learnt
         views: list[View] = []
         for part in parts:
             own, learns = [encoded[at] for at in part], [learnt[at] for at in part]
@@ -150,7 +151,7 @@ class Student:
             [token_nll[place] for place in places],
         )
 
-    def _forward(self, encoded: list[Encoded], hidden: bool, shared_prefix: bool, learnt: list[bool]) -> View:
+    def _forward(self, encoded: list[Encoded], hidden: bool, shared_prefix: bool, learnt: list[float]) -> View:
         batch = batches.build(encoded, share=shared_prefix and self.packed, device=self.device)
         with self.precision():
             if self.packed:
@@ -166,30 +167,38 @@ class Student:
             pieces = [rows[1:] for rows in states_NH.split(list(batch.lengths_B))]
         return View(nll_B, lengths_B, len(batch.tokens_T), pieces, nll_N.split(list(batch.lengths_B)))
 
-    def _label_nll(self, states_NH: Tensor, batch: Batch, learnt: list[bool]) -> Tensor:
-        def nll(states: Tensor, labels: Tensor) -> Tensor:
-            return label_nll(self.logits, states, labels, vocabulary=self.num_rows)
-
+    def _label_nll(self, states_NH: Tensor, batch: Batch, learnt: list[float]) -> Tensor:
+        head = self.head()
+        weights_N = torch.from_numpy(np.repeat(np.asarray(learnt, np.float32), batch.lengths_B)).to(self.device)
         if all(learnt) or not torch.is_grad_enabled():
-            return nll(states_NH, batch.labels_N)
-        learnt_N = np.repeat(learnt, batch.lengths_B)
+            return label_nll(head, states_NH, batch.labels_N, weights_N)
+        learnt_N = np.repeat(np.asarray(learnt) != 0, batch.lengths_B)
         order = np.argsort(~learnt_N, kind="stable")
         order_N, back_N = (torch.from_numpy(places).to(self.device) for places in (order, np.argsort(order)))
         parts = [int(learnt_N.sum()), int((~learnt_N).sum())]
         states, labels = states_NH[order_N].split(parts), batch.labels_N[order_N].split(parts)
         with torch.no_grad():
-            measured = nll(states[1], labels[1])
-        return torch.cat((nll(states[0], labels[0]), measured))[back_N]
+            measured = label_nll(head, states[1], labels[1])
+        weights = weights_N[order_N][: parts[0]]
+        return torch.cat((label_nll(head, states[0], labels[0], weights), measured))[back_N]
 
     def logits(self, states_NH: Tensor) -> Tensor:
         """The head [N, H] -> [N, V] in float32, with the scaling and soft-capping that families add."""
-        config = self.core.config.get_text_config()
-        logits_NV = self.core.get_output_embeddings()(states_NH).float()
-        softcap = getattr(config, "final_logit_softcapping", None)  # Gemma 2
-        if softcap is not None:
-            logits_NV = torch.tanh(logits_NV / softcap) * softcap
-        scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
-        return logits_NV if scale == 1 else logits_NV * scale  # Cohere; Granite
+        return self.head().project(states_NH)
+
+    def head(self) -> Head:
+        config, module = self.core.config.get_text_config(), self.core.get_output_embeddings()
+        softcap: float | None = getattr(config, "final_logit_softcapping", None)  # Gemma 2
+        # Cohere; Granite
+        scale: float = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
+
+        def project(states_NH: Tensor) -> Tensor:
+            logits_NV = module(states_NH).float()
+            if softcap is not None:
+                logits_NV = torch.tanh(logits_NV / softcap) * softcap
+            return logits_NV if scale == 1 else logits_NV * scale
+
+        return Head(project, self.num_rows, plain_weight(module), softcap, scale)
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
         if self.autocast_dtype is None:

@@ -216,7 +216,7 @@ def _read(team: Team, s: int, batch: StepBatch, work: Work, index: int, reading:
             [batch.encoded(s, path) for path in work.reads[s]],
             hidden=bool(work.shared),
             shared_prefix=team.config.shared_prefix,
-            learnt=(reading.weights_BS[work.reads[s], s] != 0).tolist(),
+            learnt=reading.weights_BS[work.reads[s], s].tolist(),
         )
 
 
