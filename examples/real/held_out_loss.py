@@ -3,7 +3,7 @@
 For every test question the scripted teacher's sound solution is written in each style; nobody trained on these. Printed is
 the mean loss in nats per character, and its fall against the untrained student with a bootstrap interval over the questions.
 
-Run, from where the study was run (adapters name their base by its path): 
+Run, from where the study was run (adapters name their base by its path):
     PYTHONPATH=examples/real python examples/real/held_out_loss.py STUDY --base-dir examples/real
 """
 

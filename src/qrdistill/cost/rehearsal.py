@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 
 from qrdistill.cost.shape import Shape
 from qrdistill.students.attention import Plan, Rules, Segment, lowered
-from qrdistill.students.head import label_nll
+from qrdistill.students.head import Head, label_nll
 
 
 @dataclass(frozen=True)
@@ -152,15 +152,15 @@ def _run(
             forward, kept = counter.get_total_flops() + attended, live.bytes
             read = states.detach().requires_grad_(trains)
             live.peak = live.bytes
-            loss = label_nll(
-                lambda each: core.get_output_embeddings()(each).float(), read, words, vocabulary=_rows(core)
-            )
+            # the fused loss looks at numbers, which there are none of here; this form takes somewhat more memory
+            head = Head(lambda each: core.get_output_embeddings()(each).float(), _rows(core))
+            loss = label_nll(head, read, words)
             head_forward = shape.text_config.hidden_size * _rows(core) * labels * 2
             held = live.bytes - kept
             if not trains:
                 return Rehearsal(kept, held, live.peak - kept, 0, forward + head_forward, 0)
             loss.sum().backward()
-            head = live.peak - kept
+            head_peak = live.peak - kept
             del loss
             weights = _gradients(model)
             live.peak = live.bytes
@@ -168,7 +168,7 @@ def _run(
             states.backward(read.grad)
             layer = max(0, live.peak - before - (_gradients(model) - weights) // max(1, depth))
     backward = counter.get_total_flops() + attended * 7 // 2 - forward - head_forward  # as torch counts its own
-    return Rehearsal(kept, held, head, layer, forward + head_forward, backward)
+    return Rehearsal(kept, held, head_peak, layer, forward + head_forward, backward)
 
 
 def _rows(core: Any) -> int:

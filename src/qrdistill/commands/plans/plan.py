@@ -274,6 +274,6 @@ def _teachers(config: Config, calls: dict[str, int], assumed: Assumed) -> list[T
             continue
         number = calls[teacher.name]
         given, written, price = number * assumed.prompt_tokens, number * teacher.max_tokens, teacher.price_paid
-        usd = None if teacher.price is None or price is None else (given * price.input + written * price.output) / 1e6
+        usd = (given * price.input + written * price.output) / 1e6 if price.input or price.output else None
         plans.append(Teacher(teacher.name, number, given, written, usd))
     return plans
