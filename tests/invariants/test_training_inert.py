@@ -131,6 +131,7 @@ def test_options_without_effect_are_named(train_run: Callable[..., Any], student
         "shared_prefix": True,
         "patience": 3,
         "methods": ["routed_imitation"],
+        "mesh": {"cpu_offload": True},
     }
     one_each = [path.model_copy(update={"style": "own"}) for path in paths if path.style == "program"]
     _, _, told = train_run("run", paths=one_each, config=config, router={"kind": "all", "entropy": 0.5})
@@ -141,6 +142,7 @@ def test_options_without_effect_are_named(train_run: Callable[..., Any], student
         "train.schedule",
         "train.style_dropout",
         "train.shared_prefix",
+        "train.mesh.cpu_offload",
         "mutual.weight",
         "router.entropy",
     ]

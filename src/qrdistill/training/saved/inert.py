@@ -128,6 +128,8 @@ def _idle_options(team: Team, material: Material, data: TrainData, plan: TrainPl
         yield "train.style_dropout (no path's style has a hint)"
     if "shared_prefix" in given and train.shared_prefix and not _can_share(material):
         yield "train.shared_prefix (no student reads packed batches, or no question has two paths)"
+    if train.mesh.cpu_offload and team.ranks.alone:
+        yield "train.mesh.cpu_offload (one process holds its students whole, torchrun starts several)"
     if plan.mutual.weight and len(plan.students) < 2:
         yield "mutual.weight (there is one student)"
     elif plan.mutual.weight and names and "hidden_agreement" not in names:
