@@ -15,8 +15,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slow tests stand first in each half of the list, one half per worker: no worker ends alone with a long one."""
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    rest = [item for item in items if not item.get_closest_marker("slow")]
-    half = len(rest) // 2
-    items[:] = [*slow[::2], *rest[:half], *slow[1::2], *rest[half:]]
+    """The list as two halves, one per worker, each with its slow tests first: no worker ends alone with a long one.
+
+    The tests on Ray stand in one of them, so that they share one cluster.
+    """
+    on_ray = [item for item in items if "/compute/" in item.nodeid]
+    others = [item for item in items if "/compute/" not in item.nodeid]
+    slow = [item for item in others if item.get_closest_marker("slow")]
+    rest = [item for item in others if not item.get_closest_marker("slow")]
+    first = [*on_ray, *slow[::3]]
+    second = [item for place, item in enumerate(slow) if place % 3]
+    room = max(0, len(items) // 2 - len(first))
+    items[:] = [*first, *rest[:room], *second, *rest[room:]]
