@@ -1,4 +1,4 @@
-"""One Ray cluster of two nodes with a CPU each, on this machine, for all tests of the session."""
+"""One Ray cluster of two nodes with a CPU each, on this machine, for all tests of this folder."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class TwoNodes:
         self._cluster.shutdown()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # it ends with these tests: idle, it would still cost the others time
 def nodes() -> Iterator[TwoNodes]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
