@@ -10,8 +10,11 @@ import qrdistill
 SOURCE = Path(qrdistill.__file__).parent
 INSIDE = {  # where they are tested
     "AttentionPlan": "tests/students",
+    "Closes": "tests/students/engines",
     "Loader": "test_tasks.py, by load_questions",
+    "Measures": "tests/students/engines",
     "TellsHealth": "tests/llm/pace",
+    "Workers": "tests/compute",
 }
 
 
