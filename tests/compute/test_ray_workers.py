@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -48,9 +49,10 @@ def test_a_node_dies_and_the_tables_are_those_of_one_process(
     cluster: Any, striking: Any, same_bytes: Any, tmp_path: Path, small_shards: None, stage: str
 ) -> None:
     here = run(CONFIG, tmp_path / "here", until="embed")
-    progress = striking(stage, cluster.kill)
+    progress, heard = striking(stage, cluster.kill), signal.getsignal(signal.SIGTERM)
     there = run(on(cluster), tmp_path / "there", until="embed", progress=progress)
     assert progress.struck
+    assert signal.getsignal(signal.SIGTERM) == heard, "whoever hears it must not have been pushed aside"
     same_bytes(here.folder, there.folder, TABLES)
     for name in ("filter", "embed"):
         assert there.stages[name]["counts"] == here.stages[name]["counts"]

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -56,12 +58,18 @@ class Cluster:
         if address not in (None, "auto"):
             _knock(address)
         quiet = {"include_dashboard": False, "num_cpus": cores()} if address is None else {}
+        heard = signal.getsignal(signal.SIGTERM)
         try:
             # "local": the address that a killed cluster has left behind is not looked up
             self.ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **quiet)
         except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
             first = str(error).strip().partition("\n")[0]
             raise _nobody(address or "this machine", first) from error
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(
+                    signal.SIGTERM, heard
+                )  # Ray has put its own there: a command that is told to stop saves first
         self._ours = True
 
     def leave(self) -> None:
