@@ -4,12 +4,14 @@ its own text, not on its neighbours."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.students.engines.stand_in import Served, serving
 
 from qrdistill.base.plugins import registry
 from qrdistill.base.progress import Silent
@@ -18,6 +20,7 @@ from qrdistill.routing.embed import Encoder
 from qrdistill.scores.config import EvaluateConfig
 from qrdistill.students.config import StudentConfig
 from qrdistill.students.engines.engine import Engine, Surroundings, Writer
+from qrdistill.students.loading import load_student
 
 PAIRS = [
     ("How many apples?", "3 + 4 = 7"),
@@ -79,11 +82,15 @@ class TestEveryEngine:
     def write(self, engine: str, tiny_student_folder: Callable[..., Path], tmp_path: Path) -> Iterator[Writer]:
         if engine == "vllm":
             pytest.importorskip("vllm")
-        if engine == "openai":
-            pytest.skip("needs a server: tests/students/engines/test_real_server.py")
         student = StudentConfig(name="s", model=str(tiny_student_folder("mistral")), max_context=80)
-        config = EvaluateConfig.model_validate({"engine": engine}).engine
-        with Engine(config, Surroundings(student, tmp_path, "cpu", 0, Silent(), 3)) as write:
+        with ExitStack() as held:
+            given: dict[str, str] = {"kind": engine}
+            if engine == "openai":
+                served = Served(load_student(student, base_dir=tmp_path))
+                held.enter_context(serving(served))
+                given["base_url"] = served.url
+            config = EvaluateConfig.model_validate({"engine": given}).engine
+            write = held.enter_context(Engine(config, Surroundings(student, tmp_path, "cpu", 0, Silent(), 3)))
             yield partial(write, max_tokens=6)
 
     def test_samples_completions_per_prompt_in_order(self, write: Writer) -> None:

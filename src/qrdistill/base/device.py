@@ -1,7 +1,10 @@
-"""Where models run: the one place that turns a config's `device` into torch's."""
+"""Where models run: the one place that turns a config's `device` into torch's, and says what room there is."""
 
 from __future__ import annotations
 
+import os
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from qrdistill.base.errors import ConfigError
@@ -52,3 +55,23 @@ def resolve_device(device: str, *, key: str = "train.device") -> torch.device:
     if place.type == "cuda" and (place.index or 0) >= gpus:
         raise ConfigError(f"{device!r} is not here ({gpus} CUDA devices are); use auto or cpu", key=key)
     return place
+
+
+def memory_of(device: torch.device) -> int:
+    """Bytes that this machine or its GPU has; 0 where the system does not say."""
+    if device.type == "cuda":
+        import torch
+
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return 0
+
+
+def free_disk(folder: Path) -> int:
+    """Bytes free where a folder is, or will be."""
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import platform
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -40,24 +39,6 @@ class Rates:
     head_forward: float
     update: float
     basis: str
-
-
-def memory_of(device: torch.device) -> int:
-    """Bytes that this machine or its GPU has; 0 where the system does not say."""
-    if device.type == "cuda":
-        return int(torch.cuda.get_device_properties(device).total_memory)
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
-        return 0
-
-
-def free_disk(folder: Path) -> int:
-    """Bytes free where a folder is, or will be."""
-    place = folder.absolute()
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free
 
 
 def resident() -> int:

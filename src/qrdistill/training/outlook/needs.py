@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from qrdistill.base.device import resolve_autocast, resolve_device
-from qrdistill.cost.machine import Rates, memory_of, rates, resident
+from qrdistill.base.device import memory_of, resolve_autocast, resolve_device
+from qrdistill.cost.machine import Rates, rates, resident
 from qrdistill.cost.memory import Held, Reading, answering, checkpoint_bytes, export_bytes, learning, step_peak
 from qrdistill.cost.shape import Shape, read_shape, with_form
 from qrdistill.students.config import LoraSettings, StudentConfig

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from qrdistill.base.device import resolve_device
+from qrdistill.base.device import free_disk, memory_of, resolve_device
 from qrdistill.base.errors import InputError
 from qrdistill.students.preflight import Look
 from qrdistill.training.config import TrainConfig
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True)
@@ -76,30 +70,10 @@ def room_plan(looks: Sequence[Look], config: TrainConfig, *, rounds: int, folder
         memory += round(resident + look.trained * (4 + state))
         written = 4 * look.trained if fixed else round(weight * look.parameters)
         disk += (rounds + 1) * written + config.keep_last * look.trained * (4 + state)
-    return Room(memory, _memory_of(device), "GPU" if device.type == "cuda" else "machine", disk, _free(folder))
+    return Room(memory, memory_of(device), "GPU" if device.type == "cuda" else "machine", disk, free_disk(folder))
 
 
 def check_room(looks: Sequence[Look], config: TrainConfig, *, rounds: int, folder: Path) -> None:
     """Raises InputError where memory or disk cannot hold the training."""
     if problem := room_plan(looks, config, rounds=rounds, folder=folder).problem:
         raise InputError(problem)
-
-
-def _memory_of(device: torch.device) -> int:
-    """Bytes; 0 where the system does not say."""
-    import torch
-
-    if device.type == "cuda":
-        return int(torch.cuda.get_device_properties(device).total_memory)
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
-        return 0
-
-
-def _free(folder: Path) -> int:
-    """Bytes free where a folder is, or will be."""
-    place = folder.absolute()
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free
