@@ -52,9 +52,10 @@ def choose_layout(config: MeshConfig, *, world: int, num_students: int) -> Layou
     if data == "auto":
         data = max(1, world // columns)
     if columns * data != world:
+        here = "there is 1 process" if world == 1 else f"there are {world} processes"
         raise ConfigError(
-            f"students {columns} times data {data} is {columns * data}, but torchrun started {world} processes; start "
-            f"{columns * data}, or set train.mesh.students and train.mesh.data to numbers whose product is {world}",
+            f"students {columns} times data {data} is {columns * data}, but {here}; start {columns * data} with torchrun, "
+            f"or set train.mesh.students and train.mesh.data to numbers whose product is {world}",
             key="train.mesh",
         )
     if columns > num_students:
