@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from qrdistill.base.progress import Silent
+from qrdistill.base.records import Assignment
+from qrdistill.base.store import read_table
 from qrdistill.runs.config import Config
 from qrdistill.runs.pipeline import run
 from qrdistill.studies.grid.run_grid import run_grid, seeded
@@ -47,12 +51,20 @@ def kill_while_training(cluster: Any, folder: Path) -> None:
     cluster.kill()
 
 
-def test_ray_train_trains_as_one_process_does(cluster: Any, same_bytes: Any, tmp_path: Path) -> None:
+def test_two_processes_of_ray_train_train_as_one_does(cluster: Any, same_bytes: Any, tmp_path: Path) -> None:
     here = run({**CONFIG, "name": "here"}, tmp_path / "here", until="train")
-    compute = {"kind": "ray", "address": cluster.address, "processes": 1, "cpus": 1, "gpus": 0}
-    there = run({**CONFIG, "name": "there", "compute": compute}, tmp_path / "there", until="train")
-    same_bytes(here.folder, there.folder, TABLES[:3])
-    weights = [path.relative_to(here.folder) for path in here.folder.glob("students/*/*.safetensors")]
-    assert weights
-    same_bytes(here.folder, there.folder, weights)
-    assert there.config.compute.kind == "ray"
+    compute = {"kind": "ray", "address": cluster.address, "processes": 2, "cpus": 1, "gpus": 0}
+    kept = {**CONFIG, "train": {**CONFIG["train"], "keep_finished": True}}
+    there = run({**kept, "name": "there", "compute": compute}, tmp_path / "there", until="train")
+    parts = [path.name for path in there.folder.glob("checkpoints/*/parts/*.safetensors")]
+    assert len(parts) == 2, f"two processes have written a part each, not {parts}"
+    same_bytes(here.folder, there.folder, TABLES[:2])
+    rows = [read_table(each.folder / "assignments.parquet", Assignment) for each in (here, there)]
+    for one, two in zip(*rows, strict=True):
+        assert (one.step, one.path_id, one.student, one.chosen) == (two.step, two.path_id, two.student, two.chosen)
+        assert two.probability == pytest.approx(one.probability, rel=2e-4)
+    for file in here.folder.glob("students/*/*.safetensors"):
+        trained = load_file(there.folder / file.relative_to(here.folder))
+        for name, weight in load_file(file).items():
+            torch.testing.assert_close(trained[name], weight, atol=2e-4, rtol=0)
+    assert there.stages["train"]["counts"]["tokens"] == here.stages["train"]["counts"]["tokens"]

@@ -17,7 +17,7 @@ import pytest
 import qrdistill.routing.apart
 import qrdistill.verdicts.checks.contamination
 import qrdistill.verdicts.filter
-from qrdistill.base.errors import ConfigError, QRDistillError
+from qrdistill.base.errors import QRDistillError
 from qrdistill.llm.reply_cache import ReplyCache
 from qrdistill.runs.pipeline import run
 
@@ -146,11 +146,6 @@ def test_without_ray_nothing_asks_for_it_and_asking_is_one_message(tmp_path: Pat
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
     assert "pip install 'qrdistill[ray]'" in done.stderr
-
-
-def test_several_training_processes_are_refused_before_anything_is_done(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="compute.processes: 2 processes cannot share a run yet"):
-        run({**CONFIG, "compute": {"kind": "ray", "processes": 2}}, tmp_path / "run")
 
 
 def test_an_address_where_no_cluster_is_says_so(tmp_path: Path) -> None:

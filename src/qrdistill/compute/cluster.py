@@ -42,10 +42,6 @@ class Cluster:
     """`connect()` is called by whoever needs it; only the first call does anything."""
 
     def __init__(self, config: ComputeConfig) -> None:
-        if config.processes > 1:  # each would train by itself
-            raise ConfigError(
-                f"{config.processes} processes cannot share a run yet; leave it at 1", key="compute.processes"
-            )
         self.config = config
         self.ray = load_ray()
         self._ours = False
@@ -67,9 +63,8 @@ class Cluster:
             raise _nobody(address or "this machine", first) from error
         finally:
             if threading.current_thread() is threading.main_thread():
-                signal.signal(
-                    signal.SIGTERM, heard
-                )  # Ray has put its own there: a command that is told to stop saves first
+                # Ray has put its own there: a command that is told to stop saves first
+                signal.signal(signal.SIGTERM, heard)
         self._ours = True
 
     def leave(self) -> None:

@@ -20,4 +20,4 @@ class ComputeConfig(Settings):
     gpus: ShapesNothing[float] = Field(default=0, ge=0)
     """GPUs that Ray sets aside for each task that embeds or decodes, each run of a study and each training process."""
     processes: ShapesNothing[int] = Field(default=1, gt=0)
-    """Processes that Ray Train starts for a training: one, until a run can be entered by several at once."""
+    """Processes that Ray Train starts for a training; they share it as `train.mesh` says."""

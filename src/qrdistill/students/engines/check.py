@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -24,9 +24,6 @@ from qrdistill.students.engines.engine import Measures, Surroundings, Writer
 from qrdistill.students.engines.tokens_written import encoded, rounded, token_log_probabilities, write
 from qrdistill.students.student import Student
 from qrdistill.students.tokens import Encoded
-
-if TYPE_CHECKING:
-    pass
 
 _PROMPTS, _TOKENS = 8, 32
 _ROUNDINGS = 2  # an engine may differ by twice what bfloat16 does to the student's own numbers
