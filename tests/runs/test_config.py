@@ -15,6 +15,22 @@ def test_a_users_epochs_beat_a_presets_steps():
     assert load_config({"train": {"epochs": 2, "steps": 7}}).train.with_steps(100).steps == 7
 
 
+def test_what_a_preset_fills_in_is_not_what_the_user_wrote():
+    assert (
+        load_config({}).own_paths.max_tokens == load_config({"own_paths": {"samples": 3}}).own_paths.max_tokens == 160
+    )
+    for given, overrides, idle in [
+        ({}, [], None),
+        ({"own_paths": {"samples": 3}}, [], "own_paths.samples (own_paths.rounds is 0)"),
+        ({}, ["own_paths.max_tokens=160"], "own_paths.max_tokens (own_paths.rounds is 0)"),
+        (load_config({}), [], None),  # a resolved config names every key
+        ({"own_paths": {"rounds": 1, "samples": 3}}, [], None),
+        ({"own_paths": {"rounds": 1, "min_agreement": 0.5}}, [], "own_paths.min_agreement (own_paths.gold is true)"),
+    ]:
+        said = list(load_config(given, overrides).own_paths.without_effect())
+        assert said == ([f"options without effect: {idle}"] if idle else [])
+
+
 def test_a_learning_rate_that_is_left_out_follows_from_what_trains_and_is_written_down():
     students = [{"name": "a", "model": "m"}, {"name": "b", "model": "m", "lora": {}}]
     students.append({"name": "c", "model": "m", "lora": {}, "learning_rate": 0.5})

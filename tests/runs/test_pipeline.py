@@ -155,8 +155,11 @@ def _edit(file, key):
 
 
 def test_no_paths_at_all_says_what_is_missing(tmp_path):
+    heard = Heard()
     with pytest.raises(InputError, match="there are no train questions"):
-        stages_run(tmp_path, ["questions.train=0"])
+        run(SMALL, tmp_path, ["questions.train=0", "own_paths.samples=3"], progress=heard, until="generate")
+    (warning,) = heard.warnings  # before a path is bought
+    assert warning == "options without effect: own_paths.samples (own_paths.rounds is 0)"
 
 
 def test_one_process_at_a_time(tmp_path):

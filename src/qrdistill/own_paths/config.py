@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field
@@ -36,3 +37,16 @@ class OwnPathsConfig(Settings):
     """Each round also asks the teachers again, for the questions without a kept path."""
     engine: AnyEngine = EngineConfig()
     """What writes them, a name or a section: `local`, `vllm`, `{kind: openai, base_url: ...}`."""
+
+    def without_effect(self) -> Iterator[str]:
+        """A warning where keys were written that change nothing; none of a resolved config, which names every key.
+
+        >>> list(OwnPathsConfig(samples=4, peers="own").without_effect())
+        ['options without effect: own_paths.peers, own_paths.samples (own_paths.rounds is 0)']
+        """
+        written = self.model_fields_set - {"rounds"}
+        idle, why = written, "rounds is 0"
+        if self.rounds:
+            idle, why = written & {"min_agreement"} if self.gold else set[str](), "gold is true"
+        if idle and written < set(type(self).model_fields) - {"rounds"}:
+            yield f"options without effect: {', '.join(f'own_paths.{key}' for key in sorted(idle))} (own_paths.{why})"

@@ -13,6 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from qrdistill.base.errors import ConfigError
+from qrdistill.base.plugins.presets import preset_of
 from qrdistill.base.settings import Settings
 from qrdistill.base.untrusted.remote_file import is_url
 from qrdistill.base.untrusted.yaml_file import Lines, dump_yaml, line_of, parse_yaml, read_yaml
@@ -43,11 +44,21 @@ def load_config(source: Path | str | Mapping[str, Any] | Config, overrides: Sequ
     given = [_override(data, text) for text in overrides]
     _make_absolute(data, (file.parent if file else Path()).resolve())
     try:
-        return Config.model_validate(data)
+        return _as_given(Config.model_validate(data), data)
     except ValidationError as error:
         raise _placed(*_explain(error, data), file, lines, given) from None
     except ConfigError as error:
         raise _placed(error.message, error.key, file, lines, given) from None
+
+
+def _as_given(config: Config, data: Mapping[str, Any]) -> Config:
+    """The config, its sections' `model_fields_set` without what a preset filled in: it names what the user wrote."""
+    preset = preset_of(config.questions.task)
+    for name, section in (preset.sections if preset else {}).items():
+        if isinstance(section, Mapping):
+            written = set[str](data.get(name) or ())
+            getattr(config, name).model_fields_set.intersection_update(written)
+    return config
 
 
 def placed(error: ConfigError, source: object, overrides: Sequence[str] = ()) -> ConfigError:

@@ -61,11 +61,12 @@ def check(context: Context) -> None:
     from qrdistill.verdicts.estimate import check_filter
 
     config = context.config
-    questions = list(context.questions().values())
     check_engine(config.evaluate.engine, "evaluate.engine")
     if config.own_paths.rounds:
         check_engine(config.own_paths.engine, "own_paths.engine")
-    check_filter(config.filter, config.teachers, questions, base_dir=context.base_dir)
+    for warning in config.own_paths.without_effect():
+        context.progress.warn(warning)
+    check_filter(config.filter, config.teachers, list(context.questions().values()), base_dir=context.base_dir)
     looks = check_students(config.students, context.base_dir, hub=context.trains)
     if looks and context.trains and config.train.steps:
         check_room(looks, config.train, rounds=config.own_paths.rounds, folder=context.folder)
