@@ -136,47 +136,46 @@ def stage(pool: Any, student_configs: list[StudentConfig]) -> Callable[..., Stag
 
 
 @pytest.fixture
-def train_run(pool: Any, student_configs: list[StudentConfig], tmp_path: Path) -> Callable[..., Any]:
-    """Runs `train` in tmp_path/NAME; returns the result, the folder and what was warned."""
+def train_job(pool: Any, student_configs: list[StudentConfig]) -> Callable[..., tuple[TrainData, TrainPlan]]:
+    """What `train` is given by `train_run`."""
 
-    def run(
-        name: str = "run",
+    def build(
         *,
         students: list[StudentConfig] | None = None,
         router: dict[str, Any] | None = None,
         mutual: dict[str, Any] | None = None,
         config: dict[str, Any] | None = None,
         paths: list[ReasoningPath] | None = None,
-        progress: Any = None,
-        **rest: Any,
-    ) -> tuple[TrainResult, Path, Silent]:
+        allowed: dict[str, frozenset[str]] | None = None,
+        dev: Any = (),
+        trials: dict[str, Any] | None = None,
+    ) -> tuple[TrainData, TrainPlan]:
         questions, given, embeddings = pool
-        paths = given if paths is None else paths
-        folder, told = tmp_path / name, progress or Silent()
+        chosen = given if paths is None else paths
         settings = {"steps": 6, "paths_per_step": 6, "warmup": 1, "device": "cpu", "checkpoint_every": 2}
-        result = train(
-            TrainData(
-                questions,
-                paths,
-                STYLES,
-                embeddings[: len(paths)],
-                rest.pop("allowed", {}),
-                rest.pop("dev", ()),
-                trials=rest.pop("trials", {}),
-            ),
-            TrainPlan(
-                students or student_configs,
-                RouterConfig(**(router or {})),
-                MutualConfig(**({"weight": 0.1} | (mutual or {}))),
-                TrainConfig(**(settings | (config or {}))),
-                dev_tokens=4,  # random models never stop by themselves
-            ),
-            folder,
-            base_dir=Path("."),
-            seed=rest.pop("seed", 0),
-            progress=told,
-            **rest,
+        data = TrainData(questions, chosen, STYLES, embeddings[: len(chosen)], allowed or {}, dev, trials=trials or {})
+        plan = TrainPlan(
+            students or student_configs,
+            RouterConfig(**(router or {})),
+            MutualConfig(**({"weight": 0.1} | (mutual or {}))),
+            TrainConfig(**(settings | (config or {}))),
+            dev_tokens=4,  # random models never stop by themselves
         )
+        return data, plan
+
+    return build
+
+
+@pytest.fixture
+def train_run(train_job: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+    """Runs `train` in tmp_path/NAME; returns the result, the folder and what was warned."""
+
+    def run(
+        name: str = "run", *, progress: Any = None, seed: int = 0, methods: Any = None, round: int = 0, **job: Any
+    ) -> tuple[TrainResult, Path, Silent]:
+        folder, told = tmp_path / name, progress or Silent()
+        data, plan = train_job(**job)
+        result = train(data, plan, folder, base_dir=Path("."), seed=seed, round=round, methods=methods, progress=told)
         return result, folder, told
 
     return run

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,14 +23,11 @@ from qrdistill.base.progress import Silent
 from qrdistill.base.records import Assignment
 from qrdistill.base.store import content_hash, read_table, sweep
 from qrdistill.paths.styles import STYLES
-from qrdistill.students import export
 from qrdistill.students.best_style import StyleTrial
 from qrdistill.students.config import StudentConfig
-from qrdistill.training import train as loop
 from qrdistill.training.assemble import assemble
 from qrdistill.training.dev_questions import DevQuestions
 from qrdistill.training.methods import chosen_methods
-from qrdistill.training.saved import checkpoint
 
 
 def fingerprints(folder: Path) -> dict[str, str]:
@@ -87,55 +87,26 @@ def test_a_killed_run_goes_on_to_the_same_bits(train_run: Callable[..., Any], st
     assert lines(killed) == lines(whole)
 
 
-def kill_self(*_: Any) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def place_kill(patch: pytest.MonkeyPatch, moment: str) -> None:
-    """The second time that this moment comes, the process is gone."""
-    owner, name = {
-        "step": (loop.Journal, "write"),
-        "checkpoint": (checkpoint, "save_file"),
-        "export": (export, "model_card"),  # weights lie in the temporary folder, the folder has no name yet
-        "table": (loop.Journal, "finish"),
-    }[moment]
-    original, left = getattr(owner, name), [0 if moment == "table" else 1]
-
-    def cut(*args: Any, **more: Any) -> Any:
-        if left[0]:
-            left[0] -= 1
-            return original(*args, **more)
-        if moment in ("step", "checkpoint"):
-            original(*args, **more)
-        if moment == "checkpoint":  # the file is there, half of it
-            file: Path = args[1]
-            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-        return kill_self()
-
-    patch.setattr(owner, name, cut)
-
-
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-@pytest.mark.parametrize("moment", ["step", "checkpoint", "export", "table"])
-def test_a_process_killed_while_writing_leaves_the_same_bits(train_run: Callable[..., Any], moment: str) -> None:
+def test_a_process_killed_while_writing_leaves_the_same_bits(
+    train_run: Callable[..., Any], train_job: Callable[..., Any], tmp_path: Path
+) -> None:
+    """In a process of its own: one that has trained has threads, which its forks lack and wait for."""
     whole_result, whole, _ = train_run("whole")
-    child = os.fork()
-    if child == 0:
-        try:
-            with pytest.MonkeyPatch.context() as patch:
-                place_kill(patch, moment)
-                train_run("killed")
-        finally:
-            os._exit(3)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-    killed = whole.parent / "killed"
-    left_over = list(killed.glob("**/.*.tmp"))
-    assert bool(left_over) == (moment in ("checkpoint", "export"))
-    sweep(killed)  # as every command does first
-    result, _, _ = train_run("killed")
-    assert fingerprints(killed) == fingerprints(whole)
-    assert lines(killed) == lines(whole)
-    assert (result.targets, result.tokens) == (whole_result.targets, whole_result.tokens)
+    moments = ("step", "checkpoint", "export", "table")
+    jobs = tmp_path / "jobs.pickle"
+    jobs.write_bytes(pickle.dumps((train_job(), {moment: tmp_path / moment for moment in moments})))
+    script = Path(__file__).with_name("killed_while_writing.py")
+    done = subprocess.run([sys.executable, "-W", "ignore", script, jobs], capture_output=True, text=True, timeout=300)
+    assert json.loads(done.stdout or "null") == dict.fromkeys(moments, -signal.SIGKILL), done.stdout + done.stderr
+    for moment in moments:
+        killed = tmp_path / moment
+        left_over = list(killed.glob("**/.*.tmp"))
+        assert bool(left_over) == (moment in ("checkpoint", "export")), moment
+        sweep(killed)  # as every command does first
+        result, _, _ = train_run(moment)
+        assert fingerprints(killed) == fingerprints(whole)
+        assert lines(killed) == lines(whole)
+        assert (result.targets, result.tokens) == (whole_result.targets, whole_result.tokens)
 
 
 def test_a_line_that_a_kill_cut_short_is_forgotten(train_run: Callable[..., Any]) -> None:
