@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -104,6 +106,31 @@ def test_what_one_student_does_is_not_seen_by_the_others(tiny_student_folder: Ca
     assert all(one.requires_grad for one in full.model.parameters())
     assert not any(one.requires_grad for one in frozen.model.parameters())
     assert resident([first, full]) > 1.9 * resident([first])  # it trains what others rely on, so it has its own
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft asks transformers by that name
+def test_adapters_name_their_base_so_that_any_place_finds_it(
+    tiny_student_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from peft import AutoPeftModelForCausalLM
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_student_folder("llama"), "models/base")
+    config = StudentConfig(name="ada", model="models/base", lora=LoraSettings(rank=2))
+    first = export_student(load_student(config, base_dir=Path()), Path("first"))
+    settings = json.loads((first / "adapter_config.json").read_text())
+    assert settings["base_model_name_or_path"] == str(tmp_path / "models/base")
+    for written, moved in (
+        ("models/base", "by-peft"),
+        ("../models/base", "by-hand"),
+    ):  # relative to here, to the folder
+        (first / "adapter_config.json").write_text(json.dumps({**settings, "base_model_name_or_path": written}))
+        again = load_student(StudentConfig(name="ada", model="first"), base_dir=Path())
+        folder = export_student(again, tmp_path / "far/away" / moved)
+        with monkeypatch.context() as elsewhere:
+            elsewhere.chdir("/")
+            AutoPeftModelForCausalLM.from_pretrained(folder)
+            load_student(StudentConfig(name="ada", model=str(folder)), base_dir=Path())
 
 
 def test_the_room_counts_a_shared_base_once(tiny_student_folder: Callable[..., Path], tmp_path: Path) -> None:
