@@ -17,6 +17,7 @@ from qrdistill.students.config import LoraSettings, StudentConfig
 from qrdistill.students.decode.decode import decode
 from qrdistill.students.export import export_student
 from qrdistill.students.loading import load_student, recompute_activations
+from qrdistill.students.packing.mixed import Mix, Read, mixes
 from qrdistill.students.preflight import check_students
 from qrdistill.students.student import Student
 from qrdistill.training.config import TrainConfig
@@ -43,18 +44,28 @@ def resident(students: Sequence[Student]) -> int:
     return sum(tensors.values())
 
 
-def steps(students: Sequence[Student], count: int = 2) -> list[list[torch.Tensor]]:
-    """Losses, gradients and trained weights of joint steps, the students' forwards in turn, each with its own dropout."""
+def steps(students: Sequence[Student], count: int = 2, mix: Mix | None = None) -> list[list[torch.Tensor]]:
+    """Losses, gradients and trained weights of joint steps, each student with its own dropout; their forwards in turn,
+    or those that a mix reads in one."""
     optimizers = [student_optimizer(student.trainable_parameters(), student.config) for student in students]
     found: list[list[torch.Tensor]] = [[] for _ in students]
     for step in range(count):
+        reads = [
+            Read(student, [student.encode(*path) for path in PATHS[s:]], [1.0, 0.5, 2.0][s:], 100 * s + step)
+            for s, student in enumerate(students)
+        ]
+        together = [s for s, student in enumerate(students) if mix and student in mix.students]
+        views = dict(zip(together, mix.forward([reads[s] for s in together], hidden=True), strict=True)) if mix else {}
         for s, student in enumerate(students):
             student.model.train()
-            torch.manual_seed(100 * s + step)
-            loss_B = student.forward([student.encode(*path) for path in PATHS[s:]]).nll_B
-            loss_B.sum().backward()
+            if s not in views:
+                torch.manual_seed(reads[s].seed)
+                views[s] = student.forward(reads[s].encoded, learnt=reads[s].learnt, hidden=True)
+        for s, student in enumerate(students):
+            (views[s].nll_B * torch.tensor(reads[s].learnt)).sum().backward(retain_graph=s in together)
             found[s] += [
-                loss_B.detach(),
+                views[s].nll_B.detach(),
+                *(state.detach() for state in views[s].hidden or ()),
                 *(one.grad.clone() for one in student.trainable_parameters() if one.grad is not None),
             ]
         for optimizer in optimizers:
@@ -90,6 +101,37 @@ def test_losses_gradients_and_weights_are_bit_for_bit_those_of_separate_models(
             ]
             weights = "model.safetensors" if merge else "adapter_model.safetensors"
             assert len({(each / weights).read_bytes() for each in folders}) == 1
+
+
+@pytest.mark.parametrize(
+    ("family", "kinds", "options"),
+    [("llama", RANKS, {}), ("gemma2", THREE, {}), ("llama", RANKS, {"quantize": "nf4"})],
+    ids=["two", "beside-dora", "nf4"],
+)
+def test_one_forward_for_all_gives_what_a_forward_each_does(
+    tiny_student_folder: Callable[..., Path], family: str, kinds: dict[str, LoraSettings], options: Any
+) -> None:
+    folder = tiny_student_folder(family)
+    apart, together = (load(folder, kinds, Bases(), **options) for _ in range(2))
+    for student in (*apart, *together):  # an adapter starts at zero, and would change nothing
+        torch.manual_seed(len(student.name))
+        for one in student.trainable_parameters():
+            torch.nn.init.normal_(one, std=0.2)
+    [mix] = mixes(together)
+    assert [student.name for student in mix.students] == ["ada", "bob"]  # what DoRA adds is not in the one forward
+    for one, other in zip(steps(apart), steps(together, mix=mix), strict=True):
+        assert len(one) == len(other) > 2
+        assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(one, other, strict=True))
+
+
+def test_who_is_not_like_the_others_is_read_alone(tiny_student_folder: Callable[..., Path]) -> None:
+    two = load(folder := tiny_student_folder("llama"), RANKS, Bases())
+    assert len(mixes(two)) == 1
+    assert not mixes([two[0], *load(folder, RANKS, Bases())[1:]])  # another copy of the base
+    assert not mixes(load(folder, RANKS, None))
+    recompute_activations(two[0].model)
+    assert not mixes(two)
+    assert not mixes(load(folder, RANKS, Bases(), frozen=True))
 
 
 def test_what_one_student_does_is_not_seen_by_the_others(tiny_student_folder: Callable[..., Path]) -> None:

@@ -158,11 +158,13 @@ class Bases:
     def __init__(self) -> None:
         self._loaded: dict[Hashable, Any] = {}
 
-    def twin(self, key: Hashable, load: Callable[[], Any]) -> Any:
-        """A model with the weights of the base `key`, which is loaded once. Its tensors are not to be written to."""
+    def twin(self, key: Hashable, load: Callable[[], Any]) -> tuple[Any, Any]:
+        """A model with the weights of the base `key`, which is loaded once, and this base itself.
+
+        The tensors of both are not to be written to."""
         if key not in self._loaded:
             self._loaded[key] = load()
-        return _twin(self._loaded[key])
+        return _twin(self._loaded[key]), self._loaded[key]
 
 
 def _twin(model: Any) -> Any:
