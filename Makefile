@@ -9,7 +9,7 @@ demo: .venv/.installed
 	$(BIN)/qrdistill demo
 
 test: .venv/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal
 
 # Two pretrained models on GSM8K: DATA is a folder with example_model_solutions.jsonl (see docs/real.md)
 real: .venv/.installed-dev
@@ -25,20 +25,25 @@ docs: .venv/.installed-docs
 	$(BIN)/mkdocs build --strict
 
 # torch first and pinned: an unpinned torch brings gigabytes of CUDA along
-.venv/.installed: pyproject.toml constraints.txt
+PIP := $(BIN)/pip install -q --no-compile --disable-pip-version-check -c constraints.txt
+.venv/.torch: constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "qrdistill needs Python 3.11 or newer; run: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q --no-compile --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/pip install -q --no-compile --disable-pip-version-check -c constraints.txt -e .
+	$(PIP) torch==2.13.0
 	touch $@
 
-.venv/.installed-dev: .venv/.installed
-	$(BIN)/pip install -q --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	$(BIN)/python examples/real/get_models.py smollm2
+.venv/.installed: .venv/.torch pyproject.toml
+	$(PIP) -e .
 	touch $@
+
+# one call of pip for all that the tests need: a second one would look everything up again
+.venv/.installed-dev: .venv/.torch pyproject.toml
+	$(PIP) -e '.[dev]'
+	$(BIN)/python examples/real/get_models.py smollm2
+	touch .venv/.installed $@
 
 .venv/.installed-docs: .venv/.installed
-	$(BIN)/pip install -q --no-compile --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(PIP) -e '.[docs]'
 	touch $@
 
 clean:

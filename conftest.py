@@ -2,6 +2,7 @@
 
 import os
 import signal
+from itertools import islice
 
 import pytest
 from hypothesis import settings
@@ -15,15 +16,19 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The list as two halves, one per worker, each with its slow tests first: no worker ends alone with a long one.
+    """The list as one share per worker, each with its slow tests first: no worker ends alone with a long one.
 
-    The tests on Ray stand in one of them, so that they share one cluster.
+    The tests on Ray stand in the first share, which has fewer of the other slow ones, so that they use one cluster.
     """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     on_ray = [item for item in items if "/compute/" in item.nodeid]
     others = [item for item in items if "/compute/" not in item.nodeid]
     slow = [item for item in others if item.get_closest_marker("slow")]
-    rest = [item for item in others if not item.get_closest_marker("slow")]
-    first = [*on_ray, *slow[::3]]
-    second = [item for place, item in enumerate(slow) if place % 3]
-    room = max(0, len(items) // 2 - len(first))
-    items[:] = [*first, *rest[:room], *second, *rest[room:]]
+    rest = iter([item for item in others if not item.get_closest_marker("slow")])
+    shares = [on_ray, *([] for _ in range(workers - 1))]
+    turns = [*range(workers), *range(1, workers)]
+    for place, item in enumerate(slow):
+        shares[turns[place % len(turns)]].append(item)
+    for share in shares:
+        share.extend(islice(rest, max(0, len(items) // workers - len(share))))
+    items[:] = [*(item for share in shares for item in share), *rest]

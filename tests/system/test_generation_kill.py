@@ -17,7 +17,7 @@ from qrdistill.base.records import ReasoningPath
 from qrdistill.base.store import read_table
 from qrdistill.llm.reply_cache import ChatRequest, ReplyCache
 
-NUMBER = 250  # questions; four requests each: 1,000
+NUMBER = 150  # questions; four requests each: 600
 FAULTS = {"rate": 0.3, "latency": 0.05}  # of every kind
 RUNNER = Path(__file__).with_name("generation_runner.py")
 

@@ -51,9 +51,11 @@ def test_an_example_runs_and_its_students_answer_in_plain_transformers(example, 
 @pytest.mark.slow
 def test_every_command_of_the_walk_through_runs(tmp_path):
     short = "questions: {train: 24, dev: 6, test: 8}\ntrain: {steps: 4, paths_per_step: 4, warmup: 1}\n"
+    short += "evaluate: {max_tokens: 40}\n"
     (tmp_path / "config.yaml").write_text(short)
     (tmp_path / ".venv").symlink_to(BIN.parent)
     sizes = "questions.train=24 questions.dev=6 questions.test=8 train.steps=4 train.paths_per_step=32"
+    sizes += " evaluate.max_tokens=40"
     demo = "qrdistill demo --quiet " + " ".join(f"--set {item}" for item in sizes.split())
     blocks = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / "docs/pipeline.md").read_text(), re.MULTILINE | re.DOTALL)
     for language, block in blocks:
