@@ -44,6 +44,8 @@ def test_mcnemar_by_hand():
     assert stats.mcnemar(second, first).p == pytest.approx(14 / 64)
     assert stats.mcnemar([True, False], [True, False]).p == 1.0
     assert stats.mcnemar([True, False], [False, True]).p == 1.0  # never above one
+    many = [True] * 530 + [False] * 470
+    assert stats.mcnemar(many, [not right for right in many]).p == pytest.approx(binomtest(470, 1000).pvalue)
 
 
 def test_paired_difference_is_exact_where_it_can_be():

@@ -12,7 +12,7 @@ PRESET = Preset(
         "filter": {"judges": ["lab"]},
         "train": {"steps": 200},
         "own_paths": {"max_tokens": 160},
-        "evaluate": {"max_tokens": 160},
+        "evaluate": {"max_tokens": 160, "batch_size": 256},  # students so small that a step's fixed cost counts most
         "students": [
             {"name": "mistral", "model": "lab:mistral-tiny", "learning_rate": 1e-3},
             {"name": "gemma", "model": "lab:gemma-tiny", "learning_rate": 1e-3},

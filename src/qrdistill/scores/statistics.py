@@ -58,12 +58,14 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
     >>> mcnemar([True] * 5 + [False], [False] * 6)
     McNemar(only_first=5, only_second=0, p=0.0625)
     """
-    from scipy.stats import binomtest
-
     _same_length(first, second)
     b = sum(1 for x, y in zip(first, second, strict=True) if x and not y)
     c = sum(1 for x, y in zip(first, second, strict=True) if y and not x)
-    return McNemar(b, c, float(binomtest(b, b + c, 0.5).pvalue) if b + c else 1.0)
+    n, ways, tail = b + c, 1, 0  # whole numbers: scipy.stats would take more than a second to import
+    for k in range(min(b, c) + 1):
+        tail += ways
+        ways = ways * (n - k) // (k + 1)
+    return McNemar(b, c, min(1.0, 2 * tail / 2**n))
 
 
 def paired_difference(
@@ -111,13 +113,13 @@ def over_seeds(
     >>> [round(value, 3) for value in over_seeds([1.0, 2.0, 3.0, 4.0])[:3]]
     [2.5, 0.446, 4.554]
     """
-    from scipy.stats import t
-
     values_S = np.asarray(values, dtype=np.float64)
     n = len(values_S)
     mean = float(values_S.mean()) if n else math.nan
     if n < MIN_SEEDS or float(np.ptp(values_S)) < 1e-9:
         return Interval(mean, -math.inf, math.inf, n)
+    from scipy.stats import t
+
     half = float(t.ppf(0.5 + confidence / 2, n - 1)) * float(values_S.std(ddof=1)) / math.sqrt(n)
     return Interval(mean, max(bounds[0], mean - half), min(bounds[1], mean + half), n)
 
@@ -280,15 +282,14 @@ def calibration(confidences: Values, correct: Sequence[bool], *, num_bins: int =
     >>> result.ece, result.auroc
     (0.0, 0.8333333333333334)
     """
-    from scipy.stats import rankdata
-
     _same_length(confidences, correct)
     confidence_N = np.asarray(confidences, dtype=np.float64)
     correct_N = np.asarray(correct, dtype=np.float64)
     n, right = len(confidence_N), float(correct_N.sum())
     if not n:
         return Calibration(math.nan, math.nan, (), 0)
-    ranks = rankdata(confidence_N)  # 1 to N, ties share their mean rank and so their bin
+    _, place_N, count = np.unique(confidence_N, return_inverse=True, return_counts=True)
+    ranks = (count.cumsum() - (count - 1) / 2)[place_N]  # 1 to N, ties share their mean rank and so their bin
     bin_N = ((ranks - 0.5) * num_bins / n).astype(np.int64)
     bins: list[Bin] = []
     for index in np.unique(bin_N):

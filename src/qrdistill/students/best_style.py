@@ -104,17 +104,20 @@ def try_styles(
     max_tokens: int,
     stop: Sequence[str] = (),
 ) -> dict[str, StyleTrial]:
-    """Greedy answers to `questions` in every style, in the order of `styles`."""
+    """Greedy answers to `questions` in every style, in the order of `styles`.
 
-    trials: dict[str, StyleTrial] = {}
-    for name, style in styles.items():
-        prompts = [student_prompt(question.question, style) for question in questions]
-        completions = [row[0] for row in write(prompts, max_tokens=max_tokens, stop=stop)]
-        trials[name] = trial(
+    All are asked at once: a question is read once for its styles, and rows that end early make place for more.
+    """
+    prompts = [student_prompt(question.question, style) for style in styles.values() for question in questions]
+    completions = iter(write(prompts, max_tokens=max_tokens, stop=stop))
+    answered = {name: [(question, next(completions)[0]) for question in questions] for name in styles}
+    return {
+        name: trial(
             (check(question, one.text, cut=one.finish_reason == "length").outcome == "correct", one.logprob, one.text)
-            for question, one in zip(questions, completions, strict=True)
+            for question, one in rows
         )
-    return trials
+        for name, rows in answered.items()
+    }
 
 
 def try_all(

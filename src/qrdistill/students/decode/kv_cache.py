@@ -25,11 +25,12 @@ class RowCache:
 
     def __init__(self, rows: int, capacity: int, device: torch.device) -> None:
         self.capacity, self.device = capacity, device
-        self.keys: list[Tensor] = []  # per layer [R, G, C, D]
+        self.keys: list[Tensor] = []  # per layer [R, C, G, D]: what one step adds to a row lies together
         self.values: list[Tensor] = []
         self.lengths_R = torch.zeros(rows, dtype=torch.long, device=device)
         self._layer = 0
         self._length = 0  # places that this step's longest row uses, its new token included
+        self._places_R = self.lengths_R  # of the new tokens, in all rows' places one after another
         self._masks: dict[tuple[int | None, torch.dtype], Tensor] = {}
 
     def admit(self, batch: Batch, places: list[int]) -> None:
@@ -46,12 +47,12 @@ class RowCache:
         if not self.keys:
             for key, value in captured:
                 for states, store in ((key, self.keys), (value, self.values)):
-                    shape = (len(self.lengths_R), states.shape[1], self.capacity, states.shape[3])
+                    shape = (len(self.lengths_R), self.capacity, states.shape[1], states.shape[3])
                     store.append(torch.zeros(shape, dtype=states.dtype, device=self.device))
         for layer, pair in enumerate(captured):
             for states, store in zip(pair, (self.keys, self.values), strict=True):
-                block = states[0].index_select(1, index).unflatten(1, tokens.shape).transpose(0, 1)
-                store[layer][where, :, : tokens.shape[1]] = block
+                block = states[0].index_select(1, index).unflatten(1, tokens.shape).permute(1, 2, 0, 3)
+                store[layer][where, : tokens.shape[1]] = block
         self.lengths_R[where] = torch.tensor(lengths, device=self.device)
 
     def keep(self, rows: list[int]) -> None:
@@ -65,6 +66,7 @@ class RowCache:
         """Before each forward of one token per row; `longest`: tokens that the longest live row holds."""
         self._layer, self._length = 0, longest + 1
         self._masks.clear()
+        self._places_R = self.lengths_R + torch.arange(len(self.lengths_R), device=self.device) * self.capacity
 
     def end(self) -> None:
         self.lengths_R += 1
@@ -73,10 +75,9 @@ class RowCache:
     def attend(self, query: Tensor, key: Tensor, value: Tensor, rules: Rules) -> Tensor:
         keys, values = self.keys[self._layer], self.values[self._layer]
         self._layer += 1
-        place = self.lengths_R[:, None, None, None].expand(-1, key.shape[1], 1, key.shape[3])
-        keys.scatter_(2, place, key)
-        values.scatter_(2, place, value)
-        k, v = keys[:, :, : self._length], values[:, :, : self._length]
+        keys.flatten(0, 1).index_copy_(0, self._places_R, key[:, :, 0])
+        values.flatten(0, 1).index_copy_(0, self._places_R, value[:, :, 0])
+        k, v = (states[:, : self._length].transpose(1, 2) for states in (keys, values))
         mask = self._mask(rules.window, query.dtype)
         if rules.softcap is not None:
             out = softcapped(query, *all_heads(query, k, v), mask, rules)
