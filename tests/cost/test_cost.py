@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 import torch
 
-from qrdistill.cost.memory import Reading, checkpoint_bytes, export_bytes, learning, step_peak, weights
+from qrdistill.cost.memory import (
+    Reading,
+    checkpoint_bytes,
+    export_bytes,
+    learning,
+    learning_together,
+    loading,
+    step_peak,
+    weights,
+)
 from qrdistill.cost.rehearsal import Live
 from qrdistill.cost.shape import read_shape
 from qrdistill.students.config import LoraSettings, StudentConfig
@@ -72,10 +81,13 @@ def test_a_step_keeps_and_computes_what_the_rehearsal_says(folder: Path, tmp_pat
     assert run.forward + run.backward == pytest.approx(counter.get_total_flops(), rel=0.02)
 
 
-def test_depth_two_tells_of_any_depth(tiny_student_folder: Callable[..., Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("changes", [{}, {"vocab_size": 100_000}], ids=["plain", "fused"])
+def test_depth_two_tells_of_any_depth(
+    tiny_student_folder: Callable[..., Path], tmp_path: Path, changes: dict[str, int]
+) -> None:
     from qrdistill.cost.rehearsal import rehearse
 
-    folder = tiny_student_folder("llama", num_hidden_layers=5)
+    folder = tiny_student_folder("llama", num_hidden_layers=5, **changes)
     shape = read_shape(StudentConfig(name="a", model=str(folder)), tmp_path)
     assert shape is not None
     student = load_student(shape.student, base_dir=tmp_path)
@@ -104,12 +116,25 @@ def test_a_checkpoint_is_as_large_as_the_one_that_a_training_writes(
     assert written == pytest.approx(checkpoint_bytes([shape for shape in shapes if shape]), rel=0.05)
 
 
-def test_what_loading_leaves_holds_no_whole_file(tiny_student_folder: Callable[..., Path], tmp_path: Path) -> None:
-    from qrdistill.students.out_of_memory import mapped_files
-
-    before = len(mapped_files())
-    folder = str(tiny_student_folder("llama"))
-    config = StudentConfig(name="a", model=folder, lora=LoraSettings(rank=4), quantize="nf4")
+def test_loading_leaves_in_memory_what_is_used_of_a_file(
+    tiny_student_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = tiny_student_folder("llama", hidden_size=256, intermediate_size=1024)
+    config = StudentConfig(name="a", model=str(folder), lora=LoraSettings(rank=4), quantize="nf4")
     student = load_student(config, base_dir=tmp_path)
-    assert len(mapped_files()) <= before
+    maps = Path("/proc/self/smaps").read_text().split("\n")
+    own = [at for at, line in enumerate(maps) if line.endswith(f"{folder}/model.safetensors")]
+    there = sum(next(int(line.split()[1]) for line in maps[at:] if line.startswith("Rss:")) for at in own)
+    used = {one.data_ptr(): one.nbytes for one in student.model.parameters() if one.dtype == torch.float32}
+    assert 1024 * there < sum(used.values()) + (1 << 20) < (folder / "model.safetensors").stat().st_size / 2
     assert torch.isfinite(student.forward([Encoded((5,) * 3, (6,) * 5, [])]).nll_B).all()
+
+
+def test_students_of_one_base_bring_it_once(tiny_student_folder: Callable[..., Path], tmp_path: Path) -> None:
+    students = [StudentConfig(name=n, model=str(tiny_student_folder("llama")), lora=LoraSettings(rank=2)) for n in "ab"]
+    shapes = [shape for student in students if (shape := read_shape(student, tmp_path))]
+    read = Reading(tokens=100, labels=50, length=50)
+    one, two = (learning_together(shapes[:count], [read] * count) for count in (1, 2))
+    assert two[0] == one[0]
+    assert two[1].weights == 4 * shapes[0].counts.trained
+    assert loading(shapes) - loading(shapes[:1]) == two[1].weights

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,8 @@ from qrdistill.students.config import LoraSettings, StudentConfig
 from qrdistill.students.decode.decode import decode
 from qrdistill.students.export import export_student
 from qrdistill.students.loading import load_student, recompute_activations
-from qrdistill.students.preflight import check_students
 from qrdistill.students.student import Student
-from qrdistill.training.config import TrainConfig
 from qrdistill.training.optimizers import student_optimizer
-from qrdistill.training.outlook.room import room_plan
 
 PATHS = [("Ann has 3 apples.\n", "3 + 4 = 7"), ("Ann has 3 apples.\n", "7 apples."), ("x - 5 = 12\n", "x = 17")]
 RANKS = {"ada": LoraSettings(rank=2, dropout=0.2), "bob": LoraSettings(rank=4, targets=["q_proj"], dropout=0.1)}
@@ -104,15 +100,3 @@ def test_what_one_student_does_is_not_seen_by_the_others(tiny_student_folder: Ca
     assert all(one.requires_grad for one in full.model.parameters())
     assert not any(one.requires_grad for one in frozen.model.parameters())
     assert resident([first, full]) > 1.9 * resident([first])  # it trains what others rely on, so it has its own
-
-
-def test_the_room_counts_a_shared_base_once(tiny_student_folder: Callable[..., Path], tmp_path: Path) -> None:
-    folder = str(tiny_student_folder("llama"))
-    students = [StudentConfig(name=name, model=folder, lora=LoraSettings(rank=2)) for name in ("ada", "bob")]
-    rooms = [
-        room_plan(check_students(few, tmp_path), TrainConfig(device="cpu"), rounds=0, folder=tmp_path)
-        for few in (students[:1], students)
-    ]
-    [look] = check_students(students[:1], tmp_path)
-    assert rooms[1].memory - rooms[0].memory == 12 * look.trained
-    assert math.isclose(rooms[0].memory, 4 * look.parameters + 12 * look.trained)

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -19,8 +18,6 @@ from qrdistill.base.errors import InputError, ModelError
 from qrdistill.students.config import LoraSettings, StudentConfig
 from qrdistill.students.loading import load_student
 from qrdistill.students.preflight import check_students
-from qrdistill.training.config import TrainConfig
-from qrdistill.training.outlook.room import room_plan
 
 
 def test_sizes_are_those_of_the_loaded_student(tiny_student_folder: Callable[..., Path], tmp_path: Path) -> None:
@@ -48,18 +45,6 @@ def test_a_vocabulary_beyond_the_embedding_is_found_without_weights(
     (folder / "config.json").write_text(json.dumps({"model_type": "nosuch"}))
     with pytest.raises(ModelError, match="student ada: .*does not load"):
         check_students([StudentConfig(name="ada", model="m")], tmp_path)
-
-
-def test_what_memory_and_disk_do_not_hold_is_said(tiny_student_folder: Callable[..., Path], tmp_path: Path) -> None:
-    [look] = check_students([StudentConfig(name="ada", model=str(tiny_student_folder("llama")))], tmp_path)
-    room = room_plan([look], TrainConfig(device="cpu", keep_last=2), rounds=1, folder=tmp_path / "not/yet")
-    assert room.memory == look.parameters * 16  # weights, gradients, two moments
-    assert room.disk == look.parameters * (2 * 4 + 2 * 12)
-    assert room.problem == ""
-    large = replace(look, parameters=10**13, trained=10**13)
-    huge = room_plan([large], TrainConfig(device="cpu"), rounds=0, folder=tmp_path)
-    assert "need at least" in huge.problem
-    assert "GiB of memory to train, the machine has" in huge.problem
 
 
 class _Hub(BaseHTTPRequestHandler):

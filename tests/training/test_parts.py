@@ -14,12 +14,12 @@ from qrdistill.base.errors import InputError
 from qrdistill.base.records import Assignment
 from qrdistill.base.store import read_table
 from qrdistill.routing.config import RouterConfig
+from qrdistill.runs.outlook.estimate import cost_plan
 from qrdistill.students.config import StudentConfig
 from qrdistill.students.tokens import Encoded
 from qrdistill.training.config import MutualConfig, TrainConfig
 from qrdistill.training.micro_batches import share_out
 from qrdistill.training.optimizers import Group, student_optimizer
-from qrdistill.training.outlook.estimate import cost_plan
 from qrdistill.training.saved.journal import Journal
 from qrdistill.training.saved.tracking import tracking
 

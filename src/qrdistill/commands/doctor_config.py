@@ -9,16 +9,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from qrdistill.base.errors import InputError
+from qrdistill.base.errors import InputError, QRDistillError
 from qrdistill.base.untrusted.clean_text import one_line
 from qrdistill.commands.doctor import Fact
+from qrdistill.commands.plans.dryrun import dry_run
 from qrdistill.llm.client import OPENAI_URL
 from qrdistill.llm.config import OpenAITeacher
 from qrdistill.llm.openai_client import api_key
 from qrdistill.runs.load_config import load_config
 from qrdistill.students.find_model import comes_with_the_package
-from qrdistill.students.preflight import Look, check_students
-from qrdistill.training.outlook.room import room_plan
+from qrdistill.students.preflight import check_students
 
 _SECONDS = 10.0
 _MOST_BYTES = 4 << 20  # of a list of models
@@ -35,7 +35,7 @@ def _facts(config: Path, overrides: Sequence[str]) -> Iterator[Fact]:
     for teacher in resolved.teachers:
         if isinstance(teacher, OpenAITeacher):
             yield _endpoint(teacher)
-    looks: list[Look] = []
+    loads = True
     for student in resolved.students:
         if comes_with_the_package(student.model):
             yield Fact(f"student {student.name}", True, f"{student.model} comes with the package")
@@ -44,14 +44,23 @@ def _facts(config: Path, overrides: Sequence[str]) -> Iterator[Fact]:
             [look] = check_students([student], config.resolve().parent)
         except InputError as error:
             yield Fact(f"student {student.name}", False, str(error))
+            loads = False
             continue
-        looks.append(look)
         size = f"{look.parameters / 1e6:.1f} million parameters, {look.trained / 1e6:.1f} million of them trained"
         yield Fact(f"student {student.name}", True, f"{student.model}: config and tokenizer load; {size}")
-    if looks and resolved.train.steps:
-        folder = Path("runs") / resolved.name
-        room = room_plan(looks, resolved.train, rounds=resolved.own_paths.rounds, folder=folder)
-        yield Fact("room", not room.problem, room.problem or room.text())
+    if loads:
+        yield from _outlook(config, overrides)
+
+
+def _outlook(config: Path, overrides: Sequence[str]) -> Iterator[Fact]:
+    """What `--dry-run` says of the training."""
+    try:
+        plan = dry_run(config, None, overrides)
+    except QRDistillError as error:
+        yield Fact("plan", False, str(error))
+        return
+    yield from (Fact("plan", True, line) for line in plan.takes.lines())
+    yield from (Fact("plan", False, problem) for problem in plan.problems)
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

@@ -17,7 +17,7 @@ from qrdistill.cost.rehearsal import rehearse
 from qrdistill.cost.shape import Shape
 
 _USED = 0.92  # of a GPU's memory: the rest goes to its context, the allocator's gaps and what libraries keep
-_REDUCED, _GATHERED = 4, 2  # bytes a number: gradients in float32, weights in bfloat16
+_REDUCED = 4  # bytes of a gradient's number on the wire
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Device:
 @dataclass(frozen=True)
 class Settings:
     """Of a plan, as the config has them. share: of a step's tokens that each student reads (its own and what it only
-    measures); paths: of a step; hidden: width of what is compared between columns, 0: nothing is."""
+    measures); paths: of a step."""
 
     tokens: int  # of one forward
     share: Sequence[float]  # tokens of one step, per student
@@ -70,6 +70,7 @@ class Settings:
     checkpointing: bool
     offload: bool = False
     reshard: bool = True
+    number: int = 2  # bytes of a gathered weight: bfloat16 where train.autocast is that, else 4
 
 
 def device_memory(shapes: Sequence[Shape], layout: Layout, settings: Settings) -> Device:
@@ -103,7 +104,7 @@ def _column(shapes: Sequence[Shape], layout: Layout, settings: Settings, column:
             layers = 2 if settings.reshard else shape.layers  # the one that computes, and the next
             outside = counts.parameters - shape.layers * counts.per_layer
             unsharded_gradient = _REDUCED * max(counts.per_layer, outside)
-            gathered = max(gathered, _GATHERED * (layers * counts.per_layer + outside) + unsharded_gradient)
+            gathered = max(gathered, settings.number * (layers * counts.per_layer + outside) + unsharded_gradient)
         if held.kept + max(held.head, held.layer) > activations + logits:
             activations, logits = held.kept, max(held.head, held.layer)
     if settings.offload:
@@ -136,17 +137,26 @@ def operations(shape: Shape, settings: Settings, tokens: float) -> float:
     return (run.forward + run.backward + again) * tokens / whole
 
 
-def wire_bytes(shape: Shape, layout: Layout, settings: Settings, tokens: float, num_students: int) -> int:
-    """Bytes that one device sends in a step for one student: weights gathered per forward (and again for the backward),
-    gradients reduced and scattered; for what is not sharded an all-reduce. Between columns only losses and gates."""
-    counts, data = shape.counts, layout.data
-    between = 4 * 3 * settings.paths * num_students * (layout.students > 1)
+def wire_bytes(
+    shape: Shape, layout: Layout, settings: Settings, tokens: float, num_students: int, *, backend: str = "nccl"
+) -> int:
+    """Bytes that one device sends in a step for one student that learns from `tokens` of its tokens.
+
+    Weights are gathered for each forward and again for its backward, gradients are reduced and scattered; what is not
+    sharded is added up once a step. Then what all devices agree on: gates, losses, counts. backend: gloo has no
+    scattering reduction, and adds up whole gradients.
+    """
+    counts, data, paths = shape.counts, layout.data, settings.paths
+    if layout.students * data == 1:
+        return 0
+    everyone = 4 * paths * (2 * num_students + 1) + 2 * 8 * num_students * (2 * paths + 1)
     if data == 1:
-        return between
+        return everyone
     ring = (data - 1) / data
-    passes = max(1, math.ceil(tokens / data / settings.tokens))
     if not is_sharded(shape, layout):
-        return round(2 * ring * _REDUCED * counts.trained) + between
+        return round(2 * ring * _REDUCED * counts.trained) + everyone
+    passes = max(1, math.ceil(tokens / data / settings.tokens))
     gathers = (2 if settings.reshard else 1) * passes
     whole = counts.parameters + (counts.trained if counts.trained < counts.parameters else 0)
-    return round(ring * (gathers * _GATHERED * whole + passes * _REDUCED * counts.trained)) + between
+    reductions = (2 if backend == "gloo" else 1) * passes
+    return round(ring * (gathers * settings.number * whole + reductions * _REDUCED * counts.trained)) + everyone

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qrdistill.cost.rehearsal import rehearse
-from qrdistill.cost.shape import Shape, weight_bytes
+from qrdistill.cost.shape import Shape, weight_bytes, with_form
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,30 @@ def weights(shape: Shape, *, gpu: bool) -> int:
     if shape.student.quantize is None:
         return size * counts.parameters + adapters
     return _nf4(counts.linear, counts.matrices) + size * (counts.parameters - counts.linear) + adapters
+
+
+def _brought(shapes: Sequence[Shape], *, gpu: bool) -> list[int]:
+    """Bytes of each student's base that one before it has brought: those that leave it as it is read one copy."""
+    seen: set[tuple[object, ...]] = set()
+    brought: list[int] = []
+    for shape in shapes:
+        student = shape.student
+        base, fixed = (student.model, student.quantize, student.dtype), student.frozen or student.lora is not None
+        brought.append(weights(with_form(shape, lora=None, frozen=True), gpu=gpu) if fixed and base in seen else 0)
+        seen |= {base} if fixed else set()
+    return brought
+
+
+def loading(shapes: Sequence[Shape]) -> int:
+    """The most bytes of main memory while one student after the other is loaded from its mapped file."""
+    held = peak = 0
+    for shape, brought in zip(shapes, _brought(shapes, gpu=False), strict=True):
+        counts, own = shape.counts, weights(shape, gpu=False) - brought
+        read = 0 if shape.student.quantize is None and weight_bytes(shape.files) == _size(shape, gpu=False) else 1
+        read = read * weight_bytes(shape.files) * (counts.linear if shape.student.quantize else counts.parameters)
+        peak = max(peak, held + own + (0 if brought else read))
+        held += own
+    return peak
 
 
 def _size(shape: Shape, gpu: bool) -> int:
@@ -84,6 +108,13 @@ def learning(shape: Shape, read: Reading) -> Held:
         layer=run.layer + 2 * work,
         tail=size * counts.embedding if every else 0,
     )
+
+
+def learning_together(shapes: Sequence[Shape], reads: Sequence[Reading]) -> list[Held]:
+    """`learning` of each; a base that several leave as it is counts once."""
+    held = [learning(shape, read) for shape, read in zip(shapes, reads, strict=True)]
+    brought = _brought(shapes, gpu=any(read.gpu for read in reads))
+    return [replace(each, weights=each.weights - less) for each, less in zip(held, brought, strict=True)]
 
 
 def step_peak(held: Sequence[Held], *, passes: int = 1) -> int:

@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from qrdistill.cost.shape import Shape
 from qrdistill.students.attention import Plan, Rules, Segment, lowered
-from qrdistill.students.head import Head, label_nll
+from qrdistill.students.head import fused_bytes, head_of, is_fused, label_nll
 
 
 @dataclass(frozen=True)
@@ -152,6 +152,8 @@ def _run(
         recompute_activations(model)
     model.train(trains)
     halved = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(autocast)
+    head = head_of(core)
+    fused = trains and is_fused(head, labels)  # it looks at numbers, of which there are none here
     live, counter = Live(), FlopCounterMode(display=False)
     with FakeTensorMode(), torch.set_grad_enabled(trains), torch.autocast("cpu", halved, enabled=halved is not None):
         _fill(model, half)
@@ -173,26 +175,26 @@ def _run(
             forward, kept = counter.get_total_flops() + attended, live.held()
             read = states.detach().requires_grad_(trains)
             live.peak = live.held()
-            # the fused loss looks at numbers, which there are none of here; this form takes somewhat more memory
-            head = Head(lambda each: core.get_output_embeddings()(each).float(), _rows(core))
-            loss = label_nll(head, read, words)
-            head_forward = shape.text_config.hidden_size * _rows(core) * labels * 2
-            held = live.held() - kept
-            if not trains:
-                return Rehearsal(kept, held, live.peak - kept, 0, forward + head_forward, 0)
-            loss.sum().backward()
-            head_peak = live.peak - kept
-            del loss
+            product = shape.text_config.hidden_size * head.vocabulary * labels * 2  # operations of the head once
+            if fused:
+                cost, weight = fused_bytes(head, read, halved is not None), core.get_output_embeddings().weight
+                held, head_peak, unseen = cost.kept, cost.peak, cost.products * product
+                read.grad = torch.empty_like(read)
+                weight.grad = torch.empty_like(weight) if weight.requires_grad else None
+            else:
+                loss = label_nll(head_of(core), read, words)
+                held, unseen = live.held() - kept, 0
+                if not trains:
+                    return Rehearsal(kept, held, live.peak - kept, 0, forward + product, 0)
+                loss.sum().backward()
+                head_peak = live.peak - kept
+                del loss
             weights = _gradients(model)
             live.peak = before = live.held()
             states.backward(read.grad)
             layer = max(0, live.peak - before - (_gradients(model) - weights) // max(1, depth))
-    backward = counter.get_total_flops() + attended * 7 // 2 - forward - head_forward  # as torch counts its own
-    return Rehearsal(kept, held, head_peak, layer, forward + head_forward, backward)
-
-
-def _rows(core: Any) -> int:
-    return int(core.get_input_embeddings().weight.shape[0])
+    backward = counter.get_total_flops() + unseen + attended * 7 // 2 - forward - product  # as torch counts its own
+    return Rehearsal(kept, held, head_peak, layer, forward + product, backward)
 
 
 def _gradients(model: Any) -> int:

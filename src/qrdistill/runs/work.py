@@ -55,9 +55,9 @@ def load(context: Context) -> Counts:
 
 def check(context: Context) -> None:
     """Raises now what later stages would raise after the paths have been bought."""
+    from qrdistill.runs.outlook.ahead import check_room
     from qrdistill.students.engines.preflight import check_engine
     from qrdistill.students.preflight import check_students
-    from qrdistill.training.outlook.room import check_room
     from qrdistill.verdicts.estimate import check_filter
 
     config = context.config
@@ -66,10 +66,11 @@ def check(context: Context) -> None:
         check_engine(config.own_paths.engine, "own_paths.engine")
     for warning in config.own_paths.without_effect():
         context.progress.warn(warning)
+    questions = list(context.questions().values())
     check_filter(config.filter, config.teachers, list(context.questions().values()), base_dir=context.base_dir)
-    looks = check_students(config.students, context.base_dir, hub=context.trains)
-    if looks and context.trains and config.train.steps:
-        check_room(looks, config.train, rounds=config.own_paths.rounds, folder=context.folder)
+    check_students(config.students, context.base_dir, hub=context.trains)
+    if context.trains:
+        check_room(context)
 
 
 def generate(context: Context) -> Counts:

@@ -31,6 +31,28 @@ class Head:
     scale: float = 1.0
 
 
+def head_of(core: Any) -> Head:
+    """Of a causal language model [N, H] -> [N, V], with the scaling and soft-capping that families add."""
+    config, module = core.config.get_text_config(), core.get_output_embeddings()
+    softcap: float | None = getattr(config, "final_logit_softcapping", None)  # Gemma 2
+    # Cohere; Granite
+    scale: float = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
+
+    def project(states_NH: Tensor) -> Tensor:
+        logits_NV = module(states_NH).float()
+        if softcap is not None:
+            logits_NV = torch.tanh(logits_NV / softcap) * softcap
+        return logits_NV if scale == 1 else logits_NV * scale
+
+    rows = int(core.get_input_embeddings().weight.shape[0])
+    return Head(project, rows, plain_weight(module), softcap, scale)
+
+
+def is_fused(head: Head, num_labels: int) -> bool:
+    """Whether `label_nll` makes loss and gradients of so many labels in one pass."""
+    return head.weight_VH is not None and num_labels * head.vocabulary > FUSED_FROM
+
+
 def label_nll(head: Head, states_NH: Tensor, labels_N: Tensor, weights_N: Tensor | None = None) -> Tensor:
     """-log p(label) of each label in nats [N], in float32.
 
@@ -46,7 +68,7 @@ def label_nll(head: Head, states_NH: Tensor, labels_N: Tensor, weights_N: Tensor
 
     rows = max(1, MAX_LOGITS // head.vocabulary)
     learns = torch.is_grad_enabled() and (states_NH.requires_grad or _learns(head.weight_VH))
-    if learns and head.weight_VH is not None and len(labels_N) * head.vocabulary > FUSED_FROM:
+    if learns and head.weight_VH is not None and is_fused(head, len(labels_N)):
         weights_N = torch.ones(len(labels_N), device=labels_N.device) if weights_N is None else weights_N
         states_NH = states_NH.to(_product_dtype(states_NH, head.weight_VH))
         nll_N: Any = FusedNLL.apply(states_NH, head.weight_VH, labels_N, weights_N, rows, head.softcap, head.scale)
@@ -147,6 +169,25 @@ def _loss_and_slope(
     if bend_nV is not None:
         slope_nV.mul_(bend_nV)
     return nll_n, slope_nV.mul_(scale) if scale != 1 else slope_nV
+
+
+@dataclass(frozen=True)
+class FusedCost:
+    """Of one fused loss: bytes kept until backward, bytes at the most, products with the head's weight."""
+
+    kept: int
+    peak: int
+    products: int
+
+
+def fused_bytes(head: Head, states_NH: Tensor, halved: bool) -> FusedCost:
+    """What `FusedNLL` takes for these states, by its own lines. halved: it computes in two bytes a number."""
+    assert head.weight_VH is not None
+    learns, numbers = head.weight_VH.requires_grad, head.weight_VH.numel()
+    logits = min(len(states_NH), max(1, MAX_LOGITS // head.vocabulary)) * head.vocabulary
+    kept = states_NH.nbytes + 4 * numbers * learns
+    chunk = 4 * logits * (1 if head.softcap is None else 2) + 2 * (logits + numbers) * halved
+    return FusedCost(kept, kept + chunk, 3 if learns else 2)
 
 
 def _add_outer(sum_VH: Tensor, slope_nV: Tensor, states_nH: Tensor) -> None:

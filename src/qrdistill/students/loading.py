@@ -27,7 +27,7 @@ from qrdistill.students.adapters import (
 )
 from qrdistill.students.config import StudentConfig
 from qrdistill.students.find_model import find_model
-from qrdistill.students.out_of_memory import ran_out, settle
+from qrdistill.students.out_of_memory import nothing_twice, ran_out
 from qrdistill.students.packing.proof import prove
 from qrdistill.students.quiet_transformers import quiet
 from qrdistill.students.student import Student
@@ -61,7 +61,8 @@ def _load_model(source: str, config: StudentConfig, device: torch.device, dtype:
         "trust_remote_code": config.trust_remote_code,
         **quantization(config, device),
     }
-    loaded: Any = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **settings)
+    with nothing_twice():
+        loaded: Any = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **settings)
     model, info = loaded
     missing = sorted(info["missing_keys"])
     if missing:
@@ -133,7 +134,6 @@ def load_student(
                     "the student quantize: nf4 (with lora), or lower its dtype"
                 ) from error
             raise _unusable(config.name, source, error) from error
-    settle(model)
     if config.frozen:
         model.requires_grad_(False)
     model.train(not config.frozen)

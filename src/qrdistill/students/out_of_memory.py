@@ -4,16 +4,17 @@ what loading a student leaves behind."""
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 _MAPS = Path("/proc/self/maps")  # Linux
-_WORTH = 0.9  # share of a file that its weights must fill for them to stay where they are
 _SAID = ("out of memory", "not enough memory", "allocate memory")  # by torch's allocators, on GPU and CPU
 
 
@@ -58,22 +59,23 @@ def ran_out(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(said in str(error).lower() for said in _SAID)
 
 
-def settle(model: Any) -> None:
-    """Copies weights out of a file that is mostly not theirs, and hands freed memory back to the system.
+@contextmanager
+def nothing_twice() -> Generator[None]:
+    """Around the loading of a model: what was read of its files to be made anew does not stay beside it.
 
-    safetensors maps a file and gives out views of it. Where all weights are used as they are, these are the weights
-    and nothing is there twice; where most were made anew (in four bits, in another type), the few that were not hold
-    the whole file in memory.
+    safetensors maps a file and gives out views of it. What is put into four bits or another type leaves the pages that
+    it was made from in memory, for as long as anything else of the file (an embedding, say) is used as it is. They are
+    let go here, before anything is written to a weight; who needs one again finds it in the file.
     """
+    before = mapped_files()
+    yield
     if sys.platform != "linux":
         return
-    for start, end in mapped_files():
-        inside = [one for one in (*model.parameters(), *model.buffers()) if start <= one.data_ptr() < end]
-        if sum({one.data_ptr(): one.nbytes for one in inside}.values()) < _WORTH * (end - start):
-            for one in inside:
-                one.data = one.detach().clone()
     with suppress(OSError, AttributeError):  # another C library than glibc
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        library = ctypes.CDLL("libc.so.6")
+        for start, end in set(mapped_files()) - set(before):
+            library.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
+        library.malloc_trim(0)
 
 
 def mapped_files() -> list[tuple[int, int]]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from qrdistill.students import batches
 from qrdistill.students.batches import Batch
 from qrdistill.students.config import StudentConfig
-from qrdistill.students.head import Head, label_nll, plain_weight
+from qrdistill.students.head import Head, head_of, label_nll
 from qrdistill.students.tokens import Codec, Encoded
 
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -187,18 +187,7 @@ class Student:
         return self.head().project(states_NH)
 
     def head(self) -> Head:
-        config, module = self.core.config.get_text_config(), self.core.get_output_embeddings()
-        softcap: float | None = getattr(config, "final_logit_softcapping", None)  # Gemma 2
-        # Cohere; Granite
-        scale: float = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
-
-        def project(states_NH: Tensor) -> Tensor:
-            logits_NV = module(states_NH).float()
-            if softcap is not None:
-                logits_NV = torch.tanh(logits_NV / softcap) * softcap
-            return logits_NV if scale == 1 else logits_NV * scale
-
-        return Head(project, self.num_rows, plain_weight(module), softcap, scale)
+        return head_of(self.core)
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
         if self.autocast_dtype is None:

@@ -1,4 +1,4 @@
-"""Four processes that train in one world after the other: everything is imported once, then forked.
+"""Four processes that train in one world after the other, and note what they wrote and sent: everything is imported once, then forked.
 
 python processes.py PLAN      PLAN: pickled phases; the worlds of a phase go on side by side
 """
@@ -55,16 +55,23 @@ class Leaving(Silent):
 
     def __init__(self, steps: int | None) -> None:
         super().__init__()
-        self.left, self.said = steps, list[str]()
+        self.left, self.said, self.sent = steps, list[str](), list[int]()
 
     def log(self, message: str) -> None:
         self.said.append(message)
 
     def advance(self, steps: int = 1, **facts: object) -> None:
+        self.sent.append(_written())
         if facts and self.left is not None:
             self.left -= 1
             if not self.left:
                 raise KeyboardInterrupt
+
+
+def _written() -> int:
+    """Bytes that this process has given to files and sockets, as the kernel counts them."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("wchar"))
 
 
 def _free_port() -> int:
@@ -94,6 +101,7 @@ def _one_process(number: int, phases: Sequence[Sequence[Job]], ports: Sequence[S
             progress = Leaving(job.stop_after)
             with suppress(KeyboardInterrupt):
                 train(job.data, job.plan, job.folder, base_dir=Path("."), seed=0, progress=progress, **job.rest)
+            (job.folder / f"sent-{rank}.txt").write_text("\n".join(map(str, progress.sent)))
             (job.folder / f"said-{rank}.txt").write_text("\n".join((*progress.said, *progress.warnings)))
             leave()
 

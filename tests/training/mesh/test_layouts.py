@@ -6,6 +6,8 @@ import importlib.util
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +19,8 @@ from safetensors.torch import load_file
 from qrdistill.base.progress import Silent
 from qrdistill.base.records import Assignment, Question, ReasoningPath, path_id
 from qrdistill.base.store import read_table
+from qrdistill.cost.cluster import Layout, Settings, wire_bytes
+from qrdistill.cost.shape import read_shape
 from qrdistill.paths.styles import STYLES
 from qrdistill.routing.config import RouterConfig
 from qrdistill.students.config import LoraSettings, StudentConfig
@@ -25,6 +29,7 @@ from qrdistill.training.plan import TrainData, TrainPlan
 from qrdistill.training.train import train
 
 LAYOUTS = [(2, 1), (1, 2), (2, 2)]
+WIRE = (1, 2, "one student, one forward a step")
 STEPS = 4
 
 
@@ -100,17 +105,31 @@ def plan_of(students: list[StudentConfig], layout: tuple[int, int] = (1, 1), **c
 @pytest.fixture(scope="session")
 def trained(
     processes: ModuleType, data: TrainData, students: list[StudentConfig], tmp_path_factory: pytest.TempPathFactory
-) -> dict[tuple[int, int], Path]:
+) -> dict[Any, Path]:
     """The folder of each layout's training."""
     place = tmp_path_factory.mktemp("layouts")
-    found = {layout: place / "{}-{}".format(*layout) for layout in [(1, 1), *LAYOUTS]}
+    found: dict[Any, Path] = {layout: place / "{}-{}".format(*layout) for layout in [(1, 1), *LAYOUTS]}
     train(data, plan_of(students), found[1, 1], base_dir=Path("."), seed=0, progress=Silent())
 
     def job(layout: tuple[int, int]) -> Any:
         return processes.Job(layout[0] * layout[1], found[layout], data, plan_of(students, layout))
 
-    processes.train_in_phases([[job((2, 1)), job((1, 2))], [job((2, 2))]], place)
+    found[WIRE] = place / "wire"
+    quiet = plan_of(students[:1], WIRE[:2], eval_every=None, checkpoint_every=9, max_tokens_per_batch=4096)
+    wire = processes.Job(2, found[WIRE], data, replace(quiet, router=RouterConfig(kind="all"), mutual=MutualConfig()))
+    processes.train_in_phases([[job((2, 1)), job((1, 2))], [job((2, 2))], [wire]], place)
     return found
+
+
+def test_the_wire_carries_what_a_plan_says(trained: dict[Any, Path], students: list[StudentConfig]) -> None:
+    """By what the kernel counted of a process that writes no file between two steps."""
+    sent = [int(line) for line in (trained[WIRE] / "sent-1.txt").read_text().split()]
+    steps = [after - before for before, after in pairwise(sent[1:])]
+    shape = read_shape(students[0], Path("."))
+    assert shape is not None
+    settings = Settings(4096, [0], 0.5, 50, 6, checkpointing=False, number=4)
+    said = wire_bytes(shape, Layout(1, 2, (0,)), settings, 300, 1, backend="gloo")
+    assert steps == pytest.approx([said] * len(steps), rel=0.1)
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:

@@ -17,17 +17,15 @@ from qrdistill.paths.estimate import PathsPlan, plan_paths
 from qrdistill.questions.load import load_questions
 from qrdistill.runs.config import Config
 from qrdistill.runs.load_config import load_config, placed
+from qrdistill.runs.outlook.ahead import look_ahead
+from qrdistill.runs.outlook.estimate import CostRow
+from qrdistill.runs.outlook.needs import Needs
 from qrdistill.runs.pipeline import due, plan
-from qrdistill.students.preflight import Look, check_students
-from qrdistill.training.outlook.estimate import CostRow, cost_plan
-from qrdistill.training.outlook.lengths import Lengths, measure_lengths
-from qrdistill.training.outlook.needs import Needs, training_needs
-from qrdistill.training.outlook.room import Room, room_plan
+from qrdistill.students.preflight import check_students
 from qrdistill.verdicts.checks.contamination import refuse_contaminated
 from qrdistill.verdicts.estimate import JudgePlan, plan_judging
 
 _BEFORE_TRAINING = ("load", "generate", "filter", "embed")
-_PATH_TOKENS = 200.0  # of a path, where no reply tells
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,6 @@ class Plan:
     training: list[CostRow]
     takes: Needs
     warnings: list[str]
-    room: Room | None = None  # of students from outside the package; None: nothing is trained
     problems: list[str] = field(default_factory=list[str])  # that a run would stop with, before it buys anything
 
     def as_dict(self) -> dict[str, Any]:
@@ -82,7 +79,6 @@ class Plan:
         ]
         lines += [f"  {line}" for line in self.takes.lines()]
         lines += ["", *(f"warning: {warning}" for warning in self.warnings)] if self.warnings else []
-        lines += [f"room           {self.room.text()}"] if self.room is not None else []
         lines += [f"problem        {problem}" for problem in self.problems]
         return "\n".join(lines)
 
@@ -109,7 +105,7 @@ def _plan(resolved: Config, base: Path, folder: Path, until: str) -> Plan:
     questions = load_questions(resolved.questions, seed=resolved.seed, base_dir=base)
     refuse_contaminated(questions, resolved.filter)
     check_students(resolved.students, base, hub=False)
-    room, problems = _room(resolved, base, folder) if until not in _BEFORE_TRAINING else (None, [])
+    problems = _unreachable(resolved, base) if until not in _BEFORE_TRAINING else []
     with tempfile.TemporaryDirectory() as scratch:
         existing = folder.parent / "replies.sqlite"
         with ReplyCache(existing if existing.exists() else Path(scratch) / "replies.sqlite") as cache:
@@ -122,30 +118,11 @@ def _plan(resolved: Config, base: Path, folder: Path, until: str) -> Plan:
     states = [(name, "done before" if place < done else "to do") for place, name in enumerate(names)]
     train = [question for question in questions if question.split == "train"]
     num_paths = sum(paths.ready.values()) + sum(teacher.calls + teacher.cached for teacher in paths.teachers)
-    calls = sum(teacher.calls for teacher in paths.teachers)
-    train_config = resolved.train.with_steps(num_paths)
-    mean = sum(teacher.output_tokens for teacher in paths.teachers) / calls if calls else _PATH_TOKENS
-    lengths = _lengths(resolved, base, paths, train, mean)
-    costs = cost_plan(
-        resolved.students,
-        resolved.router,
-        resolved.mutual,
-        train_config,
-        num_paths=num_paths,
-        lengths=[length.whole for length in lengths],
-    )
-    takes = training_needs(
-        resolved.students,
-        train_config,
-        costs,
-        lengths,
-        num_paths=num_paths,
-        base_dir=base,
-        answers=(resolved.evaluate.batch_size, resolved.evaluate.limit),
-    )
+    ahead = look_ahead(resolved, questions, paths, base_dir=base, folder=folder)
+    takes = ahead.takes
     if takes.problem and until not in _BEFORE_TRAINING:
         problems.append(takes.problem)
-    warning = takes.warning(train_config.num_steps)
+    warning = takes.warning(ahead.steps)
     return Plan(
         run_dir=str(folder),
         stages=states,
@@ -155,41 +132,23 @@ def _plan(resolved: Config, base: Path, folder: Path, until: str) -> Plan:
             resolved.filter,
             resolved.teachers,
             num_paths=num_paths,
-            path_tokens=mean,
+            path_tokens=ahead.path_tokens,
             question=train[len(train) // 2].question if train else "",
         ),
-        steps=train_config.num_steps,
-        training=costs,
+        steps=ahead.steps,
+        training=ahead.costs,
         takes=takes,
         warnings=[warning] if warning else [],
-        room=room,
         problems=problems,
     )
 
 
-def _room(config: Config, base: Path, folder: Path) -> tuple[Room | None, list[str]]:
-    looks: list[Look] = []
+def _unreachable(config: Config, base: Path) -> list[str]:
+    """What is wrong with students of the hub: with those in folders the plan would have ended."""
     problems: list[str] = []
     for student in config.students:
         try:
-            looks += check_students([student], base)
-        except InputError as error:  # of the hub: of a folder it would have ended the plan
+            check_students([student], base)
+        except InputError as error:
             problems.append(str(error))
-    if not looks or not config.train.steps:
-        return None, problems
-    room = room_plan(looks, config.train, rounds=config.own_paths.rounds, folder=folder)
-    return room, [*problems, *([room.problem] if room.problem else [])]
-
-
-def _lengths(config: Config, base: Path, paths: PathsPlan, train: Sequence[Any], path_tokens: float) -> list[Lengths]:
-    """Of each student, by its own tokenizer where a path is at hand."""
-    guess = Lengths(
-        _mean_length(train), path_tokens, 0.0, "questions by pieces of words, paths as their teachers count them"
-    )
-    return [measure_lengths(student, base, paths.texts, guess) for student in config.students]
-
-
-def _mean_length(questions: Sequence[Any]) -> float:
-    from qrdistill.llm.client import estimate_tokens
-
-    return sum(estimate_tokens(question.question) for question in questions) / max(1, len(questions))
+    return problems

@@ -18,9 +18,9 @@ from qrdistill.llm.config import OpenAITeacher
 from qrdistill.paths.styles import resolve_styles
 from qrdistill.runs.config import Config
 from qrdistill.runs.load_config import load_config
+from qrdistill.runs.outlook.estimate import CostRow, cost_plan
+from qrdistill.runs.outlook.needs import NOT_ON_GPUS, duration, size
 from qrdistill.students.config import LoraSettings
-from qrdistill.training.outlook.estimate import CostRow, cost_plan
-from qrdistill.training.outlook.needs import duration, size
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ class ClusterPlan:
     problem: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        return {**json.loads(json.dumps(dataclasses.asdict(self))), "device_total": self.device.total}
+        facts = json.loads(json.dumps(dataclasses.asdict(self)))
+        return {**facts, "device_total": self.device.total, "measured_on_gpus": False}
 
     def text(self) -> str:
         used, assumed = self.device, self.assumed
@@ -105,6 +106,7 @@ class ClusterPlan:
             f"assumed        {assumed.prompt_tokens} tokens a prompt, {assumed.path_tokens} a path (--prompt-tokens, "
             "--path-tokens); nothing of it was run"
         )
+        lines.append(f"not measured   {NOT_ON_GPUS}")
         return "\n".join(lines)
 
 

@@ -9,15 +9,26 @@ from pathlib import Path
 
 from qrdistill.base.device import memory_of, resolve_autocast, resolve_device
 from qrdistill.cost.machine import Rates, rates, resident
-from qrdistill.cost.memory import Held, Reading, answering, checkpoint_bytes, export_bytes, learning, step_peak
+from qrdistill.cost.memory import (
+    Reading,
+    answering,
+    checkpoint_bytes,
+    export_bytes,
+    learning_together,
+    loading,
+    step_peak,
+    weights,
+)
 from qrdistill.cost.shape import Shape, read_shape, with_form
+from qrdistill.runs.outlook.estimate import CostRow
+from qrdistill.runs.outlook.lengths import Lengths
 from qrdistill.students.config import LoraSettings, StudentConfig
 from qrdistill.students.head import MAX_LOGITS
 from qrdistill.students.out_of_memory import activation_bytes, fits, free_memory
 from qrdistill.training.config import TrainConfig
-from qrdistill.training.outlook.estimate import CostRow
-from qrdistill.training.outlook.lengths import Lengths
 
+NOT_ON_GPUS = "memory, time and wire were never held against a run on a GPU; on CPUs memory was (docs/performance.md)"
+_NOTHING_FITS = "no setting fits: choose smaller models or fewer students"
 _MANY_PASSES = 10  # from here on a training mostly repeats what its students know by heart
 _FEWEST_TOKENS = 512  # of a batch that is still proposed
 
@@ -26,8 +37,9 @@ _FEWEST_TOKENS = 512  # of a batch that is still proposed
 class Needs:
     """What a run's costly stages take here. Bytes; `stages` at their peak, the process itself included.
 
-    passes: how often the pool is drawn from beginning to end. unknown: students whose files are not here; nothing is
-    said of any then. mend: the settings under which a training fits that does not.
+    passes: how often the pool is drawn from beginning to end. disk: checkpoints and exported students of all rounds.
+    unknown: students whose files are not here; nothing is said of any then. mend: the settings under which a training
+    fits that does not.
     """
 
     passes: float
@@ -35,6 +47,9 @@ class Needs:
     stages: dict[str, int] = field(default_factory=dict[str, int])
     checkpoint: int = 0
     exports: dict[str, int] = field(default_factory=dict[str, int])
+    disk: int = 0
+    disk_here: int = 0
+    place: str = "machine"
     seconds: float | None = None
     basis: str = ""
     unknown: list[str] = field(default_factory=list[str])
@@ -51,24 +66,37 @@ class Needs:
 
     @property
     def problem(self) -> str:
+        """Why it cannot go well, with the mend; empty where it may."""
         peak = max(self.stages.values(), default=0)
-        if not peak > self.memory_here > 0:
-            return ""
-        return f"training needs {size(peak)} of memory at its peak, {size(self.memory_here)} are here; {self.mend}"
+        if peak > self.memory_here > 0:
+            return (
+                f"training needs {size(peak)} of memory at its peak, the {self.place} has {size(self.memory_here)}; "
+                f"{self.mend}"
+            )
+        if self.disk > self.disk_here:
+            return (
+                f"checkpoints and exported students need about {size(self.disk)} of disk, {size(self.disk_here)} are "
+                "free; make room, lower train.keep_last, or give the students lora"
+            )
+        return ""
 
     def lines(self) -> list[str]:
         text = f"{self.passes:,.1f} passes over the pool; "
         if self.unknown:
-            return [f"{text}time and memory unknown: the files of {', '.join(self.unknown)} are not on this machine"]
-        if self.seconds is None:
+            names = ", ".join(self.unknown)
+            return [f"{text}time and memory unknown: not on this machine, or with code of their own: {names}"]
+        if not self.stages:
             return [f"{text}nothing is trained"]
         parts = ", ".join(f"{stage} {size(peak)}" for stage, peak in self.stages.items())
         exports = ", ".join(f"{name} {size(bytes)}" for name, bytes in self.exports.items())
-        return [
-            f"{text}about {duration(self.seconds)} of training ({self.basis})",
-            f"memory at its peak: {parts}, of {size(self.memory_here)}",
-            f"a checkpoint: {size(self.checkpoint)}; exported: {exports}",
+        time = "time unknown" if self.seconds is None else f"about {duration(self.seconds)} of training ({self.basis})"
+        lines = [
+            f"{text}{time}",
+            f"memory at its peak: {parts}, of {size(self.memory_here)} ({self.place})",
+            f"disk: a checkpoint {size(self.checkpoint)}; exported {exports}; in all at most {size(self.disk)} of "
+            f"{size(self.disk_here)} free",
         ]
+        return [*lines, f"not measured: {NOT_ON_GPUS}"] if self.place == "GPU" else lines
 
 
 def size(count: float) -> str:
@@ -94,37 +122,39 @@ def training_needs(
     base_dir: Path,
     answers: tuple[int, int] = (64, 160),
     memory: int | None = None,
+    timed: bool = True,
 ) -> Needs:
     """By the model of `cost`: rows and lengths in the order of `students`; answers: of one batch, and tokens of one.
     memory: bytes that may be used; None: this machine's, or its GPU's."""
     device = resolve_device(config.device)
-    steps = config.num_steps
+    steps, gpu = config.num_steps, device.type == "cuda"
     passes = steps * min(config.paths_per_step, num_paths) / num_paths if num_paths else 0.0
     here = memory_of(device) if memory is None else memory
+    place = "GPU" if gpu else "machine"
     found = [read_shape(student, base_dir) for student in students]
     shapes = [shape for shape in found if shape is not None]
     unknown = [student.name for student, shape in zip(students, found, strict=True) if shape is None]
     if unknown or not steps:
-        return Needs(passes, here, unknown=unknown)
-    own = resident() if device.type == "cpu" else 0
-    peak = _peak(shapes, config, rows, lengths)
+        return Needs(passes, here, place=place, unknown=unknown)
     longest = max(round(length.prompt) for length in lengths) + answers[1]
-    evaluating = max(
-        answering(shape, prompts=answers[0], length=longest, gpu=device.type == "cuda") for shape in shapes
-    )
-    seconds, basis = _seconds(shapes, config, rows, lengths)
+    evaluating = max(answering(shape, prompts=answers[0], length=longest, gpu=gpu) for shape in shapes)
+    training = _peak(shapes, config, rows, lengths)
+    own = 0 if gpu else resident()  # now that all is imported that a step needs
+    stages = {"train": own + training, "evaluate": own + evaluating}
     needs = Needs(
         passes,
         here,
-        stages={"train": own + peak, "evaluate": own + evaluating},
+        stages=stages if gpu else {"load": own + loading(shapes), **stages},
         checkpoint=checkpoint_bytes(shapes),
         exports={shape.student.name: export_bytes(shape) for shape in shapes},
-        seconds=seconds,
-        basis=basis,
+        place=place,
     )
-    if not needs.problem:
+    if needs.problem:
+        return replace(needs, mend=_mend(shapes, config, rows, lengths, here - own))
+    if not timed:
         return needs
-    return replace(needs, mend=_mend(shapes, config, rows, lengths, here - own))
+    seconds, basis = _seconds(shapes, config, rows, lengths)
+    return replace(needs, seconds=seconds, basis=basis)
 
 
 def _reading(shape: Shape, config: TrainConfig, row: CostRow, length: Lengths) -> Reading:
@@ -147,10 +177,8 @@ def _peak(shapes: Sequence[Shape], config: TrainConfig, rows: Sequence[CostRow],
     config = config.model_copy(update={"gradient_checkpointing": _recomputes(shapes, config)})
     per_step = sum(row.trained + row.measured for row in rows) / max(1, config.num_steps)
     passes = 1 if per_step <= config.max_tokens_per_batch else math.ceil(per_step / config.max_tokens_per_batch)
-    held: list[Held] = []
-    for shape, row, length in zip(shapes, rows, lengths, strict=True):
-        held.append(learning(shape, _reading(shape, config, row, length)))
-    return step_peak(held, passes=passes)
+    reads = [_reading(shape, config, row, length) for shape, row, length in zip(shapes, rows, lengths, strict=True)]
+    return step_peak(learning_together(shapes, reads), passes=passes)
 
 
 def _recomputes(shapes: Sequence[Shape], config: TrainConfig) -> bool:
@@ -199,6 +227,10 @@ def _mend(
     room: int,
 ) -> str:
     """The least change of settings that fits, tried one after the other, each on top of those before."""
+    gpu = resolve_device(config.device).type == "cuda"
+    least = [with_form(each, lora=each.student.lora or LoraSettings(), quantize="nf4") for each in shapes]
+    if sum(weights(each, gpu=gpu) for each in least) > room:
+        return _NOTHING_FITS
     said: list[str] = []
     if not _recomputes(shapes, config):
         config = config.model_copy(update={"gradient_checkpointing": True})
@@ -217,7 +249,7 @@ def _mend(
         said.append(words)
         if _peak(shapes, config, rows, lengths) <= room:
             return _setting(said)
-    return "no setting fits: choose smaller models or fewer students"
+    return _NOTHING_FITS
 
 
 def _setting(said: Sequence[str]) -> str:
