@@ -19,7 +19,7 @@ from qrdistill.base.store import write_json
 from qrdistill.base.untrusted.guarded_json import read_json
 from qrdistill.cost.shape import Shape
 from qrdistill.students.attention import Plan, Segment
-from qrdistill.students.head import Head, label_nll, plain_weight
+from qrdistill.students.head import head_of, label_nll
 from qrdistill.students.quiet_transformers import quiet
 
 _OPERATIONS = 1.2e10  # of a probe's pass: a fraction of a second on one core
@@ -109,8 +109,7 @@ def _measure(shape: Shape, tokens: int, length: int, device: torch.device, autoc
     labels = torch.zeros(_LABELS, dtype=torch.long, device=device)
     read = states[: len(labels)].repeat(-(-len(labels) // len(states)), 1)[: len(labels)].requires_grad_(trains)
 
-    output: Any = core.get_output_embeddings()
-    last = Head(lambda each: output(each).float(), words, plain_weight(output))
+    last = head_of(core)
 
     def head() -> torch.Tensor:
         with precise:

@@ -66,7 +66,6 @@ def check(context: Context) -> None:
         check_engine(config.own_paths.engine, "own_paths.engine")
     for warning in config.own_paths.without_effect():
         context.progress.warn(warning)
-    questions = list(context.questions().values())
     check_filter(config.filter, config.teachers, list(context.questions().values()), base_dir=context.base_dir)
     check_students(config.students, context.base_dir, hub=context.trains)
     if context.trains:
