@@ -112,16 +112,20 @@ def add_lora(model: Any, config: StudentConfig) -> Any:
 
 
 def base_of(folder: str) -> str:
-    """The base model that an adapter folder refers to: a folder (relative to it, or absolute) or hub id."""
+    """The base model that an adapter folder refers to: a hub id, or a folder (absolute; it may be written relative to
+    the adapter's, or as peft writes it to where it was trained)."""
     settings = read_json(Path(folder, "adapter_config.json"))
     base = str(settings.get("base_model_name_or_path") or "")
-    beside = Path(folder, base)
-    return str(beside.resolve()) if base and beside.is_dir() else base
+    places = [place for place in (Path(folder, base), Path(base)) if base and place.is_dir()]
+    return str(places[0].resolve()) if places else base
 
 
 def load_adapter(model: Any, folder: str, config: StudentConfig) -> Any:
     """The adapters that `export_student` (or peft) wrote, ready to train on unless the student is frozen."""
-    return _peft().PeftModel.from_pretrained(model, folder, is_trainable=not config.frozen)
+    adapted = _peft().PeftModel.from_pretrained(model, folder, is_trainable=not config.frozen)
+    for settings in adapted.peft_config.values():  # a relative folder would lead nowhere from the next export's place
+        settings.base_model_name_or_path = base_of(folder)
+    return adapted
 
 
 def dequantized(core: Any, base: str) -> Any:
@@ -154,11 +158,13 @@ class Bases:
     def __init__(self) -> None:
         self._loaded: dict[Hashable, Any] = {}
 
-    def twin(self, key: Hashable, load: Callable[[], Any]) -> Any:
-        """A model with the weights of the base `key`, which is loaded once. Its tensors are not to be written to."""
+    def twin(self, key: Hashable, load: Callable[[], Any]) -> tuple[Any, Any]:
+        """A model with the weights of the base `key`, which is loaded once, and this base itself.
+
+        The tensors of both are not to be written to."""
         if key not in self._loaded:
             self._loaded[key] = load()
-        return _twin(self._loaded[key])
+        return _twin(self._loaded[key]), self._loaded[key]
 
 
 def _twin(model: Any) -> Any:

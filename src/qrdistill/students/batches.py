@@ -171,3 +171,24 @@ def build(encoded: Sequence[Encoded], *, share: bool, device: torch.device, capt
         lengths_B=tuple(path.num_targets for path in encoded),
         segment_B=tuple(segment_of),
     )
+
+
+def joined(parts: Sequence[Batch]) -> Batch:
+    """Batches one after the other, as one; no path sees those of another part."""
+    starts = [0, *itertools.accumulate(len(part.tokens_T) for part in parts)]
+    counts = [0, *itertools.accumulate(len(part.plan.segments) for part in parts)]
+    placed = list(zip(parts, starts, counts, strict=False))
+    segments = [
+        Segment(start + one.prefix_start, one.prefix, start + one.start, one.length)
+        for part, start, _ in placed
+        for one in part.plan.segments
+    ]
+    return Batch(
+        tokens_T=torch.cat([part.tokens_T for part in parts]),
+        positions_T=torch.cat([part.positions_T for part in parts]),
+        plan=Plan(tuple(segments), parts[0].plan.device),
+        rows_N=torch.cat([part.rows_N + start for part, start, _ in placed]),
+        labels_N=torch.cat([part.labels_N for part in parts]),
+        lengths_B=tuple(length for part in parts for length in part.lengths_B),
+        segment_B=tuple(count + at for part, _, count in placed for at in part.segment_B),
+    )

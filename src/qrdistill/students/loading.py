@@ -76,11 +76,11 @@ def _load_model(source: str, config: StudentConfig, device: torch.device, dtype:
     return model.to(device)
 
 
-def _base(source: str, config: StudentConfig, device: torch.device, bases: Bases | None) -> Any:
-    """The model in `source`; with weights of one that was loaded before, where `bases` are given."""
+def _base(source: str, config: StudentConfig, device: torch.device, bases: Bases | None) -> tuple[Any, Any]:
+    """The model in `source`; with weights of one that was loaded before, and this one, where `bases` are given."""
     dtype = _dtype(config, device)
     if bases is None:
-        return _load_model(source, config, device, dtype)
+        return _load_model(source, config, device, dtype), None
     key = (source, config.quantize, dtype, device, config.trust_remote_code)
     return bases.twin(key, lambda: _load_model(source, config, device, dtype))
 
@@ -120,7 +120,7 @@ def load_student(
             tokenizer = load_tokenizer(source, config)
             base = base_of(source) if adapted else source
             fixed = adapted or config.lora is not None or config.frozen
-            model = _base(base, config, place, bases if fixed else None)
+            model, plain = _base(base, config, place, bases if fixed else None)
             if adapted:
                 model = load_adapter(model, source, config)
             elif config.lora is not None and not config.frozen:
@@ -150,6 +150,7 @@ def load_student(
     student = Student(
         config=config, model=model, codec=codec, device=place, source=source, autocast=precision, packed=False
     )
+    student.base = plain
     way = prove(student, name)
     if way != "packed":
         batches = "are padded" if way == "padded" else "cannot be padded either and are read one path at a time"

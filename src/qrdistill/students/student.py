@@ -65,6 +65,8 @@ class Student:
         self.own_attention: str = self.core.config._attn_implementation  # the family's, where nothing is packed
         self.rope_limit: int | None = None  # tokens from which longrope turns all positions of a batch otherwise
         self.autocast_dtype = _AUTOCAST.get(autocast)
+        self.base: Any = None
+        """The plain model whose weights it shares with students beside it, if there can be any."""
         self.open_mask = torch.zeros(1, 1, 1, 1, device=device)  # transformers passes 4-D masks through
         self.around: Callable[[Callable[[], Any]], Any] = lambda function: function()
         """Whatever reads the weights runs in it: where several processes share them, they are gathered for it."""
@@ -155,10 +157,14 @@ class Student:
         batch = batches.build(encoded, share=shared_prefix and self.packed, device=self.device)
         with self.precision():
             if self.packed:
-                states_NH = self.states(batch)
-                nll_N = self._label_nll(states_NH, batch, learnt)
-            else:
-                states_NH, nll_N = self._padded(encoded, batch, hidden)
+                return self.view(batch, self.states(batch), learnt, hidden=hidden)
+            return self._view(batch, *self._padded(encoded, batch, hidden), hidden)
+
+    def view(self, batch: Batch, states_NH: Tensor, learnt: list[float], *, hidden: bool) -> View:
+        """What it makes of a packed batch whose last hidden states are known."""
+        return self._view(batch, states_NH, self._label_nll(states_NH, batch, learnt), hidden)
+
+    def _view(self, batch: Batch, states_NH: Tensor | None, nll_N: Tensor, hidden: bool) -> View:
         lengths_B = torch.tensor(batch.lengths_B, device=self.device)
         nll_B = torch.segment_reduce(nll_N, "sum", lengths=lengths_B)
         pieces = None
@@ -194,12 +200,12 @@ class Student:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.autocast_dtype)
 
-    def states(self, batch: Batch) -> Tensor:
-        """Last hidden states [N, H] where labels are predicted, over concatenated paths.
+    def states(self, batch: Batch, core: Any = None) -> Tensor:
+        """Last hidden states [N, H] where labels are predicted, over concatenated paths; of another model with `core`.
 
         The plan alone says who sees whom: the mask is one that transformers leaves alone.
         """
-        output = self.core.get_decoder()(
+        output = (core or self.core).get_decoder()(
             input_ids=batch.tokens_T[None],
             position_ids=batch.positions_T[None],
             attention_mask=self.open_mask,

@@ -15,6 +15,7 @@ from qrdistill.routing.loss_ledger import Ledger
 from qrdistill.students.adapters import Bases
 from qrdistill.students.loading import load_student, recompute_activations
 from qrdistill.students.out_of_memory import activation_bytes, fits, free_memory
+from qrdistill.students.packing.mixed import mixes
 from qrdistill.students.student import Student
 from qrdistill.training.config import TrainConfig
 from qrdistill.training.data import Material, Order
@@ -105,7 +106,8 @@ def assemble(
         if ranks.owns(s) and not student.config.frozen
     ]
     groups += [group for method in built for group in method.groups()]
-    return Team(students, built, setting.ledger, groups, plan.train, seed, ranks)
+    together = mixes(students) if ranks.alone and not plan.train.compile else ()
+    return Team(students, built, setting.ledger, groups, plan.train, seed, ranks, together)
 
 
 def step_batches(material: Material, data: TrainData, plan: TrainPlan, team: Team, seed: int) -> StepBatches:

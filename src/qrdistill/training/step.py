@@ -17,6 +17,7 @@ from qrdistill.base.draws import seed_of
 from qrdistill.base.errors import TrainingError
 from qrdistill.routing.gates import Gates
 from qrdistill.routing.loss_ledger import Ledger
+from qrdistill.students.packing.mixed import Mix, Read
 from qrdistill.students.student import Student, View
 from qrdistill.training.config import TrainConfig
 from qrdistill.training.losses import dynamic_weights, routed_nll
@@ -40,6 +41,7 @@ class Team:
     config: TrainConfig
     seed: int
     ranks: Ranks = field(default_factory=Ranks)  # the processes that share the work
+    mixes: Sequence[Mix] = ()  # students that are read in one forward, over the base that they share
 
     @property
     def rates(self) -> dict[str, tuple[float, bool]]:
@@ -94,7 +96,7 @@ def training_step(batch: StepBatch, team: Team, factor: float) -> StepReport:
 
     with ranks.reading():
         for index, work in _share_out(batch, whole, team):
-            views = {s: _read(team, s, batch, work, index, whole) for s in work.reads}
+            views = _read(team, batch, work, index, whole)
             if work.idle:
                 ranks.keep_step(views)
                 continue
@@ -204,20 +206,29 @@ def _share_out(batch: StepBatch, reading: Reading, team: Team) -> list[Dealt]:
     return team.ranks.deal(cut, train_BS | peek_BS, reading.compared, lambda s, b: batch.encoded(s, b).num_tokens)
 
 
-def _read(team: Team, s: int, batch: StepBatch, work: Work, index: int, reading: Reading) -> View:
-    """One student's forward. Dropout is seeded per student, step and micro-batch: resume needs no RNG state."""
-    student = team.students[s]
-    trains = work.train and not student.config.frozen
-    if student.model.training != trains:
-        student.model.train(trains)
-    torch.manual_seed(seed_of(team.seed, "dropout", student.name, batch.request.step, index))
-    with torch.set_grad_enabled(trains):
-        return student.forward(
-            [batch.encoded(s, path) for path in work.reads[s]],
-            hidden=bool(work.shared),
-            shared_prefix=team.config.shared_prefix,
-            learnt=reading.weights_BS[work.reads[s], s].tolist(),
-        )
+def _read(team: Team, batch: StepBatch, work: Work, index: int, reading: Reading) -> dict[int, View]:
+    """Each student's forward. Dropout is seeded per student, step and micro-batch: resume needs no RNG state."""
+    reads: dict[int, Read] = {}
+    for s, paths in work.reads.items():
+        student = team.students[s]
+        trains = work.train and not student.config.frozen
+        if student.model.training != trains:
+            student.model.train(trains)
+        seed = seed_of(team.seed, "dropout", student.name, batch.request.step, index)
+        encoded, learnt = [batch.encoded(s, path) for path in paths], reading.weights_BS[paths, s].tolist()
+        reads[s] = Read(student, encoded, learnt, seed)
+    views: dict[int, View] = {}
+    how = {"hidden": bool(work.shared), "shared_prefix": team.config.shared_prefix}
+    for mix in team.mixes if work.train else ():
+        together = [s for s in reads if team.students[s] in mix.students]
+        if len(together) > 1:
+            views |= zip(together, mix.forward([reads[s] for s in together], **how), strict=True)
+    for s, read in reads.items():
+        if s not in views:
+            torch.manual_seed(read.seed)
+            with torch.set_grad_enabled(read.student.model.training):
+                views[s] = read.student.forward(read.encoded, learnt=read.learnt, **how)
+    return {s: views[s] for s in reads}
 
 
 def _unscale(team: Team) -> None:
