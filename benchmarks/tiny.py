@@ -18,8 +18,8 @@ FAMILIES = ("mistral", "gemma")
 PATHS_PER_STEP = 12
 
 
-def make_student(family: str, folder: Path, seed: int = 0) -> Path:
-    """A Hugging Face folder: hidden 256, 5 layers, 8 heads, 4096 words."""
+def make_student(family: str, folder: Path, seed: int = 0, **shape: Any) -> Path:
+    """A Hugging Face folder: hidden 256, 5 layers, 8 heads, 4096 words; or of another `shape`."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
@@ -30,21 +30,21 @@ def make_student(family: str, folder: Path, seed: int = 0) -> Path:
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", pad_token="<pad>", unk_token="<unk>")
-    config = AutoConfig.for_model(
-        family,
-        vocab_size=VOCABULARY,
-        hidden_size=256,
-        intermediate_size=704,
-        num_hidden_layers=5,
-        num_attention_heads=8,
-        num_key_value_heads=8,
-        head_dim=32,
-        max_position_embeddings=512,
-        sliding_window=None,
-        bos_token_id=None,
-        eos_token_id=2,
-        pad_token_id=1,
-    )
+    usual = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 256,
+        "intermediate_size": 704,
+        "num_hidden_layers": 5,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 8,
+        "head_dim": 32,
+        "max_position_embeddings": 512,
+        "sliding_window": None,
+        "bos_token_id": None,
+        "eos_token_id": 2,
+        "pad_token_id": 1,
+    }
+    config = AutoConfig.for_model(family, **(usual | shape))
     torch.manual_seed(seed)
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     fast.save_pretrained(folder)
@@ -70,8 +70,8 @@ def lines(text: str) -> str:
     return "\n".join(" ".join(split[at : at + 12]) for at in range(0, len(split), 12))
 
 
-def pool(num_questions: int) -> tuple[dict[str, Any], list[Any], Any]:
-    """The same as questions, paths and random embeddings, for `train`."""
+def pool(given: list[tuple[str, list[str]]] | int) -> tuple[dict[str, Any], list[Any], Any]:
+    """`texts`, given or so many, as questions, paths and random embeddings, for `train`."""
     import numpy as np
 
     from qrdistill.base.records import Question, ReasoningPath, path_id
@@ -79,7 +79,7 @@ def pool(num_questions: int) -> tuple[dict[str, Any], list[Any], Any]:
 
     questions: dict[str, Question] = {}
     paths: list[ReasoningPath] = []
-    for at, (text, written) in enumerate(texts(num_questions)):
+    for at, (text, written) in enumerate(texts(given) if isinstance(given, int) else given):
         name = f"q{at}"
         questions[name] = Question(id=name, split="train", task="t", family="f", kind="text", question=text, gold="w3")
         for style, path in zip(STYLES, written, strict=True):

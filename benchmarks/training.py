@@ -77,11 +77,20 @@ class Steps:
         return sum(path.num_tokens for path in batch)
 
 
-def trl_trainer(folder: Path, pool: list[Encoded], work: Path, steps: int, **options: Any) -> tuple[Any, Any]:
+def trl_trainer(
+    folder: Path,
+    pool: list[Encoded],
+    work: Path,
+    steps: int,
+    *,
+    clock: Callable[[], float] = time.process_time,
+    skip: int = 0,
+    **options: Any,
+) -> tuple[Any, Any]:
     """TRL's SFT of PATHS_PER_STEP paths a step (packed: as many rows of 512 as hold them), and a meter of it.
 
-    The meter counts useful (non-pad) tokens, and CPU seconds from the beginning of each step to its end: TRL's
-    set-up and collation are left out, in its favour.
+    The meter counts useful (non-pad) tokens, and seconds of `clock` from the beginning of each step to its end, after
+    the first `skip`: TRL's set-up and collation are left out, in its favour.
     """
     from datasets import Dataset, disable_progress_bars
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
@@ -99,33 +108,34 @@ def trl_trainer(folder: Path, pool: list[Encoded], work: Path, steps: int, **opt
     mean = sum(len(row["input_ids"]) for row in rows) / len(rows)
     packed = bool(options.get("packing"))
     batch_size = round(tiny.PATHS_PER_STEP * mean / 512) if packed else tiny.PATHS_PER_STEP
-    settings = SFTConfig(
-        output_dir=str(work),
-        per_device_train_batch_size=batch_size,
-        max_steps=steps,
-        max_length=512,
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
-        optim="adamw_torch_fused",
-        report_to="none",
-        logging_strategy="no",
-        save_strategy="no",
-        completion_only_loss=True,
-        disable_tqdm=True,
-        learning_rate=1e-4,
-        dataloader_pin_memory=False,
-        **options,
-    )
+    usual: dict[str, Any] = {
+        "per_device_train_batch_size": batch_size,
+        "max_length": 512,
+        "use_cpu": True,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "optim": "adamw_torch_fused",
+        "report_to": "none",
+        "logging_strategy": "no",
+        "save_strategy": "no",
+        "completion_only_loss": True,
+        "disable_tqdm": True,
+        "learning_rate": 1e-4,
+        "dataloader_pin_memory": False,
+    }
+    settings = SFTConfig(output_dir=str(work), max_steps=steps, **(usual | options))
 
     class Meter(TrainerCallback):
-        tokens, seconds, since = 0, 0.0, 0.0
+        tokens, seconds, since, done = 0, 0.0, 0.0, 0
 
         def on_step_begin(self, *_: Any, **__: Any) -> None:
-            self.since = time.process_time()
+            self.since = clock()
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            self.seconds += time.process_time() - self.since
+            self.seconds += clock() - self.since
+            self.done += 1
+            if self.done == skip:
+                self.seconds, self.tokens = 0.0, 0
 
     trainer = SFTTrainer(
         model=AutoModelForCausalLM.from_pretrained(folder),

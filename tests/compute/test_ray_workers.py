@@ -129,23 +129,33 @@ def test_a_reply_is_bought_once_whoever_dies(
 
 BLOCKED = """
 import sys
-sys.modules["ray"] = None  # as where it is not installed
+sys.modules["ray"] = sys.modules["vllm"] = None  # as where they are not installed
 from qrdistill.cli import main
 from qrdistill.runs.pipeline import run
-run({config!r}, {folder!r}, until="filter")
-sys.argv = ["qrdistill", "filter", "config.yaml", "--run-dir", {folder!r}, "--engine", "ray"]
-main()
+run({config!r}, {folder!r}, until="evaluate")
+for asked in (["--engine", "ray"], ["--set", "evaluate.engine=vllm"]):
+    sys.argv = ["qrdistill", "evaluate", "config.yaml", "--run-dir", {folder!r}, *asked]
+    try:
+        main()
+    except SystemExit as ended:
+        assert ended.code == 2
 """
 
 
-def test_without_ray_nothing_asks_for_it_and_asking_is_one_message(tmp_path: Path) -> None:
-    config = {**CONFIG, "questions": {"task": "lab", "train": 2, "dev": 2, "test": 2}}
+def test_without_ray_and_vllm_nothing_asks_for_them_and_asking_is_one_message(tmp_path: Path) -> None:
+    config = {
+        "questions": {"task": "lab", "train": 2, "dev": 2, "test": 2},
+        "train": {"steps": 1, "warmup": 0},
+        "evaluate": {"max_tokens": 4, "vote": False, "base": False},
+    }
     (tmp_path / "config.yaml").write_text(json.dumps(config))
     script = BLOCKED.format(config=config, folder=str(tmp_path / "run"))
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert "pip install 'qrdistill[ray]'" in done.stderr
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("qrdistill: ")]
+    assert len(said) == 2, done.stderr
+    assert "pip install 'qrdistill[ray]'" in said[0]
+    assert "pip install 'qrdistill[vllm]'" in said[1]
 
 
 def test_an_address_where_no_cluster_is_says_so(tmp_path: Path) -> None:

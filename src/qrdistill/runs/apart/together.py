@@ -89,8 +89,9 @@ class Together:
 
     def _hear(self) -> dict[str, Any]:
         key = f"call/{self._calls}"
-        while not self._world.store.check([key]):
-            time.sleep(_POLL)
+        with self._world.watch.at("the first process's next stage", waits=False, counts=False):
+            while not self._world.store.check([key]):
+                time.sleep(_POLL)
         self._calls += 1
         return json.loads(self._world.store.get(key))
 
