@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from qrdistill.cost.rehearsal import rehearse
 from qrdistill.cost.shape import Shape, weight_bytes, with_form
 
+_PROOF = 4 * 3  # bytes a word and token: the logits, those of the labels, and their softmax
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -58,8 +60,9 @@ def _brought(shapes: Sequence[Shape], *, gpu: bool) -> list[int]:
     return brought
 
 
-def loading(shapes: Sequence[Shape]) -> int:
-    """The most bytes of main memory while one student after the other is loaded from its mapped file."""
+def loading(shapes: Sequence[Shape], longest: Sequence[int] | None = None) -> int:
+    """The most bytes of main memory while one student after the other is loaded from its mapped file, and proves on the
+    longest path (of so many tokens) that packing changes nothing: its own code makes logits of every token."""
     held = peak = 0
     for shape, brought in zip(shapes, _brought(shapes, gpu=False), strict=True):
         counts, own = shape.counts, weights(shape, gpu=False) - brought
@@ -67,7 +70,8 @@ def loading(shapes: Sequence[Shape]) -> int:
         read = read * weight_bytes(shape.files) * (counts.linear if shape.student.quantize else counts.parameters)
         peak = max(peak, held + own + (0 if brought else read))
         held += own
-    return peak
+    proofs = [_PROOF * shape.counts.rows * tokens for shape, tokens in zip(shapes, longest or (), strict=False)]
+    return max(peak, held + max(proofs, default=0))
 
 
 def _size(shape: Shape, gpu: bool) -> int:

@@ -230,9 +230,10 @@ class Student:
             use_cache=False,
             output_hidden_states=hidden,
         )
-        read = mask_BL.bool()  # path by path, as the batch has them when nothing is shared
-        logits_NV = output.logits[read].index_select(0, batch.rows_N)
+        # path by path, as the batch has them when nothing is shared
+        rows_N = mask_BL.flatten().nonzero().flatten()[batch.rows_N]
+        logits_NV = output.logits.flatten(0, 1).index_select(0, rows_N)
         nll_N = F.cross_entropy(logits_NV.float(), batch.labels_N, reduction="none")
         if not hidden:
             return None, nll_N
-        return output.hidden_states[-1][read].index_select(0, batch.rows_N), nll_N
+        return output.hidden_states[-1].flatten(0, 1).index_select(0, rows_N), nll_N

@@ -13,11 +13,13 @@ from qrdistill.students.tokens import Codec, Unencodable
 
 @dataclass(frozen=True)
 class Lengths:
-    """Means, in tokens. spread: standard deviation of prompt and path together. basis: how they were found."""
+    """Means, in tokens. spread: standard deviation of prompt and path together. longest: of these, 0: not known. basis:
+    how they were found."""
 
     prompt: float
     path: float
     spread: float = 0.0
+    longest: int = 0
     basis: str = "guessed"
 
     @property
@@ -50,4 +52,5 @@ def measure_lengths(
     whole = [prompt + path - 1 for prompt, path in zip(prompts, paths, strict=True)]
     mean = sum(whole) / count
     spread = (sum((each - mean) ** 2 for each in whole) / count) ** 0.5
-    return Lengths(sum(prompts) / count, sum(paths) / count, spread, f"{count} of the paths by its own tokenizer")
+    basis = f"{count} of the paths by its own tokenizer"
+    return Lengths(sum(prompts) / count, sum(paths) / count, spread, max(whole), basis)

@@ -30,6 +30,7 @@ from qrdistill.training.config import TrainConfig
 NOT_ON_GPUS = "memory, time and wire were never held against a run on a GPU; on CPUs memory was (docs/performance.md)"
 _NOTHING_FITS = "no setting fits: choose smaller models or fewer students"
 _MANY_PASSES = 10  # from here on a training mostly repeats what its students know by heart
+_EARLIER = 70 << 20  # of a run's process: what the stages before training leave (measured, see docs/performance.md)
 _FEWEST_TOKENS = 512  # of a batch that is still proposed
 
 
@@ -139,12 +140,12 @@ def training_needs(
     longest = max(round(length.prompt) for length in lengths) + answers[1]
     evaluating = max(answering(shape, prompts=answers[0], length=longest, gpu=gpu) for shape in shapes)
     training = _peak(shapes, config, rows, lengths)
-    own = 0 if gpu else resident()  # now that all is imported that a step needs
+    own = 0 if gpu else resident() + _EARLIER  # now that all is imported that a step needs
     stages = {"train": own + training, "evaluate": own + evaluating}
     needs = Needs(
         passes,
         here,
-        stages=stages if gpu else {"load": own + loading(shapes), **stages},
+        stages=stages if gpu else {"load": own + loading(shapes, [length.longest for length in lengths]), **stages},
         checkpoint=checkpoint_bytes(shapes),
         exports={shape.student.name: export_bytes(shape) for shape in shapes},
         place=place,
