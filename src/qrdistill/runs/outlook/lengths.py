@@ -13,14 +13,17 @@ from qrdistill.students.tokens import Codec, Unencodable
 
 @dataclass(frozen=True)
 class Lengths:
-    """Means, in tokens. spread: standard deviation of prompt and path together. longest: of these, 0: not known. basis:
-    how they were found."""
+    """Means, in tokens. spread: standard deviation of prompt and path together. basis: how they were found."""
 
     prompt: float
     path: float
     spread: float = 0.0
-    longest: int = 0
     basis: str = "guessed"
+
+    @property
+    def longest(self) -> float:
+        """About that of the longest that are kept: the very longest ones are mostly wrong."""
+        return self.whole + 2 * self.spread
 
     @property
     def whole(self) -> float:
@@ -52,5 +55,4 @@ def measure_lengths(
     whole = [prompt + path - 1 for prompt, path in zip(prompts, paths, strict=True)]
     mean = sum(whole) / count
     spread = (sum((each - mean) ** 2 for each in whole) / count) ** 0.5
-    basis = f"{count} of the paths by its own tokenizer"
-    return Lengths(sum(prompts) / count, sum(paths) / count, spread, max(whole), basis)
+    return Lengths(sum(prompts) / count, sum(paths) / count, spread, f"{count} of the paths by its own tokenizer")
