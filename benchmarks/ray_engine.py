@@ -83,7 +83,8 @@ def through(
     began = time.perf_counter()
     with TableWriter(folder / "verdicts.parquet", Verdict) as out:
         filter_paths(questions, paths, FilterConfig(), out=out, workers=workers)
-    parts = [*embed(paths, questions, EncoderConfig(), seed=0, workers=workers, beside=folder / "embeddings.npy")]
+    pairs = [(questions[path.question_id].question, path.text) for path in paths]
+    parts = [*embed(pairs, EncoderConfig(), seed=0, workers=workers, beside=folder / "embeddings.npy")]
     seconds = time.perf_counter() - began
     return seconds, content_hash(
         [content_hash(folder / "verdicts.parquet"), content_hash(np.concatenate(parts).tobytes().hex())]

@@ -2,8 +2,9 @@
 
 Makes a run folder of so many paths (six per question, columns written at once), then runs each part in a process of its
 own and prints its CPU seconds and peak memory. `--parts filter,embed,start,show,report` chooses; `--shard-rows` writes the
-tables in shards; `--folder` keeps what is made. `start` is all that training does before its first step, twice: with
-nothing counted yet and again; `--tokenizer` names its model's folder (the lab's smallest student without it).
+tables in shards; `--folder` keeps what is made; without a filter every path is kept. `start` is all that training does before its first step, twice: with
+nothing counted yet and again; `--tokenizer` names its model's folder (the lab's smallest student without it),
+`--context` how many tokens it reads at most (so few that paths must be counted, or the default).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
 
 PER_QUESTION = 6
 STYLES = ("chain_of_thought", "program", "facts")
@@ -160,9 +163,22 @@ def make(folder: Path, paths: int, shard_rows: int | None) -> None:
     write_table(folder / "truth.parquet", Truth, ())
 
 
+def keep_all(folder: Path) -> None:
+    """What a filter leaves that drops nothing: for a part that is measured without one."""
+    from qrdistill.base.records import ReasoningPath, Verdict
+    from qrdistill.base.store import read_batches, write_table
+
+    ids = (
+        name
+        for batch in read_batches(folder / "paths.parquet", ReasoningPath, ["id"])
+        for name in batch["id"].to_pylist()
+    )
+    rows = (Verdict(path_id=name, check="filter", outcome="keep") for name in ids)
+    write_table(folder / "verdicts.parquet", Verdict, rows)
+
+
 def finish(folder: Path) -> None:
     """Assignments, answers and scores, as training and evaluation leave them: a reading of every second path."""
-    import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -208,7 +224,7 @@ def config(folder: Path):
     )
 
 
-def work(folder: Path, part: str, tokenizer: str | None) -> dict[str, object]:
+def work(folder: Path, part: str, tokenizer: str | None, tokens: int) -> dict[str, object]:
     """One part, in this process."""
     from qrdistill.base.progress import Silent
     from qrdistill.runs.context import Context
@@ -221,34 +237,51 @@ def work(folder: Path, part: str, tokenizer: str | None) -> dict[str, object]:
     if part == "embed":
         from qrdistill.runs.work import embed
 
+        if not (folder / "verdicts.parquet").exists():
+            keep_all(folder)
         return dict(embed(context))
-    return start(context, tokenizer)
+    if not (folder / "verdicts.parquet").exists():
+        keep_all(folder)
+    return start(context, tokenizer, tokens)
 
 
-def start(context, tokenizer: str | None) -> dict[str, object]:
+def start(context, tokenizer: str | None, context_tokens: int) -> dict[str, object]:
     """What training does with the pool before its first step, but for the models: seconds, and memory beside what was there."""
     from types import SimpleNamespace
 
     from transformers import AutoTokenizer
 
     from qrdistill.paths.styles import resolve_styles
+    from qrdistill.routing.loss_ledger import Ledger
     from qrdistill.students.tokens import Codec
-    from qrdistill.training.data import Material
+    from qrdistill.training.config import TrainConfig
+    from qrdistill.training.data import Material, Order
+    from qrdistill.training.pool import Pool
+    from qrdistill.training.step_batches import StepBatches, pinned
 
     source = tokenizer or str(Path(__file__).parents[1] / "src/qrdistill/lab/students/mistral-tiny")
-    codec = Codec(AutoTokenizer.from_pretrained(source), name="student", max_context=4096)
+    codec = Codec(AutoTokenizer.from_pretrained(source), name="student", max_context=context_tokens)
     student = SimpleNamespace(name="student", codec=codec, encode=codec.encode)
+    Pool(iter(()))  # loads what there is to load
     before, began = resident_mb(), time.process_time()
-    questions, paths = context.questions(), list(context.taught(0))
+    pool = context.pool([])
     read = time.process_time() - began
     counts = context.folder.parent / "token_counts"
-    material = Material(questions, paths, [student], resolve_styles(context.config.paths.styles), counts=counts)  # pyright: ignore
+    material = Material({}, pool, [student], resolve_styles(context.config.paths.styles), counts=counts)  # pyright: ignore
     seconds = time.process_time() - began
-    each = (resident_mb() - before) * 1e6 / len(material.paths)
+    ledger, rows = Ledger(len(material.rows), ("student",)), range(len(material.rows))
+    order = Order(np.array(rows), material.question_N, size=24, seed=0)
+    batches = StepBatches(material, order, pinned(material, {}), ledger, config=TrainConfig(steps=50), seed=0)
+    each = (resident_mb() - before) * 1e6 / len(pool)
+    began = time.process_time()
+    for step in range(50):
+        batches.batch(step)
     return {
-        "read_s": round(read, 1),
-        "ms_a_path": round(1000 * (seconds - read) / len(paths), 3),
+        "read_s": round(read, 2),
+        "start_s": round(seconds, 2),
+        "ms_a_path": round(1000 * (seconds - read) / len(pool), 4),
         "bytes_a_path": round(each),
+        "ms_a_drawn_path": round(1000 * (time.process_time() - began) / 50 / 24, 2),
     }
 
 
@@ -261,6 +294,7 @@ def measured(folder: Path, part: str, options: argparse.Namespace) -> dict[str, 
     """A part in a process of its own: CPU seconds and peak memory, its threads and children included."""
     arguments = [sys.executable, __file__, "--work", part, "--folder", str(folder)]
     arguments += ["--tokenizer", options.tokenizer] if options.tokenizer else []
+    arguments += ["--context", str(options.context)]
     if part in COMMANDS:
         arguments = [sys.executable, "-m", "qrdistill", *(word.format(folder=folder) for word in COMMANDS[part])]
     began = time.monotonic()
@@ -283,11 +317,12 @@ def main() -> None:
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--shard-rows", type=int)
     parser.add_argument("--tokenizer")
+    parser.add_argument("--context", type=int, default=4096)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--work", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
-        print(json.dumps(work(options.folder, options.work, options.tokenizer)), flush=True)
+        print(json.dumps(work(options.folder, options.work, options.tokenizer, options.context)), flush=True)
         return
     for paths in options.paths or [100_000]:
         with tempfile.TemporaryDirectory() as temporary:

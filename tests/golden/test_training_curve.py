@@ -58,10 +58,9 @@ def test_the_curve_is_the_golden_one(tiny_student_folder: Callable[..., Path], t
         StudentConfig(name="a", model=str(tiny_student_folder("mistral")), learning_rate=3e-3),
         StudentConfig(name="b", model=str(tiny_student_folder("gemma", tokenizer="metaspace")), learning_rate=3e-3),
     ]
+    pairs = [(questions[path.question_id].question, path.text) for path in paths]
     train(
-        TrainData(
-            questions, paths, STYLES, np.concatenate([*embed(paths, questions, EncoderConfig(dimension=16), seed=0)])
-        ),
+        TrainData(questions, paths, STYLES, np.concatenate([*embed(pairs, EncoderConfig(dimension=16), seed=0)])),
         TrainPlan(
             students,
             RouterConfig(peer_loss="fresh"),

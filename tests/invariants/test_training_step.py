@@ -102,7 +102,7 @@ def test_the_report_adds_up_and_the_ledger_counts_characters(stage: Callable[...
     assert report.losses["mutual"] > 0
     assert report.loss == pytest.approx(report.losses["imitate"] + 0.5 * report.losses["mutual"])
     rows = torch.from_numpy(batch.request.rows_B)
-    lengths = torch.tensor([len(built.material.paths[row].text) for row in batch.request.rows])
+    lengths = torch.tensor([len(built.material.paths[row].lesson) for row in batch.request.rows])
     per_character = built.team.ledger.nll_NS[rows]
     known = ~report.nll_BS.isnan()
     assert torch.equal(known, ~per_character.isnan())

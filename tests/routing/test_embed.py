@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 
 from qrdistill.base.errors import ConfigError, ModelError
-from qrdistill.base.records import Question, ReasoningPath
 from qrdistill.routing.config import EncoderConfig
 from qrdistill.routing.embed import embed, save_vectors
 
-QUESTION = Question(id="q", split="train", task="t", family="f", kind="number", question="How many?", gold="7")
 TEXTS = [
     "3 + 4 = 7",
     "She has 3 apples and buys 4 more.",
@@ -21,15 +19,12 @@ TEXTS = [
 ]
 
 
-def paths(texts: list[str]) -> list[ReasoningPath]:
-    return [
-        ReasoningPath(id=f"p{i}", question_id="q", teacher="t", style="s", prompt_hash="", text=text, answer=None)
-        for i, text in enumerate(texts)
-    ]
+def pairs(texts: list[str]) -> list[tuple[str, str]]:
+    return [("How many?", text) for text in texts]
 
 
 def rows(texts: list[str], config: EncoderConfig | None = None, seed: int = 0) -> Any:
-    return np.concatenate([*embed(paths(texts), {"q": QUESTION}, config or EncoderConfig(dimension=64), seed=seed)])
+    return np.concatenate([*embed(pairs(texts), config or EncoderConfig(dimension=64), seed=seed)])
 
 
 def test_hashing_gives_one_float32_row_per_path_whatever_stands_beside_it() -> None:
@@ -43,7 +38,7 @@ def test_hashing_gives_one_float32_row_per_path_whatever_stands_beside_it() -> N
 
 def test_parts_are_saved_as_one_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qrdistill.routing.embed._AT_ONCE", 3)
-    parts = list(embed(paths(TEXTS), {"q": QUESTION}, EncoderConfig(dimension=64), seed=0))
+    parts = list(embed(pairs(TEXTS), EncoderConfig(dimension=64), seed=0))
     assert [len(part) for part in parts] == [3, 1]
     with (tmp_path / "v.npy").open("wb") as file:
         assert save_vectors(file, parts) == (4, 64)
@@ -78,7 +73,7 @@ def test_huggingface_pools_over_real_tokens_in_the_given_order(
 
 
 def test_bad_input_is_said(tmp_path: Path) -> None:
-    assert list(embed([], {}, EncoderConfig(), seed=0)) == []
+    assert list(embed([], EncoderConfig(), seed=0)) == []
     with pytest.raises(ConfigError, match=r"encoder\.model"):
         rows(TEXTS, EncoderConfig(kind="huggingface"))
     with pytest.raises(ModelError, match="encoder kind hashing|hashing, which needs no weights"):

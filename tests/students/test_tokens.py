@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from qrdistill.base.errors import ModelError
 from qrdistill.base.thoughts import part, taught
-from qrdistill.students.tokens import Codec, Encoded, Unencodable
+from qrdistill.students.tokens import Codec, Encoded, Unencodable, weight
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<turn>{{ m['role'] }}\n{{ m['content'] }}<turn>\n{% endfor %}"
@@ -95,7 +95,10 @@ def test_labels_decode_to_exactly_the_response(codecs: dict[str, Codec], kind: s
 def test_any_text_is_learnt_as_it_is(codecs: dict[str, Codec], kind: str, prompt: str, response: str) -> None:
     if "▁" in response or response.startswith(("<s>", "</s>", "<pad>", "<unk>", "<turn>")):
         return  # U+2581 is what metaspace tokenizers write for a space: no id sequence stands for it
-    check(codecs[kind], prompt + "\n", response)
+    path = check(codecs[kind], prompt + "\n", response)
+    assert codecs[kind].encode_all([(prompt + "\n", response)]) == [path]
+    most = weight(prompt + "\n") + weight(response) + (codecs[kind].most_around or 0)
+    assert path.num_tokens <= most
 
 
 @pytest.mark.parametrize("kind", ["byte_level", "metaspace", "chat"])
@@ -122,6 +125,34 @@ def test_the_context_is_never_cut_silently(codecs: dict[str, Codec]) -> None:
         codec.encode("A\n", "3 + 4 = 7, so the answer is seven and more")
     assert caught.value.reason == "too_long"
     assert caught.value.num_tokens > 12
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_many_paths_are_encoded_as_each_is(codecs: dict[str, Codec], kind: str) -> None:
+    responses = ["3 + 4 = 7.", " leading", "</s> is text", "<turn>", "a  b", "naïve 𝛼 → ∞", "x" * 50]
+    pairs = [(f"{prompt}\n", response) for prompt in ("How many?", "Why </s>?", " ") for response in responses]
+    expected = [codecs[kind].encode(*pair) for pair in pairs]
+    codecs[kind].tokenizer.backend_tokenizer.enable_truncation(2)  # what another call may have left
+    assert codecs[kind].encode_all(pairs) == expected
+    with pytest.raises(Unencodable, match="maps the path to no tokens"):
+        codecs[kind].encode_all([("How many?\n", "x"), ("How many?\n", "")])
+
+
+def test_nothing_bounds_the_tokens_of_a_text_that_is_lengthened(codecs: dict[str, Codec]) -> None:
+    from tokenizers import Tokenizer, models, normalizers
+    from transformers import PreTrainedTokenizerFast
+
+    def around(normalizer: Any, template: str | None = None) -> int | None:
+        letters = Tokenizer(models.BPE({"a": 0, "</s>": 1}, []))
+        letters.normalizer = normalizer
+        return Codec(
+            PreTrainedTokenizerFast(tokenizer_object=letters, eos_token="</s>", chat_template=template), name="letters"
+        ).most_around
+
+    assert around(None) == around(normalizers.NFKC()) == around(normalizers.Prepend("x"))
+    assert around(normalizers.Replace("a", "bcd")) is None
+    twice = "{% for m in messages %}{{ m['content'] }}{{ m['content'] }}</s>{% endfor %}"
+    assert (around(None, twice), around(None, twice.replace("}}{{ m['content']", ""))) == (None, 20)
 
 
 def test_a_path_without_tokens_is_refused(codecs: dict[str, Codec]) -> None:

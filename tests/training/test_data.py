@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,14 +14,17 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from qrdistill.base.records import Question, ReasoningPath
+from qrdistill.paths.styles import STYLES, student_prompt
+from qrdistill.routing.loss_ledger import Ledger
 from qrdistill.students.config import StudentConfig
 from qrdistill.students.loading import load_student
-from qrdistill.students.tokens import Codec
+from qrdistill.students.tokens import Codec, Encoded
 from qrdistill.training.config import TrainConfig
 from qrdistill.training.data import Material, Order, hinted, standardised
 from qrdistill.training.methods.hidden_agreement import shared_paths
 from qrdistill.training.methods.router_watch import RouterWatch
 from qrdistill.training.optimizers import schedule
+from qrdistill.training.step_batches import StepBatches
 
 
 @settings(max_examples=50, deadline=None)
@@ -138,3 +143,41 @@ def test_a_tokenizer_that_loses_text_is_counted(tiny_student_folder: Callable[..
     (warning,) = Material(asked, paths, [student], {}).lost_text()
     assert "student ada: its tokenizer loses text" in warning
     assert "in 1 of the 3 paths looked at and in 1 of their prompts" in warning
+
+
+def test_the_next_steps_tokens_are_made_while_a_step_is_computed(
+    tiny_student_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    students = [
+        load_student(StudentConfig(name=name, model=str(tiny_student_folder("llama", tokenizer=kind))), base_dir=Path())
+        for name, kind in (("ada", "byte_level"), ("bob", "metaspace"))
+    ]
+    asked = {"q": Question(id="q", question="How many?", gold="7", split="train", task="t", family="f", kind="number")}
+    paths = [
+        ReasoningPath(
+            id=f"p{n}", question_id="q", teacher="t", style="program", prompt_hash="", text=f"So {n}.", answer=""
+        )
+        for n in range(40)
+    ]
+    material = Material(asked, paths, students, STYLES)
+    made: list[tuple[str, str, int]] = []
+    encode_all = Codec.encode_all
+
+    def watched(self: Codec, pairs: Sequence[tuple[str, str]]) -> list[Encoded]:
+        made.append((threading.current_thread().name.partition("_")[0], self.name, len(pairs)))
+        return encode_all(self, pairs)
+
+    monkeypatch.setattr(Codec, "encode_all", watched)
+    order = Order(range(40), ["q"] * 40, size=8, seed=0)
+    config = TrainConfig(steps=4, style_dropout=0.5)
+    ledger = Ledger(40, ("ada", "bob"))
+    batches = StepBatches(material, order, torch.zeros(40, 2, dtype=torch.bool), ledger, config=config, seed=0)
+    for step in range(4):
+        batch = batches.batch(step)
+        for b, row in enumerate(batch.request.rows):
+            style = STYLES["program"] if batch.hinted[b] else None
+            expected = [one.encode(student_prompt("How many?", style), paths[row].text) for one in students]
+            assert [batch.encoded(s, b) for s in (0, 1)] == expected
+    thread = {"MainThread": 2, "tokens": 6}
+    assert Counter(where for where, _, _ in made) == thread
+    assert sum(number for _, _, number in made) == 4 * 8 * 2  # each once

@@ -92,6 +92,11 @@ def student_prompt(question: str, style: Style | None) -> str:
 
 def with_closing_line(question: Question) -> Question:
     """The question as students read it under `train.closing_line`: with the line that teachers are asked to close with."""
+    return question.model_copy(update={"question": closed(question.question, question.kind)})
+
+
+def closed(question: str, kind: str) -> str:
+    """The same of a question's text and its kind of answer."""
     from qrdistill.answers.check import answer_format
 
-    return question.model_copy(update={"question": f"{question.question}\n{answer_format(question.kind)}"})
+    return f"{question}\n{answer_format(kind)}"

@@ -5,7 +5,7 @@ Suffixes: N paths, B paths of a batch, F features, T tokens, H hidden units.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
@@ -17,7 +17,6 @@ from qrdistill.base.device import resolve_device
 from qrdistill.base.errors import ConfigError, ModelError
 from qrdistill.base.plugins import registry
 from qrdistill.base.progress import Progress, Silent
-from qrdistill.base.records import Question, ReasoningPath
 from qrdistill.routing.config import EncoderConfig
 
 if TYPE_CHECKING:
@@ -45,8 +44,7 @@ class Encoder(Protocol):
 
 
 def embed(
-    paths: Iterable[ReasoningPath],
-    questions: Mapping[str, Question],
+    pairs: Iterable[tuple[str, str]],
     config: EncoderConfig,
     *,
     seed: int,
@@ -55,7 +53,7 @@ def embed(
     workers: Workers | None = None,
     beside: Path = Path("embeddings.npy"),
 ) -> Iterator[NDArray[np.float32]]:
-    """A row per path, in the paths' order, as parts of float32 [B, F]: memory does not grow with the paths.
+    """A row per (question, path text), in their order, as parts of float32 [B, F]: memory does not grow with the pairs.
 
     With `workers`, they embed; what they are handed lies for so long `beside` the file that the rows are meant for.
 
@@ -64,9 +62,8 @@ def embed(
     progress = progress or Silent()
     encode: Encoder = registry.find("encoders", config.kind, key="encoder.kind")
     progress.start("embed")
-    pairs = ((questions[path.question_id].question, path.lesson) for path in paths)
-    count = features = 0
-    while chunk := list(islice(pairs, _AT_ONCE)):
+    given, count, features = iter(pairs), 0, 0
+    while chunk := list(islice(given, _AT_ONCE)):
         if workers is None:
             vectors_BF = encode(chunk, config, seed=seed, device=device, progress=progress)
         else:

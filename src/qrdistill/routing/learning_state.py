@@ -47,7 +47,7 @@ class LearningState:
         names = sorted(set(styles))
         self.ledger = ledger
         self._features_NF = features_NF
-        self._style_N = torch.tensor([names.index(style) for style in styles], dtype=torch.long)
+        self._style_N = torch.from_numpy(np.fromiter(map(names.index, styles), np.int64, len(styles)))
         self.predictor = LossPredictor(ledger.students, features_NF.shape[1], names)
 
     def look(self, request: Request, fresh: int = _FRESH) -> State:
@@ -98,13 +98,14 @@ def stratified(path_ids: Sequence[str], styles: Sequence[str], size: int, seed: 
     """
     if size >= len(path_ids):
         return list(range(len(path_ids)))
-    by_style: dict[str, list[int]] = {}
-    for row, style in enumerate(styles):
-        by_style.setdefault(style, []).append(row)
+    names = sorted(set(styles))
+    style_N = np.fromiter((names.index(style) for style in styles), np.int64, len(styles))
     chosen: list[int] = []
-    for rows in by_style.values():
-        lots = sorted((uniform(seed, "warm", path_ids[row]), row) for row in rows)
-        chosen += [row for _, row in lots[: max(1, round(size * len(rows) / len(path_ids)))]]
+    for place in range(len(names)):
+        rows = np.flatnonzero(style_N == place)
+        lots = np.fromiter((uniform(seed, "warm", path_ids[row]) for row in rows.tolist()), np.float64, len(rows))
+        drawn = np.argsort(lots, kind="stable")[: max(1, round(size * len(rows) / len(path_ids)))]
+        chosen += rows[drawn].tolist()
     return sorted(chosen)
 
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from qrdistill.base.progress import Progress
-from qrdistill.base.records import Question, ReasoningPath, Record
+from qrdistill.base.records import Question, ReasoningPath, Record, Split
 from qrdistill.base.rows import RowsById
-from qrdistill.base.store import TableWriter, read_table
+from qrdistill.base.store import TableWriter, read_batches, read_table, records_of
 from qrdistill.compute.workers import Workers
 from qrdistill.runs.apart.together import Together
 from qrdistill.runs.config import Config
-from qrdistill.runs.kept import kept_paths
+from qrdistill.runs.kept import COLUMNS, asked_texts, kept_batches, kept_paths, lesson_texts, pool_batches
+
+if TYPE_CHECKING:
+    from qrdistill.training.pool import Pool
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,12 @@ class Context:
     def questions(self) -> dict[str, Question]:
         return {row.id: row for row in read_table(self.folder / "questions.parquet", Question)}
 
+    def questions_of(self, split: Split) -> Iterator[Question]:
+        """The rows of one split; no record is made of the others."""
+        file = self.folder / "questions.parquet"
+        for batch in read_batches(file, Question):
+            yield from records_of(batch.filter(pc.equal(batch.column("split"), split)), Question, where=file)
+
     def questions_by_id(self) -> RowsById[Question]:
         """The same in little memory, for who asks for one after the other."""
         return RowsById(self.folder / "questions.parquet", Question)
@@ -68,9 +82,9 @@ class Context:
         if round and own:
             yield from read_table(self.place_of(round) / "paths.parquet", ReasoningPath)
 
-    def kept(self, rounds: range) -> list[ReasoningPath]:
+    def kept(self, rounds: range) -> Iterator[ReasoningPath]:
         """All paths of some rounds that train."""
-        return [path for round in rounds for own in (False, True) for path in self._kept(round, own)]
+        return (path for round in rounds for own in (False, True) for path in self._kept(round, own))
 
     def taught(self, round: int) -> Iterator[ReasoningPath]:
         """The teachers' paths of a round that train."""
@@ -80,9 +94,36 @@ class Context:
         """The students' paths of a round that train."""
         return self._kept(round, own=True)
 
+    def taught_columns(self, round: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """`taught` as Arrow batches with these columns, `id` among them: for who needs no record of a path."""
+        for paths, verdicts in self._tables(round, own=False):
+            yield from kept_batches(paths, verdicts, columns)
+
+    def all_taught(self) -> Iterator[ReasoningPath]:
+        """The teachers' paths of all rounds until now that train."""
+        return (path for earlier in range(self.round + 1) for path in self.taught(earlier))
+
+    def pool(self, own: Iterable[ReasoningPath]) -> Pool:
+        """What training draws from: `all_taught`, then the students' `own`; its file lies in the stage's folder."""
+        from qrdistill.training.pool import Pool, batches_of
+
+        asked = asked_texts(self.folder / "questions.parquet", closing_line=self.config.train.closing_line)
+        taught = (batch for earlier in range(self.round + 1) for batch in self.taught_columns(earlier, COLUMNS))
+        return Pool(chain(pool_batches(taught, asked), batches_of(own, asked)), self.out)
+
+    def taught_texts(self) -> Iterator[tuple[str, str]]:
+        """Question and lesson of each path that the teachers wrote in this round and that trains."""
+        questions = self.questions_by_id()
+        for name, lesson in lesson_texts(self.taught_columns(self.round, COLUMNS)):
+            yield questions[name].question, lesson
+
     def _kept(self, round: int, own: bool) -> Iterator[ReasoningPath]:
+        for paths, verdicts in self._tables(round, own):
+            yield from kept_paths(paths, verdicts)
+
+    def _tables(self, round: int, own: bool) -> Iterator[tuple[Path, Path]]:
         place = self.place_of(round)
         if own and round:
-            yield from kept_paths(place / "paths.parquet", place / "verdicts.parquet")
+            yield place / "paths.parquet", place / "verdicts.parquet"
         elif not own and (not round or self.config.own_paths.ask_teachers):
-            yield from kept_paths(place / ("asked.parquet" if round else "paths.parquet"), place / "verdicts.parquet")
+            yield place / ("asked.parquet" if round else "paths.parquet"), place / "verdicts.parquet"

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from qrdistill.base.records import ReasoningPath, Verdict
+from qrdistill.base.records import Question, ReasoningPath, Verdict
 from qrdistill.base.store import read_batches, records_of
+from qrdistill.paths.styles import closed
+
+COLUMNS = ("id", "question_id", "style", "text", "thought", "thinking")
+"""What training reads of a path."""
 
 
 def kept_paths(paths: Path, verdicts: Path) -> Iterator[ReasoningPath]:
     """In the table's order, in constant memory where the verdicts have the same order: so does every filter of one table."""
+    for batch in kept_batches(paths, verdicts):
+        yield from records_of(batch, ReasoningPath, where=paths)
+
+
+def kept_batches(paths: Path, verdicts: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """The same as Arrow batches with these columns, `id` among them (None: all)."""
     closings, kept = _closings(verdicts), None
-    for batch in read_batches(paths, ReasoningPath):
+    for batch in read_batches(paths, ReasoningPath, columns):
         names = batch.column("id").to_pylist()
         if kept is None:
             said = list(islice(closings, len(names)))
@@ -26,12 +37,47 @@ def kept_paths(paths: Path, verdicts: Path) -> Iterator[ReasoningPath]:
                 mask = [name in kept for name in names]
         else:
             mask = [name in kept for name in names]
-        yield from records_of(batch.filter(pa.array(mask, pa.bool_())), ReasoningPath, where=paths)
+        yield batch.filter(pa.array(mask, pa.bool_()))
+
+
+def asked_texts(questions: Path, *, closing_line: bool) -> dict[str, str]:
+    """Question id -> its text as students read it."""
+    asked: dict[str, str] = {}
+    for batch in read_batches(questions, Question, ["id", "question", "kind"]):
+        for name, question, kind in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            asked[name] = closed(question, kind) if closing_line else question
+    return asked
+
+
+def pool_batches(batches: Iterable[pa.RecordBatch], asked: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
+    """`COLUMNS` of paths as `training.pool` takes them."""
+    from qrdistill.training.pool import SCHEMA
+
+    for batch in batches:
+        names = batch.column("question_id")
+        texts = pa.array([asked[name] for name in names.to_pylist()], pa.string())
+        columns = [batch.column("id"), names, batch.column("style"), texts, _lessons(batch)]
+        yield pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+def lesson_texts(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, str]]:
+    """Question id and lesson of each path, from its `COLUMNS`."""
+    for batch in batches:
+        yield from zip(batch.column("question_id").to_pylist(), _lessons(batch).to_pylist(), strict=True)
+
+
+def _lessons(batch: pa.RecordBatch) -> pa.Array:
+    """`ReasoningPath.lesson` of each row."""
+    if set(batch.column("thinking").to_pylist()) <= {"drop"}:
+        return batch.column("text")
+    paths = (ReasoningPath.model_construct(**row) for row in batch.to_pylist())
+    return pa.array([path.lesson for path in paths], pa.string())
 
 
 def _closings(verdicts: Path) -> Iterator[tuple[str, bool]]:
     """(path id, whether it trains) of each closing verdict."""
     for batch in read_batches(verdicts, Verdict, ["path_id", "check", "outcome"]):
-        for name, check, outcome in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            if check == "filter":
-                yield name, outcome == "keep"
+        closing = batch.filter(pc.equal(batch.column("check"), "filter"))
+        yield from zip(
+            closing.column("path_id").to_pylist(), pc.equal(closing.column("outcome"), "keep").to_pylist(), strict=True
+        )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Sequence
 
 from qrdistill.base.draws import uniform
-from qrdistill.base.records import ReasoningPath
 from qrdistill.runs.context import Context
 from qrdistill.students.config import StudentConfig
 from qrdistill.training.config import TrainConfig
@@ -20,7 +20,7 @@ def train_config(context: Context) -> TrainConfig:
     from qrdistill.own_paths.sample import steps_of_round
 
     config = context.config
-    whole = config.train.with_steps(sum(1 for _ in context.taught(0)))
+    whole = config.train.with_steps(sum(batch.num_rows for batch in context.taught_columns(0, ("id",))))
     steps = steps_of_round(whole, config.own_paths, context.round)
     own = whole.model_copy(update={"steps": steps, "warmup": whole.warmup * steps // max(1, whole.num_steps)})
     if "warmup" not in whole.model_fields_set:
@@ -40,7 +40,7 @@ def path_limit(context: Context, students: Sequence[StudentConfig]) -> int:
     from qrdistill.students.find_model import find_model
     from qrdistill.students.quiet_transformers import quiet
 
-    texts = _sample(list(context.taught(0)))
+    texts = _sample(context)
     longest = 0
     for student in students:
         source = find_model(student.model, context.base_dir)
@@ -60,6 +60,11 @@ def limit_of(lengths: Sequence[int]) -> int:
     return _STEP * math.ceil(_ROOM * sorted(lengths)[at] / _STEP)
 
 
-def _sample(paths: Sequence[ReasoningPath]) -> list[str]:
-    lots = sorted((uniform(0, "limit", path.id), index) for index, path in enumerate(paths))
-    return [paths[index].text for _, index in lots[:_MEASURED]]
+def _sample(context: Context) -> list[str]:
+    rows = (
+        row
+        for batch in context.taught_columns(0, ("id", "text"))
+        for row in zip(batch.column("id").to_pylist(), batch.column("text").to_pylist(), strict=True)
+    )
+    lots = ((uniform(0, "limit", name), index, text) for index, (name, text) in enumerate(rows))
+    return [text for _, _, text in heapq.nsmallest(_MEASURED, lots)]

@@ -182,8 +182,7 @@ def embed(context: Context) -> Counts:
 
     target = context.out / "embeddings.npy"
     vectors = embed(
-        context.taught(context.round),
-        context.questions_by_id(),
+        context.taught_texts(),
         context.config.encoder,
         seed=context.config.seed,
         device=context.config.train.device,
@@ -205,17 +204,16 @@ def train(context: Context) -> Counts:
     from qrdistill.training.plan import TrainData, TrainPlan
     from qrdistill.training.train import train
 
-    config, round, questions = context.config, context.round, _asked(context.config, context.questions())
-    pool = [path for earlier in range(round + 1) for path in context.taught(earlier)]
+    config, round = context.config, context.round
     students: list[StudentConfig] = list(config.students)
     own: list[ReasoningPath] = []
     allowed: dict[str, frozenset[str]] = {}
     if round:
         own, allowed = eligibility(
-            [path for earlier in range(round + 1) for path in context.own(earlier)],
+            (path for earlier in range(round + 1) for path in context.own(earlier)),
             [student.name for student in students],
             config.own_paths.peers,
-            taught=pool if config.own_paths.ask == "gaps" else (),
+            taught=context.all_taught() if config.own_paths.ask == "gaps" else (),
         )
         if not config.own_paths.restart:
             students = _continued(context)
@@ -225,12 +223,12 @@ def train(context: Context) -> Counts:
         plan = dataclasses.replace(plan, dev_tokens=limit, dev_stop=config.evaluate.stop)
     result = train(
         TrainData(
-            questions,
-            [*pool, *own],
+            {},
+            context.pool(own),
             resolve_styles(config.paths.styles),
             _vectors(context, len(own)) if embeds(config) else None,
             allowed,
-            [row for row in questions.values() if row.split == "dev"],
+            list(_asked(config, {row.id: row for row in context.questions_of("dev")}).values()),
             context.folder.parent / "token_counts",
             read_trials(context.out / "trials.json") if round and not config.own_paths.restart else {},
         ),
@@ -256,7 +254,9 @@ def _vectors(context: Context, own: int) -> NDArray[np.float32]:
     import numpy as np
 
     rounds = range(context.round + 1) if context.asked_again else (0,)
-    parts = [np.load(context.place_of(round) / "embeddings.npy") for round in rounds]
+    parts = [np.load(context.place_of(round) / "embeddings.npy", mmap_mode="r") for round in rounds]
+    if len(parts) == 1 and not own:
+        return parts[0]
     zeros = np.zeros((own, parts[0].shape[1]), np.float32)
     return np.concatenate([*(part for part in parts if len(part)), zeros])
 

@@ -8,6 +8,7 @@ construction, whatever the tokenizer; every label also knows which characters of
 from __future__ import annotations
 
 import functools
+import threading
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,11 @@ from qrdistill.base.errors import DataError, ModelError
 from qrdistill.base.store import content_hash
 from qrdistill.base.thoughts import begun, decoded, opened, part
 
-_FEW_CHARACTERS = 8  # a shorter response is encoded rather than counted
+FEW_CHARACTERS = 8
+"""A response with fewer may come to no token at all."""
+_LONGEST_NORMAL = 33  # bytes that one character comes to at most where a normaliser takes it apart (U+FDFA, NFKC)
+_FEW_MORE = 16  # tokens: a beginning, an end, a space in front, line breaks around a thought
+_LETTERS = "".join(map(chr, range(128)))
 # What training does without a template (the prompt as it is, the answer right after it), said as one, so that chat
 # endpoints can ask an exported student. A tokenizer that carries it counts as one without a template.
 _PLAIN = (
@@ -27,6 +32,15 @@ _PLAIN = (
     "{% elif not message['content'].endswith('\n') %}{{ '\n' }}{% endif %}{% endfor %}"
 )
 _PLAIN_TEMPLATES = (_PLAIN.replace("BOS", ""), _PLAIN.replace("BOS", "{{ bos_token }}"))
+
+
+def weight(text: str) -> int:
+    """Tokens that no tokenizer exceeds by more than `Codec.most_around`: one an ASCII character, more for the others.
+
+    >>> weight("abc"), weight("caf\u00e9")
+    (3, 37)
+    """
+    return len(text) if text.isascii() else len(text) + _LONGEST_NORMAL * (len(text.encode()) - len(text))
 
 
 def plain_template(tokenizer: Any) -> str:
@@ -114,6 +128,7 @@ class Codec:
         self, tokenizer: Any, *, name: str, max_context: int | None = None, stop_ids: Sequence[int] = ()
     ) -> None:
         self.tokenizer, self.name, self.max_context = tokenizer, name, max_context
+        self._lock = threading.Lock()  # a call sets switches of the tokenizer before it reads a text
         eos: int | None = tokenizer.eos_token_id
         if eos is None:
             raise ModelError(
@@ -171,13 +186,14 @@ class Codec:
 
         spelled_out: special tokens that stand in the text itself are read as text.
         """
-        batch = self.tokenizer(
-            text,
-            add_special_tokens=not self.has_template,
-            split_special_tokens=spelled_out,
-            return_offsets_mapping=offsets,
-            verbose=False,
-        )
+        with self._lock:
+            batch = self.tokenizer(
+                text,
+                add_special_tokens=not self.has_template,
+                split_special_tokens=spelled_out,
+                return_offsets_mapping=offsets,
+                verbose=False,
+            )
         if self._appends_end and not self.has_template:
             return {key: value[:-1] for key, value in batch.items()}
         return batch
@@ -215,6 +231,56 @@ class Codec:
             return replace(encoded, spans=[given.span(*span) for span in encoded.spans])
         return self._encode(prompt, response)
 
+    def encode_all(self, pairs: Sequence[tuple[str, str]]) -> list[Encoded]:
+        """`encode` of each prompt and response, most of them in two calls of the tokenizer. Raises Unencodable."""
+        if not self._plain_decoding or self.opened:
+            return [self.encode(*pair) for pair in pairs]
+        backend = self.tokenizer.backend_tokenizer
+        texts = {prompt: self.prompt_text(prompt) for prompt, _ in pairs}
+        cut = -1 if self._appends_end and not self.has_template else None
+        with self._lock:
+            self._settle(backend)
+            given = [*texts.values(), *(texts[prompt] + response for prompt, response in pairs)]
+            read = backend.encode_batch(given, add_special_tokens=not self.has_template)
+            prompts = {prompt: tuple(tokens.ids[:cut]) for prompt, tokens in zip(texts, read, strict=False)}
+            read = read[len(texts) :]
+            own = [tokens.ids[len(prompts[prompt]) : cut] for tokens, (prompt, _) in zip(read, pairs, strict=True)]
+            said = backend.decode_batch(own, skip_special_tokens=True)
+        found: list[Encoded] = []
+        most = self.max_context or 1 << 40
+        for (prompt, response), tokens, ids, written in zip(pairs, read, own, said, strict=True):
+            asked, base, limit = prompts[prompt], len(texts[prompt]), len(response)
+            start = len(asked)
+            whole = start > 0 and tuple(tokens.ids[:start]) == asked
+            if not (whole and ids and written == response and start + len(ids) < most):
+                found.append(self.encode(prompt, response))
+                continue
+            offsets = tokens.offsets[start:cut]
+            spans = [(min(max(a - base, 0), limit), min(max(b - base, 0), limit)) for a, b in offsets]
+            found.append(Encoded(asked, (*ids, self.end_id), spans))
+        return found
+
+    @functools.cached_property
+    def _plain_decoding(self) -> bool:
+        """Whether the tokenizer's own decoding is what `decode` does, but for the tags of a thought."""
+        from transformers import PreTrainedTokenizerFast
+
+        kind = type(self.tokenizer)
+        own = [
+            getattr(kind, name, None) is not getattr(PreTrainedTokenizerFast, name) for name in ("decode", "_decode")
+        ]
+        return bool(self.tokenizer.is_fast) and not any(own)
+
+    @staticmethod
+    def _settle(backend: Any) -> None:
+        """What other calls may have left switched on. Nothing is set without need: a tokenizer in use refuses it."""
+        if backend.truncation is not None:
+            backend.no_truncation()
+        if backend.padding is not None:
+            backend.no_padding()
+        if backend.encode_special_tokens:
+            backend.encode_special_tokens = False
+
     def _encode(self, prompt: str, response: str) -> Encoded:
         prompt_ids = self.prompt_ids(prompt)
         tried: list[Tokenized] = []
@@ -243,6 +309,22 @@ class Codec:
             )
         return Encoded(prompt_ids, (*ids, self.end_id), spans, exact)
 
+    @functools.cached_property
+    def most_around(self) -> int | None:
+        """What prompt and response may take together beside their `weight`, in tokens.
+
+        None where nothing is known to bound it: a slow tokenizer, one that lengthens ASCII, a template that repeats the
+        message.
+        """
+        if not self.tokenizer.is_fast:
+            return None
+        normalizer = self.tokenizer.backend_tokenizer.normalizer
+        if normalizer and len(normalizer.normalize_str(_LETTERS * 2)) > len(_LETTERS) * 2 + 1:
+            return None
+        short, long = (weight(self.prompt_text(text)) - weight(text) for text in ("a", "a b " * 40 + "c"))
+        tags = sum(map(weight, self.opened or ()))
+        return short + tags + _FEW_MORE if short == long else None
+
     def count(self, pairs: Sequence[tuple[str, str]]) -> list[int]:
         """Tokens that each prompt and response take together, as `encode` makes them give or take a few.
 
@@ -252,15 +334,17 @@ class Codec:
         if not self.tokenizer.is_fast:
             return [0] * len(pairs)
         backend = self.tokenizer.backend_tokenizer
-        backend.no_truncation()
-        backend.no_padding()
-        backend.encode_special_tokens = False
-        closed = [begun(response, *self.opened).text if self.opened else response for _, response in pairs]
-        texts = [self.prompt_text(prompt) + response for (prompt, _), response in zip(pairs, closed, strict=True)]
-        read = backend.encode_batch_fast(texts, add_special_tokens=not self.has_template)
+        responses = [begun(response, *self.opened).text if self.opened else response for _, response in pairs]
+        prompts = list(dict.fromkeys(prompt for prompt, _ in pairs))
+        texts = list(map(self.prompt_text, prompts))
+        with self._lock:
+            self._settle(backend)
+            asked = backend.encode_batch_fast(texts, add_special_tokens=not self.has_template)
+            read = backend.encode_batch_fast(responses, add_special_tokens=False)
+        before = {prompt: len(tokens) for prompt, tokens in zip(prompts, asked, strict=True)}
         return [
-            0 if len(response) < _FEW_CHARACTERS or self._special(response) else len(tokens)
-            for tokens, (_, response) in zip(read, pairs, strict=True)
+            0 if len(response) < FEW_CHARACTERS or self._special(response) else before[prompt] + len(tokens)
+            for tokens, (prompt, response) in zip(read, pairs, strict=True)
         ]
 
     def _special(self, text: str) -> bool:
@@ -289,13 +373,14 @@ class Codec:
 
     def _alone(self, response: str) -> Tokenized:
         fast = self.tokenizer.is_fast
-        batch = self.tokenizer(
-            response,
-            add_special_tokens=False,
-            split_special_tokens=True,
-            return_offsets_mapping=fast,
-            verbose=False,
-        )
+        with self._lock:
+            batch = self.tokenizer(
+                response,
+                add_special_tokens=False,
+                split_special_tokens=True,
+                return_offsets_mapping=fast,
+                verbose=False,
+            )
         ids = tuple(batch["input_ids"])
         if fast:
             return Tokenized(ids, [(a, b) for a, b in batch["offset_mapping"]])

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from qrdistill.base.draws import seed_of
 from qrdistill.base.errors import InputError
 from qrdistill.base.progress import Progress
@@ -117,10 +119,10 @@ def step_batches(material: Material, data: TrainData, plan: TrainPlan, team: Tea
     """
     pinned_NS = pinned(material, data.allowed)
     eligible = [pinned_NS.any(1).numpy(), *(method.eligible_N(len(material.paths)) for method in team.methods)]
-    rows = [row for row in range(len(material.paths)) if any(each[row] for each in eligible)]
+    rows = np.flatnonzero(np.logical_or.reduce(eligible))
     order = Order(
         rows,
-        [material.paths[row].question_id for row in rows],
+        material.question_N[rows],
         size=plan.train.paths_per_step,
         seed=seed,
         by=plan.train.order,

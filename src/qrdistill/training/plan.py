@@ -15,20 +15,21 @@ from qrdistill.routing.config import RouterConfig
 from qrdistill.students.best_style import StyleTrial
 from qrdistill.students.config import StudentConfig
 from qrdistill.training.config import MutualConfig, TrainConfig
+from qrdistill.training.pool import Pool
 
 
 @dataclass(frozen=True)
 class TrainData:
     """What is learnt from.
 
-    embeddings: one row per path (only a learned router reads them). allowed: path id -> the students that this
+    questions: those of `paths`, where these are records; a `Pool` holds their texts itself. embeddings: one row per path (only a learned router reads them). allowed: path id -> the students that this
     path trains, for paths that are not shared out. dev: what accuracy is measured on while training. token_counts:
     the folder where the paths' token counts are kept between starts. trials: student -> style -> how these very
     students did on the dev questions that choose styles; empty: they are asked.
     """
 
     questions: Mapping[str, Question]
-    paths: Sequence[ReasoningPath]
+    paths: Sequence[ReasoningPath] | Pool
     styles: Mapping[str, Style]
     embeddings: NDArray[np.float32] | None = None
     allowed: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])

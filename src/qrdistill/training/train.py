@@ -32,6 +32,7 @@ from qrdistill.training.method import MethodFactory, StepBatch
 from qrdistill.training.methods import chosen_methods
 from qrdistill.training.optimizers import schedule
 from qrdistill.training.plan import TrainData, TrainPlan
+from qrdistill.training.pool import Pool
 from qrdistill.training.saved import checkpoint
 from qrdistill.training.saved.inert import inert, marks
 from qrdistill.training.saved.journal import Journal, Unwritten
@@ -102,10 +103,10 @@ def train(
         write_table(folder / "assignments.parquet", Assignment, []) if ranks.first else None
         return TrainResult(0, _export(students, folder, ranks))
 
-    material, slower = _material(data, students, config, ranks)
+    material, slower = _material(data, students, config, ranks, folder)
     dev = DevQuestions(data, plan, seed, ranks)
     team = assemble(material, data, plan, chosen_methods(plan, methods), dev, seed)
-    checkpoints, mark, untouched = folder / "checkpoints", fingerprint(data, plan, team), marks(team)
+    checkpoints, mark, untouched = folder / "checkpoints", fingerprint(data, plan, team, material.pool), marks(team)
     state = resume(checkpoints, mark, team, dev, progress)
     batches = step_batches(material, data, plan, team, seed)
     if state.step:
@@ -154,11 +155,20 @@ def train(
 
 
 def _material(
-    data: TrainData, students: list[Student], config: TrainConfig, ranks: Ranks
+    data: TrainData, students: list[Student], config: TrainConfig, ranks: Ranks, folder: Path
 ) -> tuple[Material, list[str]]:
     """The pool, and the students ready to read it, their weights shared out; what is to be warned of."""
-    pool = (data.questions, data.paths, students, data.styles, data.embeddings)
-    material = Material(*pool, data.token_counts if ranks.first else None, config.max_path_tokens, ranks)
+    pool = Pool.of(data.paths, data.questions, folder)
+    material = Material(
+        data.questions,
+        pool,
+        students,
+        data.styles,
+        data.embeddings,
+        data.token_counts if ranks.first else None,
+        config.max_path_tokens,
+        ranks,
+    )
     own = (s for s in range(len(students)) if ranks.owns(s))
     slower = ranks.everyone({students[s].name: prove_at_length(students[s], material.longest(s)) for s in own})
     tell_again(students, ranks)

@@ -14,7 +14,7 @@ from qrdistill.paths.styles import STYLES, student_prompt
 from qrdistill.students.config import StudentConfig
 from qrdistill.students.loading import load_student
 from qrdistill.students.student import Student
-from qrdistill.students.tokens import Codec, Packed, Unencodable
+from qrdistill.students.tokens import FEW_CHARACTERS, Codec, Packed, Unencodable
 from qrdistill.training.data import Material
 
 QUESTIONS = {
@@ -85,38 +85,57 @@ def test_counting_keeps_what_encoding_each_path_keeps(student: Student, tmp_path
     assert student.codec.max_context == 256 or expected[1]["ada: too_long"] > 3
     for _ in range(2):  # counted, then read from the file
         material = Material(QUESTIONS, PATHS, [student], STYLES, counts=tmp_path)
-        assert (material.rows, material.kept_out) == expected
+        assert (material.rows.tolist(), material.kept_out) == expected
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Texts that a tokenizer was given to count and to encode."""
+    calls = Counter[str]()
+
+    def watch(name: str, number: Callable[[Any], int]) -> None:
+        real = getattr(Codec, name)
+
+        def watched(self: Codec, *given: Any) -> Any:
+            calls[name] += number(given)
+            return real(self, *given)
+
+        monkeypatch.setattr(Codec, name, watched)
+
+    watch("count", lambda given: len(given[0]))
+    watch("encode", lambda given: 1)
+    return calls
 
 
 @pytest.mark.parametrize("student", [("metaspace", None, 120)], indirect=True)
-def test_a_second_start_counts_only_what_is_new(student: Student, tmp_path: Path, monkeypatch: Any) -> None:
-    counted: list[int] = []
-    count = Codec.count
-
-    def watch(self: Codec, pairs: Any) -> list[int]:
-        counted.append(len(pairs))
-        return count(self, pairs)
-
-    monkeypatch.setattr(Codec, "count", watch)
+def test_a_second_start_counts_only_what_is_new(student: Student, tmp_path: Path, read: Counter[str]) -> None:
     Material(QUESTIONS, PATHS[:80], [student], STYLES, counts=tmp_path)
-    first = sum(counted)
-    counted.clear()
+    assert 50 < read.pop("count") < 80  # the others are too short to be in doubt
     Material(QUESTIONS, PATHS[:80], [student], STYLES, counts=tmp_path)
-    assert (first > 70, counted) == (True, [])
+    assert read["count"] == 0
     Material(QUESTIONS, PATHS, [student], STYLES, counts=tmp_path)
-    assert sum(counted) == len(PATHS) - 80
+    assert read["count"] == len(PATHS) - 80
+
+
+@pytest.mark.parametrize("student", [("byte_level", TEMPLATE, None), ("metaspace", None, None)], indirect=True)
+def test_what_surely_fits_is_not_tokenized(student: Student, tmp_path: Path, read: Counter[str]) -> None:
+    student.codec.max_context = 1000
+    short = sum(bool(path.text.strip()) and len(path.text) < FEW_CHARACTERS for path in PATHS)
+    odd = sum(not path.text.isascii() for path in PATHS)
+    assert len(Material(QUESTIONS, PATHS, [student], STYLES, counts=tmp_path).rows) == len(PATHS) - 4  # blank ones
+    assert (read["count"], read["encode"]) == (odd + short, short)
 
 
 @pytest.mark.parametrize("student", [("byte_level", None, 120)], indirect=True)
 @pytest.mark.parametrize("damage", ["cut", "changed", "nothing"])
 def test_a_damaged_file_is_made_anew(student: Student, tmp_path: Path, damage: str) -> None:
-    expected = Material(QUESTIONS, PATHS, [student], STYLES, counts=tmp_path).rows
+    expected = Material(QUESTIONS, PATHS, [student], STYLES, counts=tmp_path).rows.tolist()
     (file,) = tmp_path.iterdir()
     whole = file.read_bytes()
     middle = len(whole) // 2
     changed = whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
     file.write_bytes({"cut": whole[:middle], "changed": changed, "nothing": b""}[damage])
-    assert Material(QUESTIONS, PATHS, [student], STYLES, counts=tmp_path).rows == expected
+    assert Material(QUESTIONS, PATHS, [student], STYLES, counts=tmp_path).rows.tolist() == expected
     assert file.read_bytes() == whole
 
 

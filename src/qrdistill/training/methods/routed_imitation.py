@@ -60,10 +60,10 @@ class RoutedImitation(Method):
         material, router, train = setting.material, setting.plan.router, setting.plan.train
         if router.reads_embeddings and not setting.num_features:
             raise InputError(f"router.kind {router.kind} needs the paths' embeddings; run the embed stage first")
-        styles = [path.style for path in material.paths]
-        present, students = sorted(set(styles)), material.students
+        styles, students = material.styles, material.students
+        present = sorted(set(styles))
         pool = Pool(
-            [path.id for path in material.paths],
+            material.path_ids,
             styles,
             setting.names,
             setting.seed,

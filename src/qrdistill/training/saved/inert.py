@@ -17,6 +17,7 @@ from qrdistill.training.data import Material
 from qrdistill.training.dev_questions import DevQuestions
 from qrdistill.training.optimizers import Group
 from qrdistill.training.plan import TrainData, TrainPlan
+from qrdistill.training.pool import Pool
 from qrdistill.training.step import Team
 
 _NAMED = 3  # of a kind in one warning; the others are counted
@@ -56,7 +57,10 @@ def inert(
             f"tensors that train and never moved: {'; '.join(unmoved)}. No gradient reached them, or the learning rate "
             "is too small for their type; a student that learns nothing can be frozen or left out"
         )
-    if constant := [*_constant_embeddings(data, plan), *(name for each in team.methods for name in each.constant())]:
+    if constant := [
+        *_constant_embeddings(data, plan, material.pool),
+        *(name for each in team.methods for name in each.constant()),
+    ]:
         yield (
             f"features that tell the router nothing: {_few(constant)}. Look at the encoder and the paths' texts, and at "
             "whether every student is measured (router.warm)"
@@ -95,11 +99,11 @@ def _names(team: Team) -> dict[int, str]:
     return methods | {id(one): name for student in team.students for name, one in student.model.named_parameters()}
 
 
-def _constant_embeddings(data: TrainData, plan: TrainPlan) -> Iterator[str]:
+def _constant_embeddings(data: TrainData, plan: TrainPlan, pool: Pool) -> Iterator[str]:
     """Paths with a fixed destination are left out: no router shares them out, and they are not embedded."""
     if data.embeddings is None or not plan.router.reads_embeddings:
         return
-    routed_N = np.array([path.id not in data.allowed for path in data.paths])
+    routed_N = np.array([path not in data.allowed for path in pool.ids()])
     if routed_N.sum() < 2:
         return
     rows_N1 = routed_N[:, None]
@@ -139,14 +143,12 @@ def _idle_options(team: Team, material: Material, data: TrainData, plan: TrainPl
 
 
 def _hints(material: Material, data: TrainData) -> bool:
-    styles = {path.style for path in material.paths}
-    return any(student_prompt("", data.styles.get(style)) != student_prompt("", None) for style in styles)
+    return any(student_prompt("", data.styles.get(style)) != student_prompt("", None) for style in set(material.styles))
 
 
 def _can_share(material: Material) -> bool:
-    questions = [path.question_id for path in material.paths]
     packs = any(student.packed and not student.alone for student in material.students)
-    return packs and len(set(questions)) < len(questions)
+    return packs and len(np.unique(material.question_N)) < len(material.paths)
 
 
 def _few(names: Sequence[str]) -> str:

@@ -10,11 +10,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from qrdistill.base.progress import Progress
 from qrdistill.base.store import content_hash
 from qrdistill.training.config import TrainConfig
 from qrdistill.training.dev_questions import DevQuestions
 from qrdistill.training.plan import TrainData, TrainPlan
+from qrdistill.training.pool import Pool
 from qrdistill.training.saved import checkpoint
 from qrdistill.training.saved.journal import Journal, Unwritten
 from qrdistill.training.step import StepReport, Team
@@ -65,7 +69,7 @@ class LoopState:
             progress.warn(message)
 
 
-def fingerprint(data: TrainData, plan: TrainPlan, team: Team) -> str:
+def fingerprint(data: TrainData, plan: TrainPlan, team: Team, pool: Pool) -> str:
     """A hash of all that shapes what is learnt: a checkpoint of another one is not gone on from."""
     return content_hash(
         [
@@ -79,11 +83,15 @@ def fingerprint(data: TrainData, plan: TrainPlan, team: Team) -> str:
             [method.name for method in team.methods],
             list(data.styles),
             team.seed,
-            [[path.id, path.lesson] for path in data.paths],
+            pool.digest,
             {name: sorted(own) for name, own in data.allowed.items()},
-            "" if data.embeddings is None else hashlib.blake2b(data.embeddings.tobytes()).hexdigest(),
+            "" if data.embeddings is None else _hash(data.embeddings),
         ]
     )
+
+
+def _hash(array: NDArray[np.float32]) -> str:
+    return hashlib.blake2b(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).hexdigest()  # without a copy
 
 
 def resume(folder: Path, mark: str, team: Team, dev: DevQuestions, progress: Progress) -> LoopState:

@@ -1,8 +1,9 @@
 """How many tokens each path takes for each student: counted once, in batches, and kept for later starts.
 
 Whether a path fits a student's context has to be known of the whole pool before the first step; its labels only when
-it is drawn. Counting costs a sixth of making labels (docs/performance.md), and a count that was made once is read from
-a file beside the runs: by later starts, rounds, and the arms of a study. A file that is damaged is made anew.
+it is drawn. Where a path's characters leave that open it is counted, at a sixth of the cost of labels
+(docs/performance.md), and a count that was made once is read from a file beside the runs: by later starts, rounds, and
+the arms of a study. A file that is damaged is made anew.
 
     token_counts/<tokenizer's hash>.npz    keys: uint64 [N], sorted; counts: int32 [N]
 
@@ -28,12 +29,17 @@ _BATCH = 1024
 Pair = tuple[str, str]
 
 
-def token_counts(codec: Codec, texts: Callable[[int], Pair], number: int, folder: Path | None) -> NDArray[np.int32]:
+def token_counts(
+    codec: Codec, texts: Callable[[int], Pair], rows_N: NDArray[np.int64], folder: Path | None
+) -> NDArray[np.int32]:
     """Tokens of prompt and response together, [N]; 0 where only `Codec.encode` can tell. Kept in `folder`, if any.
 
-    texts: a path's number -> its prompt and response.
+    texts: a path's row -> its prompt and response.
     """
-    keys_N = np.fromiter((_key(*texts(row)) for row in range(number)), np.uint64, number)
+    number = len(rows_N)
+    if not number:
+        return np.zeros(0, np.int32)
+    keys_N = np.fromiter((_key(*texts(row)) for row in rows_N.tolist()), np.uint64, number)
     file = folder / f"{codec.fingerprint()}.npz" if folder else None
     known_K, counts_K = _read(file)
     places_N = np.searchsorted(known_K, keys_N)
@@ -42,8 +48,8 @@ def token_counts(codec: Codec, texts: Callable[[int], Pair], number: int, folder
     counts_N[found_N] = counts_K[places_N[found_N]]
     new_M = np.flatnonzero(~found_N)
     for start in range(0, len(new_M), _BATCH):
-        rows = new_M[start : start + _BATCH]
-        counts_N[rows] = codec.count([texts(row) for row in rows.tolist()])
+        places = new_M[start : start + _BATCH]
+        counts_N[places] = codec.count([texts(row) for row in rows_N[places].tolist()])
     if file and len(new_M):
         _write(file, np.concatenate([known_K, keys_N[new_M]]), np.concatenate([counts_K, counts_N[new_M]]))
     return counts_N
