@@ -22,6 +22,11 @@ PIECES += [
     "1.",
     "1)",
     "####  7",
+    "\\boxed{7}",
+    "\\fbox 7",
+    "'Answer': 7",
+    '"final_answer": "7"',
+    "<Answer>",
     "</s>",
     "\x1c",
     "\u0130",
@@ -46,6 +51,9 @@ def test_quick_forms_find_what_the_patterns_find(text):
     assert duplicates.word_grams(text) == (
         {" ".join(words[at : at + 3]) for at in range(len(words) - 2)} if len(words) > 3 else {" ".join(words)}
     )
+    signs = {statements._BOXED: ("\\boxed", "\\fbox"), statements._TAG: "<", statements._JSON: "\"'"}
+    for pattern, own in signs.items():
+        assert any(sign in text for sign in own) or not pattern.search(text)
     assert check._ends_in_a_list_number(text) == (check._LIST_NUMBER.search(text) is not None)
     tagged = any(tag in text for pair in TAGS for tag in pair)
     assert tagged or part(text) == ("", text, True)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qrdistill.base.errors import InputError
-from qrdistill.verdicts.checks.contamination import contaminated, refuse_contaminated, words
+from qrdistill.base.records import Question
+from qrdistill.verdicts.checks.contamination import Evaluation, contaminated, refuse_contaminated, words
 from qrdistill.verdicts.config import FilterConfig
 
 LONG = (
@@ -105,3 +108,15 @@ def test_a_path_that_recites_a_test_question_is_dropped(pair, make_path, run_fil
 def test_the_filter_itself_refuses(pair, make_path, run_filter) -> None:
     with pytest.raises(InputError, match="train-1 contains test-1"):
         run_filter(pair(LONG, LONG), [make_path()], CONFIG)
+
+
+@given(st.lists(st.sampled_from("abcd"), max_size=14), st.integers(1, 4))
+def test_the_quick_look_at_pairs_misses_nothing(tokens, n) -> None:
+    facts = {"split": "test", "task": "t", "family": "f", "kind": "number", "gold": "7"}
+    asked = [Question(id="q", question="a b c d a a b b c c d d", **facts)]
+    index = Evaluation(asked, n)
+    quick = index.contained_in(" ".join(tokens))
+    grams = {tuple(tokens[at : at + n]) for at in range(len(tokens) - n + 1)}
+    shared = grams & index._questions.keys()
+    share = len(shared) / index._sizes["q"]
+    assert (quick is not None) == (share >= 0.8) or tuple(tokens) in index._whole

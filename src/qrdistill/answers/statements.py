@@ -87,7 +87,9 @@ def _boxed(text: str) -> Iterator[Statement]:
     r"""`\boxed{...}` with nested braces; boxes joined by "and" or commas are one statement."""
     group: list[str] = []
     first = last = 0
-    ends = closing_braces(text) if "\\boxed" in text or "\\fbox" in text else {}
+    if "\\boxed" not in text and "\\fbox" not in text:
+        return
+    ends = closing_braces(text)
     for match in _BOXED.finditer(text):
         if match.start() < last:
             continue  # a box within a box
@@ -127,6 +129,8 @@ def closing_braces(text: str) -> dict[int, int]:
 
 def _tagged(text: str) -> Iterator[Statement]:
     """`<answer>...</answer>`, lines and inner spaces kept."""
+    if "<" not in text:
+        return
     opening: re.Match[str] | None = None
     for match in _TAG.finditer(text):
         if not match[1]:
@@ -211,6 +215,8 @@ def _inside_math(text: str) -> bool:
 
 
 def _json(text: str) -> Iterator[Statement]:
+    if '"' not in text and "'" not in text:
+        return
     decoder = json.JSONDecoder()
     for match in _JSON.finditer(text):
         try:

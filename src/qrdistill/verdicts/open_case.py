@@ -18,13 +18,18 @@ class Finding:
     details: tuple[Verdict, ...] = ()
 
 
+# a verdict's values in the order of its fields: most are only written down, and a record costs ten times as much
+Note = tuple[str, int, str, Outcome, str, str | None, int, float | None, str | None]
+_FIELDS = tuple(Verdict.model_fields)
+
+
 @dataclass
 class Case:
-    """One path, the verdicts so far, and the finding that closed it (None: still open)."""
+    """One path, the verdicts so far (`notes`), and the finding that closed it (None: still open)."""
 
     question: Question
     path: ReasoningPath
-    verdicts: list[Verdict] = field(default_factory=list[Verdict])
+    notes: list[Note] = field(default_factory=list[Note])
     closed_by: str | None = None
     closing: Finding = Finding("keep")
 
@@ -38,15 +43,26 @@ class Case:
 
     def record(self, check: str, finding: Finding) -> None:
         """Notes a finding; the first that is not `keep` closes the case."""
-        self.verdicts.extend(finding.details or [self.verdict(check, finding.outcome, finding.reason)])
+        if finding.details:
+            self.notes.extend(_note(verdict) for verdict in finding.details)
+        else:
+            self._say(check, finding.outcome, finding.reason)
         if finding.outcome != "keep":
             self.closed_by, self.closing = check, finding
 
     def close(self) -> Outcome:
         """Adds the closing verdict, whose reason starts with the name of the check that decided."""
         reason = f"{self.closed_by}: {self.closing.reason}" if self.closed_by else ""
-        self.verdicts.append(self.verdict("filter", self.closing.outcome, reason))
+        self._say("filter", self.closing.outcome, reason)
         return self.closing.outcome
+
+    def _say(self, check: str, outcome: Outcome, reason: str) -> None:
+        self.notes.append((self.path.id, self.path.round, check, outcome, reason, None, 0, None, None))
+
+
+def _note(verdict: Verdict) -> Note:
+    values = vars(verdict)
+    return tuple(values[name] for name in _FIELDS)  # pyright: ignore[reportReturnType]
 
 
 @dataclass(frozen=True)

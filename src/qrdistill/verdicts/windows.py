@@ -104,8 +104,7 @@ def look_at(
 def _written(cases: list[Case], booked: list[tuple[str, Outcome]], out: TableWriter) -> Window:
     for case in cases:
         case.close()
-        for verdict in case.verdicts:
-            out.write(verdict)
+    out.write_batch(_columns(cases))
     return Window(cases, booked)
 
 
@@ -159,6 +158,6 @@ def _case(facts: Facts) -> Case:
 
 
 def _columns(cases: Iterable[Case]) -> pa.RecordBatch:
-    rows = [vars(verdict) for case in cases for verdict in case.verdicts]
     fields = schema(Verdict)
-    return pa.record_batch([pa.array([row[f.name] for row in rows], f.type) for f in fields], schema=fields)
+    columns = zip(*(note for case in cases for note in case.notes), strict=True)
+    return pa.record_batch([pa.array(values, f.type) for values, f in zip(columns, fields, strict=True)], schema=fields)

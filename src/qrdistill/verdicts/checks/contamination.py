@@ -13,7 +13,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 from qrdistill.base.errors import InputError
@@ -66,6 +66,7 @@ class Evaluation:
             if len(grams) >= _FEW:
                 for gram in grams:
                     self._questions[gram].append(id)
+        self._pairs = {pair for gram in self._questions for pair in pairwise(gram)}
 
     def _grams(self, tokens: Sequence[str]) -> set[tuple[str, ...]]:
         return set(zip(*(tokens[start:] for start in range(self._n)), strict=False))
@@ -76,6 +77,9 @@ class Evaluation:
         whole = self._whole.get(tuple(tokens))
         if whole is not None:
             return whole, 1.0
+        known = bytes(map(self._pairs.__contains__, pairwise(tokens)))
+        if self._n > 1 and b"\1" * (self._n - 1) not in known:
+            return None  # most texts: an n-gram that is shared is n - 1 pairs in a row that are
         shared = self._grams(tokens) & self._questions.keys()
         if not shared:
             return None
