@@ -56,6 +56,14 @@ class ScriptedLegs:
         return Draft(write(animals, legs, style.name, step, slip), truth=("wrong", f"calculation {step + 1}"))
 
 
+def sound(question: Question, style: str) -> str:
+    """The right solution."""
+    from reasoning_gym.arithmetic.leg_counting import ANIMALS
+
+    animals: dict[str, int] = question.metadata["entry"]["metadata"]["animals"]
+    return write(animals, {animal: ANIMALS[animal] for animal in animals}, style)
+
+
 def write(
     animals: Mapping[str, int], legs: Mapping[str, int], style: str, wrong_step: int | None = None, slip: int = 0
 ) -> str:
