@@ -19,6 +19,7 @@ from qrdistill.routing.loss_ledger import Ledger
 from qrdistill.students.config import StudentConfig
 from qrdistill.students.loading import load_student
 from qrdistill.students.tokens import Codec, Encoded
+from qrdistill.training import data as training_data
 from qrdistill.training.config import TrainConfig
 from qrdistill.training.data import Material, Order, hinted, standardised
 from qrdistill.training.methods.hidden_agreement import shared_paths
@@ -121,7 +122,9 @@ def test_embeddings_are_standardised_over_what_was_embedded() -> None:
     assert standardised(None, [0, 1, 2]).shape == (3, 0)
 
 
-def test_a_tokenizer_that_loses_text_is_counted(tiny_student_folder: Callable[..., Path]) -> None:
+def test_a_tokenizer_that_loses_text_is_counted(
+    tiny_student_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tiny_student_folder("llama", seed=4)
     student = load_student(StudentConfig(name="ada", model=str(folder)), base_dir=Path("/"))
     facts = {"split": "train", "task": "t", "family": "f", "kind": "number", "gold": "7"}
@@ -143,6 +146,12 @@ def test_a_tokenizer_that_loses_text_is_counted(tiny_student_folder: Callable[..
     (warning,) = Material(asked, paths, [student], {}).lost_text()
     assert "student ada: its tokenizer loses text" in warning
     assert "in 1 of the 3 paths looked at and in 1 of their prompts" in warning
+    monkeypatch.setattr(training_data, "_LOOKED_AT", 1)
+    material = Material(asked, paths, [student], {})
+    assert material.lost_text() == []  # the first path is as it should be
+    material.tokenize([1, 2], [True, False])
+    assert material.lost_text() == [warning]
+    assert material.lost_text() == []
 
 
 def test_the_next_steps_tokens_are_made_while_a_step_is_computed(

@@ -27,7 +27,8 @@ from qrdistill.training.pool import Lazy, Pool
 from qrdistill.training.saved.token_counts import token_counts
 
 _REMEMBERED = 1 << 16  # encodings kept in memory; beyond it a path is tokenized again when drawn
-_LOOKED_AT = 500  # paths whose tokens are looked at for lost text
+_LOOKED_AT = 500  # paths whose tokens are made to look for lost text before the first step
+_SEEN, _LABEL, _PROMPT = 1, 2, 4  # of a path: its tokens were made; its label loses text; its prompt does
 _MARGIN = 32  # tokens: a path nearer than this to a student's limit is encoded to be sure
 
 
@@ -57,6 +58,8 @@ class Material:
         self._hints = [student_prompt("", styles.get(name)) for name in self.pool.styles]  # what follows a question
         self._tokens: dict[tuple[int, int, bool], Packed] = {}  # (student, row as given, hinted), the oldest first
         self._lock = threading.Lock()
+        self._looked_SN = np.zeros((len(students), len(self.pool)), np.uint8)
+        self._told = set[str]()
         self.rows = rows = self._readable(counts)  # pool row -> row as given
         self.paths = Lazy(len(rows), lambda row: self.pool[rows[row]])
         self.path_ids = Lazy(len(rows), lambda row: self.pool.id(rows[row]))
@@ -126,25 +129,33 @@ class Material:
             if not new:
                 continue
             pairs = [(self._prompt(*one), self.pool[one[0]].lesson) for one in new]
-            packed = [Packed.of(each) for each in self.students[s].codec.encode_all(pairs)]
+            codec = self.students[s].codec
+            made = codec.encode_all(pairs)
+            for (row, _), each in zip(new, made, strict=True):
+                label = not each.exact or codec.loses(each.response_ids)
+                self._looked_SN[s, row] |= _SEEN | _LABEL * label | _PROMPT * codec.loses(each.prompt_ids)
+            packed = [Packed.of(each) for each in made]
             with self._lock:
                 self._tokens.update(((s, *one), each) for one, each in zip(new, packed, strict=True))
                 while len(self._tokens) > _REMEMBERED:
                     del self._tokens[next(iter(self._tokens))]
 
     def lost_text(self) -> list[str]:
-        """A sentence per student whose tokenizer loses text, counted over at most `_LOOKED_AT` paths spread over the pool."""
-        rows = range(0, len(self.rows), max(1, -(-len(self.rows) // _LOOKED_AT)))
-        found: list[str] = []
+        """A sentence per student whose tokenizer loses text and was not named before.
+
+        Before the first step it goes by at most `_LOOKED_AT` paths spread over the pool, later by all that were read.
+        """
+        spread = range(0, len(self.rows), max(1, -(-len(self.rows) // _LOOKED_AT)))
+        rows = [row for row in spread if not self._looked_SN[:, self.rows[row]].all()]
         self.tokenize(rows, [True] * len(rows))
-        for s, student in enumerate(self.students):
-            encoded = [self.encoded(s, row, True) for row in rows]
-            prompts = sum(student.codec.loses(each.prompt_ids) for each in encoded)
-            labels = sum(not each.exact or student.codec.loses(each.response_ids) for each in encoded)
-            if prompts or labels:
+        found: list[str] = []
+        for student, looked_N in zip(self.students, self._looked_SN[:, self.rows], strict=True):
+            seen, labels, prompts = (int(np.count_nonzero(looked_N & bit)) for bit in (_SEEN, _LABEL, _PROMPT))
+            if (labels or prompts) and student.name not in self._told:
+                self._told.add(student.name)
                 found.append(
                     f"student {student.name}: its tokenizer loses text (unknown characters, or letter case) in {labels} of "
-                    f"the {len(rows)} paths looked at and in {prompts} of their prompts, so it learns and is asked something "
+                    f"the {seen} paths looked at and in {prompts} of their prompts, so it learns and is asked something "
                     "else; choose a model whose tokenizer knows these characters, or clean the texts"
                 )
         return found

@@ -136,7 +136,7 @@ def train(
             progress.advance(1, loss=f"{report.loss:.3f}", **rate, **line["share"])
 
             last, asked = state.finished(config), ranks.any(bool(stop.requested))
-            for message in inert(untouched, team, material, data, plan, dev) if last else ():
+            for message in (*inert(untouched, team, material, data, plan, dev), *material.lost_text()) if last else ():
                 state.warn(message, progress)
             if last or asked or state.step % config.checkpoint_every == 0:
                 save(checkpoints, mark, team, state, journal)
