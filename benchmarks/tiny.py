@@ -97,15 +97,15 @@ def pool(given: list[tuple[str, list[str]]] | int) -> tuple[dict[str, Any], list
     return questions, paths, np.random.default_rng(0).standard_normal((len(paths), 128), dtype=np.float32)
 
 
-def interleave(arms: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+def interleave(arms: Mapping[str, Callable[[], Any]], rounds: int, *, uncounted: bool = True) -> dict[str, float]:
     """Median over rounds of useful tokens per CPU second; each arm returns its useful tokens, or these and
     the seconds that count.
 
-    Every round runs every arm once, after one round that is not counted, so that the machine's moods and
-    first-time costs reach all alike.
+    Every round runs every arm once, after one round that is not counted (unless arms are so long that it does not
+    matter), so that the machine's moods and first-time costs reach all alike.
     """
     rates: dict[str, list[float]] = {name: [] for name in arms}
-    for round in range(rounds + 1):
+    for round in range(0 if uncounted else 1, rounds + 1):
         for name, arm in arms.items():
             start = time.process_time()
             tokens = arm()

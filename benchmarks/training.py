@@ -85,6 +85,7 @@ def trl_trainer(
     *,
     clock: Callable[[], float] = time.process_time,
     skip: int = 0,
+    copies: int = 3,
     **options: Any,
 ) -> tuple[Any, Any]:
     """TRL's SFT of PATHS_PER_STEP paths a step (packed: as many rows of 512 as hold them), and a meter of it.
@@ -103,7 +104,7 @@ def trl_trainer(
             "input_ids": [*path.prompt_ids, *path.response_ids],
             "completion_mask": [0] * len(path.prompt_ids) + [1] * len(path.response_ids),
         }
-        for path in draw.sample(pool * 3, len(pool) * 3)
+        for path in draw.sample(pool * copies, len(pool) * copies)
     ]
     mean = sum(len(row["input_ids"]) for row in rows) / len(rows)
     packed = bool(options.get("packing"))

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from qrdistill.students.config import StudentConfig
-from qrdistill.students.decode.decode import decode
-from qrdistill.students.decode.sampler import choose
+from qrdistill.students.decode.decode import decode, decode_requests
+from qrdistill.students.decode.sampler import Request, choose
 from qrdistill.students.loading import load_student
 from qrdistill.students.student import Student
 
@@ -73,6 +73,24 @@ def test_a_completion_does_not_depend_on_its_neighbours(student: Student, temper
             assert [c.logprob for c in one] == pytest.approx([c.logprob for c in two], rel=1e-4)
     backwards = decode(student, MANY[::-1], batch_size=3, **settings)[::-1]  # type: ignore[arg-type]
     assert [[c.text for c in row] for row in backwards] == [[c.text for c in row] for row in expected]
+
+
+def test_a_question_is_read_once_over_its_styles_and_samples(student: Student) -> None:
+    """However rows end: what prompts begin with is not read again for each."""
+    read: list[int] = []
+
+    def count(_: object, tokens: tuple[torch.Tensor], __: object) -> None:
+        read.extend([tokens[0].shape[1]] if tokens[0].shape[1] > 1 else [])
+
+    prompts = [student.codec.prompt_ids(prompt) for prompt in MANY]
+    asked = [Request(prompt, torch.zeros(9), 2 + at % 7) for at, prompt in enumerate(prompts * 2)]
+    handle = student.model.get_input_embeddings().register_forward_hook(count)
+    try:
+        decode_requests(student, asked, batch_size=6, temperature=0.0)
+    finally:
+        handle.remove()
+    questions, hints = sum(map(len, prompts[::3])), sum(map(len, prompts)) - 3 * sum(map(len, prompts[::3]))
+    assert sum(read) <= questions + 2 * (hints + len(MANY))  # each sample reads its hint and the token before it
 
 
 def test_samples_differ_by_seed_and_sample(student: Student) -> None:

@@ -1,7 +1,7 @@
 """Completions from a student: batched, greedy or sampled, the same whatever shares the batch.
 
-Prompts are read without padding, shared beginnings once; rows are decoded together with a key-value cache;
-a row that ends makes place for the next prompt at once. Families that cannot be packed go through
+Prompts are read without padding, many at a time, what several of them begin with once; rows are decoded together with a
+key-value cache; a row that ends makes place for the next prompt at once. Families that cannot be packed go through
 transformers' own cache (`students.decode.padded`).
 
 Legend: R rows that are being decoded, V vocabulary.
@@ -10,21 +10,23 @@ Legend: R rows that are being decoded, V vocabulary.
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from qrdistill.students import batches
+from qrdistill.students.batches import Batch
 from qrdistill.students.decode import padded as plain_decoding
 from qrdistill.students.decode.kv_cache import RowCache
 from qrdistill.students.decode.sampler import Request, choose
 from qrdistill.students.student import Student
 from qrdistill.students.tokens import Encoded
 
-_REFILL = 0.125  # share of rows that must be free before new prompts are read
+_FAMILY = 0.5  # prompts that begin alike for at least this share of the shortest are read together
 _SHRINK = 0.7  # with no prompts left, rows are dropped when so few are live
 
 
@@ -73,7 +75,7 @@ def decode(
 @torch.no_grad()
 def decode_requests(student: Student, requests: Sequence[Request], *, batch_size: int, temperature: float) -> None:
     """Writes every request to its end, longest prompts first, in evaluation mode."""
-    queue = sorted((r for r in requests if r.limit), key=lambda r: (-len(r.prompt), r.prompt))
+    queue = _in_order(student, [request for request in requests if request.limit])
     training = student.model.training
     student.model.eval()
     try:
@@ -87,6 +89,19 @@ def decode_requests(student: Student, requests: Sequence[Request], *, batch_size
                 plain_decoding.decode_batch(student, queue[start : start + batch_size], temperature)
     finally:
         student.model.train(training)
+
+
+def _in_order(student: Student, requests: Sequence[Request]) -> list[Request]:
+    """Longest prompts first, so that rows are of similar length; those that share most of a prompt stay together."""
+    ordered = sorted(requests, key=lambda request: (-len(request.prompt), request.prompt))
+    families: list[list[Request]] = []
+    prompts = [Encoded(request.prompt, (student.codec.end_id,), []) for request in ordered]
+    for group in batches.group_by_prefix(prompts):
+        members = [ordered[at] for at in sorted(group.members)]
+        alike = group.prefix >= _FAMILY * len(members[-1].prompt)
+        families += [members] if alike else [[member] for member in members]
+    families.sort(key=lambda family: (-len(family[0].prompt), family[0].prompt))
+    return [request for family in families for request in family]
 
 
 def _completion(student: Student, request: Request, stop: Sequence[str]) -> Completion:
@@ -120,38 +135,62 @@ def _draws(seed: int, prompt: str, sample: int, count: int) -> Tensor:
 
 
 def _decode_rows(student: Student, queue: Sequence[Request], batch_size: int, temperature: float) -> None:
-    """Writes all requests, longest prompts first, at most `batch_size` at once."""
+    """Writes all requests, in order, at most `batch_size` at once.
+
+    Prompts are read ahead, as many at a time as there are rows, and wait with their keys and values for a row: so those
+    of one question meet in one reading however its rows end.
+    """
     if not queue:
         return
     num_rows = min(batch_size, len(queue))
     cache = RowCache(num_rows, max(len(r.prompt) + r.limit for r in queue), student.device)
     rows: list[Request | None] = [None] * num_rows
-    waiting = list(reversed(queue))
+    unread = deque(queue)
+    ready = _Ready()
     while True:
         free = [place for place, request in enumerate(rows) if request is None]
-        if waiting and len(free) >= min(len(waiting), max(1, int(_REFILL * num_rows))):
-            for place in free[: len(waiting)]:
-                rows[place] = waiting.pop()
-            _read(student, cache, rows, free, temperature)
-            continue  # a first token may already have ended a row
+        while free and (ready.requests or unread):
+            if not ready.requests:
+                ready = _read(student, [unread.popleft() for _ in range(min(num_rows, len(unread)))], temperature)
+            ready.move(cache, rows, free)
         live = [place for place, request in enumerate(rows) if request is not None]
         if not live:
             return
-        if not waiting and len(live) <= _SHRINK * len(rows):
+        if free and len(live) <= _SHRINK * len(rows):
             cache.keep(live)
             rows = [rows[place] for place in live]
         _step(student, cache, rows, temperature)
 
 
-def _read(student: Student, cache: RowCache, rows: list[Request | None], places: list[int], temperature: float) -> None:
-    """Reads the prompts of the requests at `places` and writes their first tokens."""
-    taken = [(place, request) for place in places if (request := rows[place]) is not None]
-    prompts = [Encoded(request.prompt, (student.codec.end_id,), []) for _, request in taken]
+@dataclass
+class _Ready:
+    """Requests with their first token written and no row yet, each with its path of the batch that read them."""
+
+    requests: deque[tuple[int, Request]] = field(default_factory=deque[tuple[int, Request]])
+    batch: Batch | None = None
+
+    def move(self, cache: RowCache, rows: list[Request | None], free: list[int]) -> None:
+        """Gives them the free rows, as far as these go."""
+        if self.batch is None or not self.requests:
+            return
+        taken = [self.requests.popleft() for _ in range(min(len(free), len(self.requests)))]
+        places, free[:] = free[: len(taken)], free[len(taken) :]
+        cache.admit(self.batch, [path for path, _ in taken], places)
+        for place, (_, request) in zip(places, taken, strict=True):
+            rows[place] = request
+        if not self.requests:
+            self.batch = None  # its keys and values are copied
+
+
+def _read(student: Student, requests: list[Request], temperature: float) -> _Ready:
+    """Reads prompts and writes the first token of each."""
+    prompts = [Encoded(request.prompt, (student.codec.end_id,), []) for request in requests]
     batch = batches.build(prompts, share=True, device=student.device, capture=True)
     with student.precision():
         logits = student.logits(student.states(batch))
-    cache.admit(batch, [place for place, _ in taken])
-    _write(student, rows, [place for place, _ in taken], logits, temperature)
+    going: list[Request | None] = [*requests]
+    _write(student, going, list(range(len(requests))), logits, temperature)
+    return _Ready(deque((path, one) for path, one in enumerate(going) if one is not None), batch)
 
 
 def _step(student: Student, cache: RowCache, rows: list[Request | None], temperature: float) -> None:

@@ -3,7 +3,7 @@
 transformers' own caches grow by copying and hold finished rows to the end. Here every row has its place
 for prompt and completion from the start; a finished row's place goes to the next prompt.
 
-Legend: R rows, B paths of the batch that is admitted, G key heads, H query heads, C places of a row, L places in use, D head width.
+Legend: R rows, B paths of the batch that was read, G key heads, H query heads, C places of a row, L places in use, D head width.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class RowCache:
         self._places_R = self.lengths_R  # of the new tokens, in all rows' places one after another
         self._masks: dict[tuple[int | None, torch.dtype], Tensor] = {}
 
-    def admit(self, batch: Batch, places: list[int]) -> None:
-        """Takes over what a forward over prompts captured: path b of the batch becomes row places[b]."""
+    def admit(self, batch: Batch, paths: list[int], places: list[int]) -> None:
+        """Takes over what a forward over prompts captured: path paths[i] of the batch becomes row places[i]."""
         captured = batch.plan.captured
         assert captured is not None
-        rows = [batch.plan.rows[segment] for segment in batch.segment_B]
+        rows = [batch.plan.rows[batch.segment_B[path]] for path in paths]
         lengths = [len(row) for row in rows]
         tokens = np.zeros((len(rows), max(lengths)), np.int64)
         for at, row in enumerate(rows):
