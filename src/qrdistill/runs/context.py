@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
+from pyarrow.compute import equal  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
 
 from qrdistill.base.progress import Progress
 from qrdistill.base.records import Question, ReasoningPath, Record, Split
@@ -59,7 +59,7 @@ class Context:
         """The rows of one split; no record is made of the others."""
         file = self.folder / "questions.parquet"
         for batch in read_batches(file, Question):
-            yield from records_of(batch.filter(pc.equal(batch.column("split"), split)), Question, where=file)
+            yield from records_of(batch.filter(equal(batch.column("split"), split)), Question, where=file)
 
     def questions_by_id(self) -> RowsById[Question]:
         """The same in little memory, for who asks for one after the other."""

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
+from pyarrow.compute import equal  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
 
 from qrdistill.base.records import Question, ReasoningPath, Verdict
 from qrdistill.base.store import read_batches, records_of
@@ -77,7 +77,7 @@ def _lessons(batch: pa.RecordBatch) -> pa.Array:
 def _closings(verdicts: Path) -> Iterator[tuple[str, bool]]:
     """(path id, whether it trains) of each closing verdict."""
     for batch in read_batches(verdicts, Verdict, ["path_id", "check", "outcome"]):
-        closing = batch.filter(pc.equal(batch.column("check"), "filter"))
+        closing = batch.filter(equal(batch.column("check"), "filter"))
         yield from zip(
-            closing.column("path_id").to_pylist(), pc.equal(closing.column("outcome"), "keep").to_pylist(), strict=True
+            closing.column("path_id").to_pylist(), equal(closing.column("outcome"), "keep").to_pylist(), strict=True
         )

@@ -37,6 +37,11 @@ class Case:
     def open(self) -> bool:
         return self.closed_by is None
 
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """The notes as records."""
+        return [unchecked(Verdict, dict(zip(_FIELDS, note, strict=True))) for note in self.notes]
+
     def verdict(self, check: str, outcome: Outcome, reason: str = "", **details: Any) -> Verdict:
         said = {"path_id": self.path.id, "round": self.path.round, "check": check, "outcome": outcome, "reason": reason}
         return unchecked(Verdict, {**said, "judge": None, "vote": 0, "confidence": None, "quote": None, **details})

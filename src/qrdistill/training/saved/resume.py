@@ -91,7 +91,8 @@ def fingerprint(data: TrainData, plan: TrainPlan, team: Team, pool: Pool) -> str
 
 
 def _hash(array: NDArray[np.float32]) -> str:
-    return hashlib.blake2b(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).hexdigest()  # without a copy
+    octets: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)  # without a copy
+    return hashlib.blake2b(octets).hexdigest()
 
 
 def resume(folder: Path, mark: str, team: Team, dev: DevQuestions, progress: Progress) -> LoopState:
