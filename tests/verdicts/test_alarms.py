@@ -58,14 +58,14 @@ def test_paths_are_read_and_verdicts_written_in_step(make_question, make_path, r
     from qrdistill.base.store import TableWriter
 
     written, ahead = 0, 0
-    write = TableWriter.write
+    write_batch = TableWriter.write_batch
 
-    def counting(self, record):
+    def counting(self, batch):
         nonlocal written
-        written += record.check == "filter"
-        write(self, record)
+        written += batch.column("check").to_pylist().count("filter")
+        write_batch(self, batch)
 
-    monkeypatch.setattr(TableWriter, "write", counting)
+    monkeypatch.setattr(TableWriter, "write_batch", counting)
     questions = [make_question(f"train-{n}") for n in range(3 * WINDOW)]
 
     def stream():
