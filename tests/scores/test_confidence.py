@@ -1,6 +1,5 @@
 import math
 import random
-import statistics
 
 import pytest
 
@@ -30,17 +29,6 @@ def test_the_curve_fitted_on_dev_calibrates_the_test_answers():
     fitted = fitted_confidence(list(drawn(1, 600).values()), ballots)
     for ballot, confidence in list(zip(ballots, fitted, strict=True))[:50]:
         assert confidence == pytest.approx(1 / (1 + math.exp(-(2 + 4 * ballot.logprob / 10))), abs=0.12)
-
-
-def test_the_curve_is_the_penalised_logistic_one():
-    from sklearn.linear_model import LogisticRegression
-
-    dev, asked = list(drawn(1, 60).values()), list(drawn(2, 30).values())
-    means = [[ballot.logprob / 10] for ballot in dev]
-    centre, spread = statistics.fmean(x for (x,) in means), statistics.pstdev(x for (x,) in means)
-    scaled = [[(ballot.logprob / 10 - centre) / spread] for ballot in (*dev, *asked)]
-    model = LogisticRegression(tol=1e-8).fit(scaled[:60], [ballot.correct for ballot in dev])
-    assert fitted_confidence(dev, asked) == pytest.approx(model.predict_proba(scaled[60:])[:, 1].tolist(), abs=1e-5)
 
 
 def test_without_enough_dev_answers_the_raw_probability_stays():

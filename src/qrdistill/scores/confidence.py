@@ -12,14 +12,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from qrdistill.scores.ensemble import Ballot, Table, probability_weights
 from qrdistill.scores.scores_file import LogprobCalibration, ReliabilityBin
 from qrdistill.scores.statistics import calibration
 
 _FEWEST = 20  # dev answers below which no curve is fitted
-_NEWTON_STEPS, _CLOSE = 50, 1e-9
 
 
 def calibrations(table: Table, dev: Table) -> list[LogprobCalibration]:
@@ -56,34 +53,13 @@ def fitted_confidence(dev: Sequence[Ballot], ballots: Sequence[Ballot]) -> list[
     right = [ballot.correct is True for ballot in dev]
     if len(dev) < _FEWEST or len(set(right)) < 2 or not ballots:
         return None
+    import numpy as np
+    from sklearn.linear_model import LogisticRegression
 
     def features(given: Sequence[Ballot]) -> np.ndarray:
-        return np.array([ballot.logprob / max(1, ballot.tokens) for ballot in given])
+        return np.array([[ballot.logprob / max(1, ballot.tokens)] for ballot in given])
 
-    dev_N = features(dev)
-    centre, spread = dev_N.mean(), dev_N.std() or 1.0
-    slope, offset = _logistic((dev_N - centre) / spread, np.array(right, np.float64))
-    return (1 / (1 + np.exp(-slope * (features(ballots) - centre) / spread - offset))).tolist()
-
-
-def _logistic(x_N: np.ndarray, right_N: np.ndarray) -> np.ndarray:
-    """(a, b) that minimise sum log(1 + exp(-+(a x + b))) + a^2 / 2, by Newton's method; both outcomes must occur."""
-    design_N2 = np.stack((x_N, np.ones_like(x_N)), 1)
-    shrink = np.array([1.0, 0.0])
-
-    def cost(given: np.ndarray) -> float:
-        z_N = design_N2 @ given
-        return float((np.logaddexp(0, z_N) - right_N * z_N).sum() + given @ (shrink * given) / 2)
-
-    found = np.zeros(2)
-    for _ in range(_NEWTON_STEPS):
-        chance_N = 1 / (1 + np.exp(-design_N2 @ found))
-        slope = design_N2.T @ (chance_N - right_N) + shrink * found
-        bend = (design_N2.T * (chance_N * (1 - chance_N))) @ design_N2 + np.diag(shrink)
-        step = np.linalg.solve(bend, slope)
-        while cost(found - step) > cost(found) and np.abs(step).max() > _CLOSE:
-            step /= 2
-        found = found - step
-        if np.abs(step).max() < _CLOSE:
-            break
-    return found
+    dev_N1 = features(dev)
+    centre, spread = dev_N1.mean(), dev_N1.std() or 1.0
+    model = LogisticRegression().fit((dev_N1 - centre) / spread, right)
+    return model.predict_proba((features(ballots) - centre) / spread)[:, 1].tolist()

@@ -61,11 +61,8 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
     _same_length(first, second)
     b = sum(1 for x, y in zip(first, second, strict=True) if x and not y)
     c = sum(1 for x, y in zip(first, second, strict=True) if y and not x)
-    n, ways, tail = b + c, 1, 0  # whole numbers: scipy.stats would take more than a second to import
-    for k in range(min(b, c) + 1):
-        tail += ways
-        ways = ways * (n - k) // (k + 1)
-    return McNemar(b, c, min(1.0, 2 * tail / 2**n))
+    tail = sum(math.comb(b + c, k) for k in range(min(b, c) + 1))  # exact; scipy.stats takes a second to import
+    return McNemar(b, c, min(1.0, 2 * tail / 2 ** (b + c)))
 
 
 def paired_difference(
