@@ -1,28 +1,11 @@
 """The command as a user types it: exit codes, one message, nothing half-written."""
 
 import json
-import os
-import resource
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-COMMAND = [str(Path(sys.executable).with_name("qrdistill"))]
-
-
-def call(*arguments, cwd, limit=resource.RLIM_INFINITY, **environment):
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )
+from command import call
 
 
 def test_help_names_every_command_and_has_examples(tmp_path):

@@ -1,0 +1,120 @@
+"""The command in a process of its own, forked from one that has imported what commands import.
+
+A new interpreter imports torch and transformers for seconds before the command begins; a fork of a process that has
+imported them, and done nothing else, begins at once. All else is as a shell has it: exit codes, signals, streams, limits.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from io import TextIOWrapper
+from multiprocessing import get_context
+from multiprocessing.reduction import DupFd
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+FORKING = get_context("forkserver")
+FORKING.set_forkserver_preload(
+    [
+        "qrdistill.training.train",
+        "transformers.models.gemma3.modeling_gemma3",
+        "transformers.models.mistral.modeling_mistral",
+    ]
+)
+
+
+class Command:
+    """`qrdistill WORDS` that was started; `output` and `errors`: open for reading, or None where they are thrown away."""
+
+    def __init__(
+        self,
+        *words: object,
+        cwd: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        listen: bool = False,
+        limit: int = resource.RLIM_INFINITY,
+    ) -> None:
+        """environment: beside this process's own; listen: to standard error line by line; limit: bytes a file may have."""
+        self._files = [TemporaryFile("w+") for _ in ("out", "err")]  # noqa: SIM115  closed in `said`
+        self.errors: TextIOWrapper[Any] | None = None
+        streams = [file.fileno() for file in self._files]
+        if listen:
+            ours, streams[1] = os.pipe()
+            self.errors = os.fdopen(ours)
+        own = {"OMP_NUM_THREADS": "1", **os.environ, **(environment or {})}
+        self._process = FORKING.Process(
+            target=_become,
+            args=([*map(str, words)], str(cwd or "."), own, [DupFd(stream) for stream in streams], limit),
+        )
+        self._process.start()
+        if listen:
+            os.close(streams[1])
+        self.pid: int = self._process.pid or 0
+
+    def wait(self, timeout: float = 300) -> int:
+        """The exit code; minus the signal's number where a signal ended it. Raises subprocess.TimeoutExpired."""
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("qrdistill", timeout)
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def said(self) -> subprocess.CompletedProcess[str]:
+        """Waits; its exit code and both streams."""
+        code = self.wait()
+        texts: list[str] = []
+        for file in self._files:
+            file.seek(0)
+            texts.append(file.read())
+            file.close()
+        return subprocess.CompletedProcess("qrdistill", code, *texts)
+
+    def kill_group(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+
+def call(*words: object, cwd: Path, limit: int = resource.RLIM_INFINITY, **environment: str) -> Any:
+    """Runs the command to its end: `returncode`, `stdout`, `stderr`."""
+    return Command(*words, cwd=cwd, limit=limit, environment=environment).said()
+
+
+def _become(words: list[str], cwd: str, environment: dict[str, str], streams: list[Any], limit: int) -> None:
+    """In the new process: what a shell would set up, then the command, then an interpreter's end."""
+    os.setsid()
+    for number, stream in enumerate(streams, start=1):
+        descriptor = stream.detach()
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    sys.argv = ["qrdistill", *words]
+    sys.modules.pop("__mp_main__", None)
+    from qrdistill.cli import main
+
+    code: object = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code or 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else 1)
