@@ -1,4 +1,4 @@
-"""The command in a process of its own, forked from one that has imported what commands import.
+"""The command, or a function, in a process of its own, forked from one that has imported what commands import.
 
 A new interpreter imports torch and transformers for seconds before the command begins; a fork of a process that has
 imported them, and done nothing else, begins at once. All else is as a shell has it: exit codes, signals, streams, limits.
@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from io import TextIOWrapper
 from multiprocessing import get_context
@@ -32,8 +32,26 @@ FORKING.set_forkserver_preload(
 )
 
 
+Main = Callable[[list[str]], object]
+
+
+def command(words: list[str]) -> int:
+    """What the installed script does."""
+    from qrdistill.cli import main
+
+    sys.argv = ["qrdistill", *words]
+    main()
+    return 0
+
+
+def python(words: list[str]) -> int:
+    """What `python -c CODE` does."""
+    exec(words[0], {"__name__": "__main__"})
+    return 0
+
+
 class Command:
-    """`qrdistill WORDS` that was started; `output` and `errors`: open for reading, or None where they are thrown away."""
+    """`qrdistill WORDS` that was started; `errors`: open for reading, or None where they are kept for `said`."""
 
     def __init__(
         self,
@@ -42,22 +60,32 @@ class Command:
         environment: Mapping[str, str] | None = None,
         listen: bool = False,
         limit: int = resource.RLIM_INFINITY,
+        main: Main = command,
+        typed: str = "",
     ) -> None:
-        """environment: beside this process's own; listen: to standard error line by line; limit: bytes a file may have."""
+        """environment: beside this process's own; listen: to standard error line by line; limit: bytes a file may have.
+
+        main: what runs with the words, by default the command; it has to stand in a module that can be imported.
+        What it returns is the exit code. typed: what standard input holds.
+        """
         self._files = [TemporaryFile("w+") for _ in ("out", "err")]  # noqa: SIM115  closed in `said`
         self.errors: TextIOWrapper[Any] | None = None
-        streams = [file.fileno() for file in self._files]
+        given = TemporaryFile("w+")  # noqa: SIM115  closed below
+        given.write(typed)
+        given.seek(0)
+        streams = [file.fileno() for file in (given, *self._files)]
         if listen:
-            ours, streams[1] = os.pipe()
+            ours, streams[2] = os.pipe()
             self.errors = os.fdopen(ours)
         own = {"OMP_NUM_THREADS": "1", **os.environ, **(environment or {})}
         self._process = FORKING.Process(
             target=_become,
-            args=([*map(str, words)], str(cwd or "."), own, [DupFd(stream) for stream in streams], limit),
+            args=(main, [*map(str, words)], str(cwd or "."), own, [DupFd(stream) for stream in streams], limit),
         )
         self._process.start()
+        given.close()
         if listen:
-            os.close(streams[1])
+            os.close(streams[2])
         self.pid: int = self._process.pid or 0
 
     def wait(self, timeout: float = 300) -> int:
@@ -70,9 +98,12 @@ class Command:
     def poll(self) -> int | None:
         return self._process.exitcode
 
-    def said(self) -> subprocess.CompletedProcess[str]:
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def said(self, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """Waits; its exit code and both streams."""
-        code = self.wait()
+        code = self.wait(timeout)
         texts: list[str] = []
         for file in self._files:
             file.seek(0)
@@ -85,29 +116,38 @@ class Command:
             os.killpg(self.pid, signal.SIGKILL)
 
 
-def call(*words: object, cwd: Path, limit: int = resource.RLIM_INFINITY, **environment: str) -> Any:
-    """Runs the command to its end: `returncode`, `stdout`, `stderr`."""
-    return Command(*words, cwd=cwd, limit=limit, environment=environment).said()
+def call(
+    *words: object,
+    cwd: Path | None = None,
+    limit: int = resource.RLIM_INFINITY,
+    main: Main = command,
+    typed: str = "",
+    **environment: str,
+) -> Any:
+    """Runs the command, or another `main`, to its end: `returncode`, `stdout`, `stderr`."""
+    return Command(*words, cwd=cwd, limit=limit, main=main, typed=typed, environment=environment).said()
 
 
-def _become(words: list[str], cwd: str, environment: dict[str, str], streams: list[Any], limit: int) -> None:
-    """In the new process: what a shell would set up, then the command, then an interpreter's end."""
+def _become(
+    main: Main, words: list[str], cwd: str, environment: dict[str, str], streams: list[Any], limit: int
+) -> None:
+    """In the new process: what a shell would set up, then `main`, then an interpreter's end."""
     os.setsid()
-    for number, stream in enumerate(streams, start=1):
+    for number, stream in enumerate(streams):
         descriptor = stream.detach()
         os.dup2(descriptor, number)
         os.close(descriptor)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115  multiprocessing has put an empty one there
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
+    sys.path[:0] = [place for place in environment.get("PYTHONPATH", "").split(os.pathsep) if place not in sys.path]
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    sys.argv = ["qrdistill", *words]
     sys.modules.pop("__mp_main__", None)
-    from qrdistill.cli import main
 
     code: object = 0
     try:
-        main()
+        code = main(words)
     except SystemExit as end:
         code = end.code or 0
     except BaseException:
