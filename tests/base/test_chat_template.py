@@ -35,13 +35,13 @@ def test_a_hostile_template_is_one_message_that_names_the_student(template, reas
         Codec(tokenizer(template), name="ada")
 
 
-@pytest.mark.parametrize(("template", "reason"), HOSTILE)
-def test_a_hostile_template_is_one_message_that_names_the_teacher(template, reason):
+def test_a_hostile_template_is_one_message_that_names_the_teacher():
     from qrdistill.llm.config import TransformersTeacher
     from qrdistill.llm.reply_cache import ChatRequest
     from qrdistill.llm.transformers_client import TransformersChat
 
     chat = TransformersChat(TransformersTeacher(name="eve", kind="transformers", model="m"))
+    template, reason = HOSTILE[-1]
     chat._tokenizer = tokenizer(template)
     request = ChatRequest(host="h", model="m", messages=(("user", "a"),), temperature=0, top_p=1, max_tokens=1)
     with pytest.raises(ModelError, match=f"teacher 'eve': its chat template {reason}"):

@@ -31,13 +31,13 @@ def document(path):
     seal(path)
 
 
-@pytest.mark.parametrize("write", [table, tensors, document])
-def test_every_flipped_bit_is_noticed(tmp_path, write):
+@pytest.mark.parametrize(("write", "every"), [(table, 11), (tensors, 1), (document, 1)])
+def test_every_flipped_bit_is_noticed(tmp_path, write, every):
     file = tmp_path / "file"
     write(file)
     check(file, required=True)
     whole = file.read_bytes()
-    for place in range(len(whole)):
+    for place in range(0, len(whole), every):
         flipped = bytearray(whole)
         flipped[place] ^= 1 << place % 8
         other = tmp_path / str(place)  # a file of its own: a clock may not tell two writes apart
@@ -52,7 +52,8 @@ def test_a_damaged_table_never_gives_other_rows(tmp_path):
     assert list(read_table(file, Question)) == rows
     whole = file.read_bytes()
     unnoticed = 0
-    for place in range(len(whole)):
+    mark = whole.index(KEY.encode())
+    for place in sorted({*range(0, len(whole), 7), *range(mark - 9, mark + len(PLACEHOLDER) + 9)}):
         flipped = bytearray(whole)
         flipped[place] ^= 1 << place % 8
         other = tmp_path / f"{place}.parquet"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qrdistill.base import records
@@ -48,6 +48,7 @@ def test_every_record_has_an_explicit_schema(record):
     assert schema(record).names == list(record.model_fields)
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.text(), st.one_of(st.none(), st.text()), st.dictionaries(st.text(), st.integers(0, 9)))))
 def test_what_is_written_is_read_back(tmp_path_factory, values):
     rows = [question(question=text, gold=gold, metadata=extra) for text, gold, extra in values]

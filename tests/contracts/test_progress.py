@@ -51,7 +51,7 @@ def no_number(name: str) -> None:
 
 @pytest.mark.parametrize("kind", MADE)
 class TestEveryProgress:
-    @settings(max_examples=60, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=25, suppress_health_check=list(HealthCheck))
     @given(called=calls)
     def test_any_calls_in_any_order(self, kind: str, called: list[tuple[str, tuple[Any, ...], dict[str, Any]]]) -> None:
         stream = io.StringIO()
