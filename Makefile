@@ -9,7 +9,7 @@ demo: .venv/.installed
 	$(BIN)/qrdistill demo
 
 test: .venv/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Two pretrained models on GSM8K: DATA is a folder with example_model_solutions.jsonl (see docs/real.md)
 real: .venv/.installed-dev

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from qrdistill.base.progress import Aside, Progress, Silent
-from qrdistill.runs.terminal import JsonLines, Live, Plain
+from qrdistill.runs.terminal import Live, Plain
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202e\r[red]red[/red] [/] [bold \ud800\x00 {0} %s {x}"
 Make = Callable[[io.StringIO], Progress]
@@ -23,7 +22,6 @@ MADE: dict[str, Make] = {
     "aside": lambda stream: Aside(Plain(stream, pause=-1)),
     "plain": lambda stream: Plain(stream, pause=-1),
     "live": lambda stream: Live(Console(file=stream, force_terminal=True, width=200)),
-    "json_lines": lambda stream: JsonLines(stream),
 }
 
 texts = st.one_of(st.just(HOSTILE), st.text(max_size=20))
@@ -45,10 +43,6 @@ calls = st.lists(
 )
 
 
-def no_number(name: str) -> None:
-    raise AssertionError(f"{name} is no JSON")
-
-
 @pytest.mark.parametrize("kind", MADE)
 class TestEveryProgress:
     @settings(max_examples=25, suppress_health_check=list(HealthCheck))
@@ -61,9 +55,6 @@ class TestEveryProgress:
                 getattr(progress, name)(*given_, **more)
         finally:
             progress.done()
-        if kind == "json_lines":
-            events = [json.loads(line, parse_constant=no_number) for line in stream.getvalue().splitlines()]
-            assert [event["event"] for event in events] == [*(name for name, *_ in called), "done"]
 
     def test_no_text_steers_a_terminal_or_is_markup(self, kind: str) -> None:
         stream = io.StringIO()

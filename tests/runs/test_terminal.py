@@ -14,7 +14,7 @@ from qrdistill import cli
 from qrdistill.base.errors import TeacherError
 from qrdistill.base.progress import Progress
 from qrdistill.commands.show import clean, show
-from qrdistill.runs.terminal import JsonLines, Live, Plain
+from qrdistill.runs.terminal import Live, Plain
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b2J\u202egnp.exe\r[red]red[/red] [/]\x00\x7f" + "x" * 5000
 
@@ -35,10 +35,6 @@ def live(stream: io.StringIO) -> Progress:
     return Live(Console(file=stream, force_terminal=True, width=20_000))
 
 
-def json_lines(stream: io.StringIO) -> Progress:
-    return JsonLines(stream)
-
-
 @pytest.mark.parametrize("make", [plain, live])
 def test_no_progress_passes_on_what_a_terminal_obeys(make: Callable[[io.StringIO], Progress]):
     stream = io.StringIO()
@@ -50,13 +46,6 @@ def test_no_progress_passes_on_what_a_terminal_obeys(make: Callable[[io.StringIO
     progress.done(server=HOSTILE)
     unharmed(stream.getvalue())
     assert stream.getvalue().count("[red]red[/red] [/]") >= 3, "shown as it is, never as markup"
-
-
-def test_json_lines_hold_no_control_character():
-    stream = io.StringIO()
-    json_lines(stream).warn(HOSTILE)
-    assert stream.getvalue().strip().isprintable()
-    assert json.loads(stream.getvalue())["message"] == HOSTILE
 
 
 def test_the_last_message_of_a_command_is_cleaned(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):

@@ -23,7 +23,7 @@ SMALL: dict[str, Any] = {
     "questions": {"train": 8, "dev": 3, "test": 2},
     "paths": {"styles": ["vanilla", "program"]},
     "train": {"steps": 2, "paths_per_step": 6, "warmup": 1},
-    "evaluate": {"max_tokens": 60, "vote_above": 0.0},
+    "evaluate": {"max_tokens": 24, "vote_above": 0.0},
 }
 
 
@@ -113,11 +113,8 @@ def test_ways_to_answer_over_seeds_by_hand(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_small_studies_run_and_explain_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 1)  # threads of tiny matrices only wait for each other
-
+def test_small_studies_run_and_explain_themselves(tmp_path: Path) -> None:
     def setup(name: str, *arms: str) -> Setup:
-        # most of a tiny run is the start of its process: one per condition does all arms
         return Setup(Config.model_validate(SMALL), tmp_path / name, Silent(), seeds=(0,), workers=1, arms=arms)
 
     found = vote(setup("vote", "learned", "best-style"))
@@ -147,8 +144,7 @@ def test_small_studies_run_and_explain_themselves(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.slow
-def test_what_a_thinking_teacher_teaches_is_compared_by_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+def test_what_a_thinking_teacher_teaches_is_compared_by_length(tmp_path: Path) -> None:
     config = Config.model_validate({**SMALL, "evaluate": {**SMALL["evaluate"], "styles": ["vanilla"], "vote": False}})
     found = thinking.thinking(Setup(config, tmp_path / "s", Silent(), seeds=(0,), workers=1))
     lessons = {one.arm: one.lesson for one in found.lengths}

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import textwrap
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command import Command, python
 
 from qrdistill.base.errors import QRDistillError
 from qrdistill.base.progress import Silent
@@ -39,13 +39,14 @@ def stuck(tmp_path: Path) -> Config:
     )
 
 
-def children(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
     found: list[int] = []
     for file in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
-            found += [int(child) for child in file.read_text().split()]
+            own = [int(child) for child in file.read_text().split()]
         except OSError:
             continue  # the thread has just ended
+        found += [*own, *(other for child in own for other in descendants(child))]
     return found
 
 
@@ -54,11 +55,6 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
-
-
-def is_worker(process: int) -> bool:
-    """Other children of the test process, such as answer checkers, are left alone."""
-    return b"qrdistill.studies.grid.worker" in Path(f"/proc/{process}/cmdline").read_bytes()
 
 
 class KillsWorkerOf(Silent):
@@ -70,9 +66,10 @@ class KillsWorkerOf(Silent):
 
     def advance(self, steps: int = 1, **facts: object) -> None:
         if steps == 0 and self.arm in facts and not self.killed:
-            for child in filter(is_worker, children(os.getpid())):
-                os.kill(child, signal.SIGKILL)
-                self.killed += 1
+            for child in multiprocessing.active_children():
+                if child.name == "grid worker":
+                    child.kill()
+                    self.killed += 1
 
 
 def test_a_worker_that_dies_is_one_failed_run_and_the_others_finish(tmp_path: Path) -> None:
@@ -97,44 +94,40 @@ def test_a_mistake_of_the_user_s_is_named_with_its_run_and_exit_code(tmp_path: P
 
 
 PARENT = """
-    import sys
     from pathlib import Path
     from qrdistill.runs.load_config import load_config
     from qrdistill.base.progress import Silent
     from qrdistill.studies.grid.run_grid import run_grid
+    from qrdistill.studies.grid.worker import PRELOADED
 
-    config = load_config(Path(sys.argv[1]))
-    run_grid({"a": config, "b": config}, Path(sys.argv[2]), workers=2, progress=Silent(), until="load")
+    PRELOADED.clear()  # what only loads questions needs no torch
+    config = load_config(Path({config!r}))
+    run_grid({{"a": config, "b": config}}, Path({folder!r}), workers=2, progress=Silent(), until="load")
 """
 
 
-@pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGINT])
-def test_killing_the_parent_ends_the_workers(tmp_path: Path, way: signal.Signals) -> None:
+def test_killing_the_parent_ends_the_workers(tmp_path: Path) -> None:
+    """What asks it to stop does so too: tests/system/test_signals.py."""
     from qrdistill.runs.load_config import dump_config
 
     file = tmp_path / "config.yaml"
     file.write_text(dump_config(stuck(tmp_path)))
-    parent = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(PARENT), str(file), str(tmp_path / "grid")],
-        stderr=subprocess.DEVNULL,
-    )
+    code = textwrap.dedent(PARENT).format(config=str(file), folder=str(tmp_path / "grid"))
+    parent = Command(code, main=python)
+    busy: list[int] = []
     try:
-        busy: list[int] = []
         deadline = time.monotonic() + 120
-        while len(busy) < 2 or not all((tmp_path / f"grid/{arm}/config.yaml").exists() for arm in "ab"):
+        while len(list(tmp_path.glob("grid/*/.lock"))) < 2:
             assert parent.poll() is None
             assert time.monotonic() < deadline, "the workers never started"
             time.sleep(0.05)
-            busy = children(parent.pid)
-        time.sleep(0.2)
-        os.kill(parent.pid, way)
-        parent.wait(60)
+        busy = descendants(parent.pid)
+        assert len(busy) >= 2
+        os.kill(parent.pid, signal.SIGKILL)
+        parent.said()
         deadline = time.monotonic() + 60
         while any(alive(pid) for pid in busy):
             assert time.monotonic() < deadline, "a worker outlived its parent"
             time.sleep(0.05)
     finally:
-        parent.kill()
-        for pid in busy:
-            if alive(pid):
-                os.kill(pid, signal.SIGKILL)
+        parent.kill_group()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from qrdistill.base.errors import QRDistillError
 from qrdistill.base.progress import Silent
 from qrdistill.report.study_results import Outcome
 from qrdistill.runs.config import Config
@@ -31,7 +34,7 @@ CONFIG = Config.model_validate(
             "keep_last": 9,
             "keep_finished": True,
         },
-        "evaluate": {"max_tokens": 60, "vote": False},
+        "evaluate": {"max_tokens": 30, "vote": False},
     }
 )
 ARMS = [
@@ -83,6 +86,32 @@ def test_a_second_call_runs_nothing(grid: tuple[Setup, dict[str, list[Outcome]]]
     assert any(name.endswith("scores.json") for name in before)
     assert run_arms(setup, VARIANT, ARMS) == outcomes
     assert state() == before
+
+
+class Kills(Silent):
+    """Kills a worker that trains, in the middle of a study."""
+
+    killed = 0
+
+    def advance(self, steps: int = 1, **facts: object) -> None:
+        if "train" in facts.values() and not self.killed:
+            next(child for child in multiprocessing.active_children() if child.name == "grid worker").kill()
+            self.killed += 1
+
+
+def test_a_study_whose_worker_is_killed_ends_with_the_same_tables(
+    grid: tuple[Setup, dict[str, list[Outcome]]], tmp_path: Path
+) -> None:
+    setup = replace(grid[0], folder=tmp_path, progress=Kills())
+    with pytest.raises(QRDistillError, match="its process died .SIGKILL.*; the same command goes on"):
+        run_arms(setup, VARIANT, ARMS)
+    run_arms(setup, VARIANT, ARMS)
+    names = ("*.parquet", "scores.json", "*.safetensors")
+    files = [file for name in names for file in grid[0].folder.rglob(name) if "checkpoints" not in file.parts]
+    assert len(files) > 12
+    for file in files:
+        other = tmp_path / file.relative_to(grid[0].folder)
+        assert other.read_bytes() == file.read_bytes(), file
 
 
 def test_outcomes_are_the_runs_own_figures(grid: tuple[Setup, dict[str, list[Outcome]]]) -> None:

@@ -4,16 +4,14 @@ asked again."""
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from command import Command, command
 
 import qrdistill
 
-TORCHRUN = [str(Path(sys.executable).with_name("torchrun")), "--standalone", "--nproc-per-node", "2"]
 STEPS = 14
 CONFIG = f"""
 name: lab
@@ -23,27 +21,19 @@ mutual: {{weight: 0.1}}
 """
 
 
-def start(folder, *more):
-    command = [
-        *TORCHRUN,
-        *more,
-        "-m",
-        "qrdistill",
-        "train",
-        str(folder.parent / "config.yaml"),
-        "--run-dir",
-        str(folder),
-    ]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+def torchrun(words):
+    """`torchrun --standalone --nproc-per-node 2 --max-restarts 1`, whose processes are forks, not new interpreters."""
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    settings = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "run_id": "kills", "start_method": "fork"}
+    config = LaunchConfig(1, 1, 2, max_restarts=1, monitor_interval=0.1, **settings)
+    elastic_launch(config, one_of_two)(words)
+    return 0
 
 
-def process_of(rank, launcher):
-    for child in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split():
-        if f"RANK={rank}" in Path(f"/proc/{child}/environ").read_text().split("\0"):
-            return int(child)
-    raise AssertionError(f"no rank {rank}")
+def one_of_two(words):
+    Path("rank-{RANK}.pid".format(**os.environ)).write_text(str(os.getpid()))
+    command(words)
 
 
 def lines(folder):
@@ -52,11 +42,11 @@ def lines(folder):
 
 
 def struck(folder, launcher, signal_number, step):
-    """The rank that gets the signal once `step` steps are done."""
+    """The second process, which gets the signal once `step` steps are done."""
     while not (folder / "metrics.jsonl").exists() or len(lines(folder)) < step:
         assert launcher.poll() is None
         time.sleep(0.02)
-    found = process_of(1, launcher.pid)
+    found = int((folder.parent / "rank-1.pid").read_text())
     os.kill(found, signal_number)
     return found
 
@@ -66,20 +56,20 @@ def test_a_rank_that_hangs_or_dies_is_named_and_loses_nothing(tmp_path):
     (tmp_path / "config.yaml").write_text(CONFIG)
     qrdistill.run(tmp_path / "config.yaml", tmp_path / "calm", until="train")
     again = tmp_path / "again"
-    process = start(again, "--max-restarts", "1")
+    process = Command("train", "config.yaml", "--run-dir", again, main=torchrun, cwd=tmp_path, listen=True)
     try:
         hung = struck(again, process, signal.SIGSTOP, 4)
         bought = (again / "paths.parquet").stat().st_mtime_ns
-        while Path(f"/proc/{hung}").exists():  # torchrun leaves it half a minute, then starts both again
-            time.sleep(0.02)
+        heard = []
+        while "has died or is stopped" not in "".join(heard[-1:]):
+            heard.append(next(process.errors))
+        os.kill(hung, signal.SIGKILL)  # the launcher would leave it half a minute, and then do the same
         killed = struck(again, process, signal.SIGKILL, 8)
-        said, _ = process.communicate(timeout=300)
+        said = "".join([*heard, *process.errors])
+        assert process.said().returncode == 1, said
     finally:
-        process.stdout.close()
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    assert process.returncode == 1, said
+        process.kill_group()
+        process.errors.close()
     told = [line for line in said.splitlines() if "has died or is stopped" in line]
     assert len(told) == 2, said
     for line, number in zip(told, (hung, killed), strict=True):

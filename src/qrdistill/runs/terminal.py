@@ -1,4 +1,4 @@
-"""How progress looks: a live rich display on a terminal, plain lines elsewhere, JSON lines for a parent.
+"""How progress looks: a live rich display on a terminal, plain lines elsewhere.
 
 What is said may quote servers, files and models: every text goes through `clean_text` on its way to a terminal.
 """
@@ -6,11 +6,9 @@ What is said may quote servers, files and models: every text goes through `clean
 from __future__ import annotations
 
 import atexit
-import json
 import sys
 import time
 from collections.abc import Iterable
-from math import isfinite
 from typing import IO
 
 from rich.console import Console, RenderableType
@@ -181,38 +179,6 @@ class Plain:
 
     def _say(self, text: str) -> None:
         print(clean_text(text), file=self._stream, flush=True)
-
-
-def _finite(facts: dict[str, object]) -> dict[str, object]:
-    """A loss that is no number as text: JSON has no NaN."""
-    strange = {name: str(value) for name, value in facts.items() if isinstance(value, float) and not isfinite(value)}
-    return {**facts, **strange}
-
-
-class JsonLines:
-    """One JSON object per event, for a process that shows several runs at once."""
-
-    def __init__(self, stream: IO[str]) -> None:
-        self._stream = stream
-
-    def _say(self, event: str, **fields: object) -> None:
-        line = json.dumps({"event": event, **fields}, default=str, allow_nan=False)
-        print(line, file=self._stream, flush=True)
-
-    def start(self, stage: str, total: int | None = None) -> None:
-        self._say("start", stage=stage, total=total)
-
-    def advance(self, steps: int = 1, **facts: object) -> None:
-        self._say("advance", steps=steps, facts=_finite(facts))
-
-    def done(self, **facts: object) -> None:
-        self._say("done", facts=_finite(facts))
-
-    def log(self, message: str) -> None:
-        self._say("log", message=message)
-
-    def warn(self, message: str) -> None:
-        self._say("warn", message=message)
 
 
 def terminal_progress(quiet: bool = False) -> Progress:

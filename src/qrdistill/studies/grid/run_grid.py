@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -23,6 +19,7 @@ from qrdistill.compute.config import ComputeConfig
 from qrdistill.runs.config import Config
 from qrdistill.runs.load_config import dump_config
 from qrdistill.runs.run import Run
+from qrdistill.studies.grid.worker import Worker
 
 
 @dataclass
@@ -36,7 +33,7 @@ class _Grid:
     threads: int
     doing: dict[str, str] = field(default_factory=dict[str, str])
     failures: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
-    processes: list[subprocess.Popen[str]] = field(default_factory=list[subprocess.Popen[str]])
+    workers: list[Worker] = field(default_factory=list[Worker])
     lock: threading.Lock = field(default_factory=threading.Lock)
     stopped: bool = False
     narrate: bool = False
@@ -46,18 +43,18 @@ class _Grid:
         with self.lock:
             return None if self.stopped else next(self.left, None)
 
-    def started(self, worker: subprocess.Popen[str]) -> None:
+    def started(self, worker: Worker) -> None:
         with self.lock:
-            self.processes.append(worker)
+            self.workers.append(worker)
             if self.stopped:
-                worker.terminate()
+                worker.process.terminate()
 
     def stop(self) -> None:
         """Ends all workers, those too that are being started at this moment."""
         with self.lock:
             self.stopped = True
-            for process in self.processes:
-                process.terminate()
+            for worker in self.workers:
+                worker.process.terminate()
 
     def event(self, arm: str, event: Mapping[str, Any]) -> None:
         with self.lock:
@@ -146,59 +143,28 @@ def _run_here(
 
 def _feed(grid: _Grid) -> None:
     """Keeps one worker process busy until nothing is left."""
-    worker: subprocess.Popen[str] | None = None
-    while (job := grid.next()) is not None:
-        arm, config = job
-        write_text(grid.folder / arm / "config.yaml", dump_config(config))
-        if worker is not None and worker.poll() is not None:
-            _end(worker)
-            worker = None
-        worker = worker or _start(grid)
-        code, message = _one(grid, worker, arm)
-        grid.finished(arm, code, message)
-    if worker is not None:
-        _end(worker)
-
-
-def _start(grid: _Grid) -> subprocess.Popen[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": str(grid.threads), "TOKENIZERS_PARALLELISM": "false"}
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "qrdistill.studies.grid.worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=environment,
-    )
-    grid.started(worker)
-    return worker
-
-
-def _end(worker: subprocess.Popen[str]) -> None:
-    """Waits for a worker, dead or asked to quit, and closes its pipes."""
-    with suppress(OSError):
-        _say(worker, "quit")
-    worker.wait()
-    for pipe in (worker.stdin, worker.stdout):
-        with suppress(OSError):  # a dead worker leaves an unwritten line behind
-            if pipe is not None:
-                pipe.close()
-
-
-def _one(grid: _Grid, worker: subprocess.Popen[str], arm: str) -> tuple[int, str]:
-    assert worker.stdout is not None
+    worker: Worker | None = None
     try:
-        _say(worker, json.dumps([str(grid.folder / arm), grid.until, grid.asks_only]))
-        for line in worker.stdout:
-            if not line.startswith("{"):
-                continue  # something that a library printed
-            event = json.loads(line)
-            if event["event"] == "finished":
-                return int(event["code"]), str(event["message"])
+        while (job := grid.next()) is not None:
+            arm, config = job
+            write_text(grid.folder / arm / "config.yaml", dump_config(config))
+            if worker is None or worker.ended() is not None:
+                worker = Worker(grid.threads)
+                grid.started(worker)
+            grid.finished(arm, *_one(grid, worker, arm))
+    finally:
+        if worker is not None:
+            worker.quit()
+
+
+def _one(grid: _Grid, worker: Worker, arm: str) -> tuple[int, str]:
+    """Exit code and message of a run that the worker does now."""
+    with suppress(OSError, EOFError):
+        worker.channel.send((str(grid.folder / arm), grid.until, grid.asks_only))
+        while (event := worker.channel.recv())["event"] != "finished":
             grid.event(arm, event)
-    except OSError:
-        pass
-    return 1, f"its process died ({_death(worker.wait())}); the same command goes on"
+        return event["code"], event["message"]
+    return 1, f"its process died ({_death(worker.quit())}); the same command goes on"
 
 
 def _death(code: int) -> str:
@@ -206,12 +172,6 @@ def _death(code: int) -> str:
     if code >= 0:
         return f"exit code {code}"
     return f"{signal.Signals(-code).name}{', out of memory?' if code == -signal.SIGKILL else ''}"
-
-
-def _say(worker: subprocess.Popen[str], line: str) -> None:
-    assert worker.stdin is not None
-    worker.stdin.write(line + "\n")
-    worker.stdin.flush()
 
 
 def seeded(arms: Mapping[str, Config], seeds: Sequence[int]) -> dict[str, Config]:
