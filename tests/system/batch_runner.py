@@ -1,8 +1,6 @@
 """Generates through batches in forked children, one after the other, until one is not killed.
 
-    python batch_runner.py FOLDER URL NUM_QUESTIONS
-
-The number of the living child stands in FOLDER/pid, for the server that kills it.
+The words of `main` are FOLDER URL NUM_QUESTIONS. The number of the living child stands in FOLDER/pid, for the server that kills it.
 """
 
 from __future__ import annotations
@@ -29,9 +27,8 @@ def child(folder: Path, url: str, number: int) -> int:
     return 0
 
 
-def main(folder: Path, url: str, number: int) -> int:
-    import openai  # noqa: F401 - imported once here, not once per child
-
+def main(words: list[str]) -> int:
+    folder, url, number = Path(words[0]), words[1], int(words[2])
     killed = 0
     while True:
         pid = os.fork()
@@ -42,7 +39,3 @@ def main(folder: Path, url: str, number: int) -> int:
             print(f"killed {killed}", flush=True)
             return code
         killed += 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))

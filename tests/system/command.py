@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import resource
+import runpy
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from typing import Any
 FORKING = get_context("forkserver")
 FORKING.set_forkserver_preload(
     [
+        "openai",
         "qrdistill.training.train",
         "transformers.models.gemma3.modeling_gemma3",
         "transformers.models.mistral.modeling_mistral",
@@ -47,6 +49,13 @@ def command(words: list[str]) -> int:
 def python(words: list[str]) -> int:
     """What `python -c CODE` does."""
     exec(words[0], {"__name__": "__main__"})
+    return 0
+
+
+def script(words: list[str]) -> int:
+    """What `python FILE ...` does."""
+    sys.argv = words
+    runpy.run_path(words[0], run_name="__main__")
     return 0
 
 

@@ -1,6 +1,6 @@
-"""Runs `generate` against a server; as a script it does so in forked children that it kills at random.
+"""Runs `generate` against a server; `main` does so in forked children that it kills at random. Its words are
 
-    python generation_runner.py FOLDER URL NUM_QUESTIONS PROCESSES KILLS SEED
+    FOLDER URL NUM_QUESTIONS PROCESSES KILLS SEED
 
 So many processes at a time share one cache and write to folders of their own, 0, 1, ... Each is killed
 with SIGKILL at a random moment and started anew, until there were KILLS kills; then all may finish.
@@ -137,9 +137,9 @@ def _committed(cache: Path) -> int:
     return count
 
 
-def _main(folder: Path, url: str, number: int, processes: int, kills: int, seed: int) -> int:
-    import openai  # noqa: F401 - imported once here, not once per child
-
+def main(words: list[str]) -> int:
+    folder, url = Path(words[0]), words[1]
+    number, processes, kills, seed = map(int, words[2:])
     cache = folder / "replies.sqlite"
     chance = random.Random(seed)
     # moments of the run, not of the clock: a fast machine must not be done before the last kill
@@ -161,7 +161,3 @@ def _main(folder: Path, url: str, number: int, processes: int, kills: int, seed:
         children[name] = start(name)
     print(f"killed {killed}", flush=True)
     return max(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children.values())
-
-
-if __name__ == "__main__":
-    sys.exit(_main(Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:7])))

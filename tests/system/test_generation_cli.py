@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
+from command import Command
 from fault_server import FaultServer
 from generation_runner import KEY, KEY_NAME, no_key_in
 
-COMMAND = [str(Path(sys.executable).with_name("qrdistill"))]
-SHORT = ["train.steps=1", "train.paths_per_step=2", "evaluate.max_tokens=4", "router.kind=random"]
+SHORT = [
+    "train.steps=1",
+    "train.paths_per_step=2",
+    "evaluate.max_tokens=4",
+    "router.kind=random",
+    "evaluate.styles=[vanilla]",
+]
 
 
 def answered(body: dict[str, Any]) -> str:
@@ -25,7 +27,7 @@ def answered(body: dict[str, Any]) -> str:
     return f"Your key is ESCAPED, or QUOTED. The answer is {int(number) + 1}."
 
 
-def start(folder: Path, url: str, *arguments: str) -> subprocess.Popen[str]:
+def start(folder: Path, url: str, *arguments: str) -> Command:
     rows = [
         {"id": f"q{n}", "split": split, "question": f"What is {n} + 1?", "gold": str(n + 1)}
         for n, split in enumerate(["train"] * 40 + ["dev"] * 2 + ["test"] * 2)
@@ -49,22 +51,14 @@ def start(folder: Path, url: str, *arguments: str) -> subprocess.Popen[str]:
         "students": [{"name": "a", "model": "lab:mistral-tiny"}],
     }
     (folder / "c.yaml").write_text(json.dumps(config))
-    return subprocess.Popen(
-        [*COMMAND, "run", "c.yaml", *arguments],
-        cwd=folder,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, KEY_NAME: KEY, "OMP_NUM_THREADS": "1"},
-    )
+    return Command("run", "c.yaml", *arguments, cwd=folder, environment={KEY_NAME: KEY})
 
 
-def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    out, err = process.communicate(timeout=240)
-    return process.returncode, out + err
+def finish(process: Command) -> tuple[int, str]:
+    done = process.said(240)
+    return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.slow
 def test_a_run_to_its_report_holds_no_key(tmp_path: Path):
     kinds = ("refuse", "malformed", "error", "busy", "empty", "reset")
     with FaultServer(rate=0.4, kinds=kinds, text=answered) as server:
@@ -77,10 +71,9 @@ def test_a_run_to_its_report_holds_no_key(tmp_path: Path):
     assert f"&lt;{KEY_NAME}&gt;" in (tmp_path / "runs/cli/report.html").read_text(), "so were the paths"
 
 
-@pytest.mark.slow
 def test_ctrl_c_exits_130_a_kill_loses_nothing_and_the_same_command_goes_on(tmp_path: Path):
     at: dict[int, int] = {20: signal.SIGINT, 40: signal.SIGKILL}
-    processes: list[subprocess.Popen[str]] = []
+    processes: list[Command] = []
 
     def watch(body: object) -> None:
         number = at.pop(sum(server.seen.values()) + 1, None)

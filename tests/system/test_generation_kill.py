@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import generation_runner
 import pytest
+from command import call
 from fault_server import FaultServer
 from generation_runner import DRIPPING, KEY, KEY_NAME, run, teacher
 
@@ -17,9 +16,9 @@ from qrdistill.base.records import ReasoningPath
 from qrdistill.base.store import read_table
 from qrdistill.llm.reply_cache import ChatRequest, ReplyCache
 
-NUMBER = 150  # questions; four requests each: 600
+NUMBER = 50  # questions; four requests each: 200
+KILLS = 8
 FAULTS = {"rate": 0.3, "latency": 0.05}  # of every kind
-RUNNER = Path(__file__).with_name("generation_runner.py")
 
 
 class CommittedWatch:
@@ -46,16 +45,9 @@ class CommittedWatch:
         self.keys.add(request.key)
 
 
-def script(folder: Path, server: FaultServer, processes: int, kills: int) -> subprocess.CompletedProcess[str]:
+def generated(folder: Path, server: FaultServer, processes: int, kills: int) -> Any:
     folder.mkdir()
-    numbers = map(str, (NUMBER, processes, kills, 7))
-    return subprocess.run(
-        [sys.executable, str(RUNNER), str(folder), server.url, *numbers],
-        env={**os.environ, KEY_NAME: KEY},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    return call(*(folder, server.url, NUMBER, processes, kills, 7), main=generation_runner.main, **{KEY_NAME: KEY})
 
 
 def table(folder: Path) -> list[ReasoningPath]:
@@ -73,23 +65,21 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[ReasoningPath]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
-def test_twenty_kills_lose_nothing_and_buy_nothing_twice(
-    tmp_path: Path, undisturbed: list[ReasoningPath], processes: int
-):
+def test_kills_lose_nothing_and_buy_nothing_twice(tmp_path: Path, undisturbed: list[ReasoningPath], processes: int):
     folder = tmp_path / "killed"
     watch = CommittedWatch(folder / "replies.sqlite")
     with FaultServer(**FAULTS, watch=watch) as server:
         watch.host = f"127.0.0.1:{server.port}"
-        done = script(folder, server, processes, kills=20)
+        done = generated(folder, server, processes, kills=KILLS)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "killed 20"
+    assert done.stdout.strip() == f"killed {KILLS}"
     assert len(watch.keys) == 4 * NUMBER
     with ReplyCache(watch.cache) as cache:  # the keys that were watched for are the cache's own
         assert watch.keys == set(cache.get_many(sorted(watch.keys))) | set(cache.failures(sorted(watch.keys)))
     for name in range(processes):
         assert table(folder / str(name)) == undisturbed
     # what was on the wire or on its way to the disk when a process died is all that was bought again
-    assert sum(server.replied.values()) <= len(server.replied) + 20 * 2 * teacher("http://x").concurrency
+    assert sum(server.replied.values()) <= len(server.replied) + KILLS * 2 * teacher("http://x").concurrency
 
 
 @pytest.mark.slow
@@ -97,7 +87,7 @@ def test_two_processes_share_one_cache(tmp_path: Path, undisturbed: list[Reasoni
     folder = tmp_path / "pair"
     # a dripping reply is bought and given up: here every reply that is sent has to arrive
     with FaultServer(**FAULTS, without=frozenset({"drip", "reset"})) as server:
-        done = script(folder, server, processes=2, kills=0)
+        done = generated(folder, server, processes=2, kills=0)
     assert done.returncode == 0, done.stderr
     assert table(folder / "0") == undisturbed
     assert table(folder / "1") == undisturbed

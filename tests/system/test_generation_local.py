@@ -22,10 +22,10 @@ TEMPLATE = (
 
 
 @pytest.fixture
-def served(tiny_student_folder: Callable[..., Path], tmp_path: Path) -> Iterator[tuple[str, Path]]:
+def served(tiny_student_folder: Callable[..., Path]) -> Iterator[tuple[str, Path]]:
     """(address, model folder) of a `transformers serve` with a tiny random model."""
     folder = tiny_student_folder("llama", chat_template=TEMPLATE, max_position_embeddings=512)
-    with serving(tmp_path / "serve.log", str(folder)) as url:
+    with serving(str(folder)) as url:
         yield url, folder
 
 

@@ -24,8 +24,11 @@ def test_its_cells_run(tmp_path, monkeypatch):
     names: dict[str, object] = {}
     for cell in CELLS:
         code = "".join(cell["source"])
-        small = code.replace('"train": 60, "dev": 20, "test": 40', '"train": 12, "dev": 6, "test": 6')
-        small = small.replace('"steps": 20, "paths_per_step": 16', '"steps": 2, "paths_per_step": 4, "warmup": 1')
+        small = code.replace('"train": 60, "dev": 20, "test": 40', '"train": 8, "dev": 2, "test": 3')
+        small = small.replace(
+            '"steps": 20, "paths_per_step": 16',
+            '"steps": 2, "paths_per_step": 4, "warmup": 1}, "evaluate": {"max_tokens": 16',
+        )
         tree = ast.parse(small)
         *_, last = tree.body
         exec(compile(tree, str(NOTEBOOK), "exec"), names)  # our own page

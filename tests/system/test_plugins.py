@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
-
-import qrdistill
+from command import call, python
 
 PAGE = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
@@ -37,19 +33,6 @@ def installed(tmp_path: Path) -> Path:
     return site
 
 
-def call(site: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    source = str(Path(qrdistill.__file__).parents[1])
-    paths = {**os.environ, "PYTHONPATH": os.pathsep.join([source, str(site)])}
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env=paths,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_every_example_is_short() -> None:
     assert len(PYTHON) == len(tomllib.loads(DECLARED)["project"]["entry-points"])
     assert [text for text in PYTHON if len(text.splitlines()) >= 10] == []
@@ -57,7 +40,7 @@ def test_every_example_is_short() -> None:
 
 def test_a_package_adds_one_of_everything_and_a_run_uses_them(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(CONFIG)
-    done = call(installed, tmp_path, "-m", "qrdistill", "run", "c.yaml", "--quiet", "--json")
+    done = call("run", "c.yaml", "--quiet", "--json", cwd=tmp_path, PYTHONPATH=str(installed))
     assert done.returncode == 0, done.stderr
     run = tmp_path / "runs" / "plugged"
     resolved = yaml.safe_load((run / "config.yaml").read_text())
@@ -69,7 +52,7 @@ def test_a_package_adds_one_of_everything_and_a_run_uses_them(installed: Path, t
     lines = (run / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["read"] for line in lines] == [2, 2]  # its method's own record
     assert len((next(run.rglob("tracked.txt"))).read_text().splitlines()) == 2 + 1  # two steps, and the scores
-    told = call(installed, tmp_path, "-m", "qrdistill", "show", str(run), "paths", "--json")
+    told = call("show", run, "paths", "--json", cwd=tmp_path, PYTHONPATH=str(installed))
     assert "Thus: the answer is 3." in told.stdout
 
 
@@ -88,10 +71,10 @@ MISTAKES = [
     ("engine: tidy", "engine: tdiy", "c.yaml:14: evaluate.engine.kind: unknown engine 'tdiy'; did you mean 'tidy'?"),
 ]
 TELL = """
-import sys
+from pathlib import Path
 from qrdistill.base.errors import ConfigError
 from qrdistill.runs.load_config import load_config
-for file in sys.argv[1:]:
+for file in sorted(Path().glob("*/c.yaml")):
     try:
         load_config(file)
         print("accepted")
@@ -101,14 +84,12 @@ for file in sys.argv[1:]:
 
 
 def test_a_mistake_in_a_plug_in_s_keys_is_named_like_ours(installed: Path, tmp_path: Path) -> None:
-    files: list[str] = []
     for number, (right, wrong, _) in enumerate(MISTAKES):
         assert right in CONFIG
         folder = tmp_path / str(number)
         folder.mkdir()
         (folder / "c.yaml").write_text(CONFIG.replace(right, wrong, 1))
-        files.append(str(folder / "c.yaml"))
-    told = call(installed, tmp_path, "-c", TELL, *files).stdout.splitlines()
+    told = call(TELL, cwd=tmp_path, main=python, PYTHONPATH=str(installed)).stdout.splitlines()
     assert len(told) == len(MISTAKES)
     for line, (_, _, words) in zip(told, MISTAKES, strict=True):
         assert words in line
@@ -129,5 +110,5 @@ def test_what_is_not_declared_is_named_by_module_and_function(installed: Path, t
         .replace("[lines]", "[]")
         .replace("[plain]", "[my_package:plain]")
     )
-    done = call(installed, tmp_path, "-m", "qrdistill", "run", "c.yaml", "--until", "filter", "--quiet")
+    done = call("run", "c.yaml", "--until", "filter", "--quiet", cwd=tmp_path, PYTHONPATH=str(installed))
     assert done.returncode == 0, done.stderr

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +14,7 @@ from typing import Any
 import batch_runner
 import pytest
 from batch_server import BatchServer
+from command import call
 from generation_runner import KEY, KEY_NAME, no_key_in, run, teacher
 
 from qrdistill.base.errors import BudgetError, Interrupted, TeacherError
@@ -158,17 +157,11 @@ class Killer:
 def test_a_kill_between_every_two_calls_buys_nothing_twice(tmp_path: Path, forgets_metadata: bool):
     killer = Killer(tmp_path)
     with BatchServer(fault=passing(FAULTS), kill=killer, forgets_metadata=forgets_metadata) as server:
-        done = subprocess.run(
-            [sys.executable, batch_runner.__file__, str(tmp_path), server.url, "8"],
-            env={**os.environ, KEY_NAME: KEY},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        done = call(tmp_path, server.url, 8, main=batch_runner.main, **{KEY_NAME: KEY})
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip() == f"killed {len(killer.places)}"
         calls = {"POST /files", "POST /batches", "GET /batches", "GET /batches/ID", "GET /files/ID/content"}
-        assert set(killer.places) == {f"{when} {call}" for call in calls for when in ("before", "after")}
+        assert set(killer.places) == {f"{when} {asked_for}" for asked_for in calls for when in ("before", "after")}
         assert set(server.answered.values()) == {1}, "a reply was bought twice"
         assert max(server.seen.values()) <= 2
     with BatchServer() as calm:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import io
 import json
-import os
+import signal
 import socket
-import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from command import Command
+from serve_runner import until_healthy
 
 from qrdistill.base.errors import BoundaryError, InputError
 from qrdistill.base.records import Assignment, Question
@@ -151,36 +150,29 @@ def test_chat_writes_what_decoding_writes(
 
 
 @pytest.mark.slow
-def test_serve_answers_a_chat_request(run_dir: Path, tmp_path: Path) -> None:
+def test_serve_answers_a_chat_request(run_dir: Path) -> None:
     """The base has no chat template: before, every chat request was answered with an error."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "qrdistill", "serve", str(run_dir), "ada", "--with", "transformers"]
-    log = tmp_path / "log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [*command, "--port", str(port)], stderr=output, stdout=output, env={**os.environ, "HF_HUB_OFFLINE": "1"}
-        )
-        try:
-            reply = _asked(process, f"http://127.0.0.1:{port}", str(run_dir / "students/ada"), log)
-        finally:
-            process.terminate()
-            code = process.wait(60)
+    process = Command(
+        *("serve", run_dir, "ada", "--with", "transformers", "--port", port), environment={"HF_HUB_OFFLINE": "1"}
+    )
+    try:
+        until_healthy(process, port)
+        reply = _asked(f"http://127.0.0.1:{port}", str(run_dir / "students/ada"))
+    finally:
+        process.send_signal(signal.SIGTERM)
+        ended = process.said(60)
     assert reply["choices"][0]["message"]["role"] == "assistant"
     assert reply["usage"]["completion_tokens"] > 0
-    assert code == 130
-    assert f"http://127.0.0.1:{port}/v1/chat/completions" in log.read_text()
+    assert ended.returncode == 130
+    assert f"http://127.0.0.1:{port}/v1/chat/completions" in ended.stderr
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)  # the server went with us
 
 
-def _asked(process: subprocess.Popen[bytes], url: str, model: str, log: Path) -> dict[str, Any]:
-    for _ in range(600):
-        assert process.poll() is None, log.read_text()
-        with suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=5):
-            break
-        time.sleep(0.2)
+def _asked(url: str, model: str) -> dict[str, Any]:
     body = {"model": model, "messages": [{"role": "user", "content": "Ann has 3 apples."}], "max_tokens": 8}
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(f"{url}/v1/chat/completions", json.dumps(body).encode(), headers)

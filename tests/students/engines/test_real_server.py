@@ -30,8 +30,8 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("serve") / "serve.log") as address:
+def url() -> Iterator[str]:
+    with serving() as address:
         yield address
 
 
