@@ -1,6 +1,6 @@
 """What is tried first, being quick, must never decide otherwise than the patterns that it stands before."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qrdistill.answers import check, statements
@@ -42,6 +42,7 @@ PIECES += [
 TEXTS = st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=12).map("".join)
 
 
+@settings(max_examples=40)
 @given(TEXTS)
 def test_quick_forms_find_what_the_patterns_find(text):
     spans = [match.span() for match in statements._markers(text)]

@@ -67,11 +67,11 @@ def test_every_kind_has_a_contract() -> None:
     }  # which has its own scorers, and tests
 
 
-@pytest.mark.parametrize(("kind", "gold"), [(kind, gold) for kind, answers in DIFFERENT.items() for gold in answers])
-def test_its_own_gold_is_accepted(kind: str, gold: str) -> None:
-    question = ask(kind, gold)
-    for text in (render(kind, gold), f"First of all: think.\n{render(kind, gold)}", f"\\boxed{{{gold}}}"):
-        assert check(question, text).outcome == "correct", text
+@pytest.mark.parametrize("kind", DIFFERENT)
+def test_its_own_gold_is_accepted(kind: str) -> None:
+    for gold in DIFFERENT[kind]:
+        for text in (render(kind, gold), f"First of all: think.\n{render(kind, gold)}", f"\\boxed{{{gold}}}"):
+            assert check(ask(kind, gold), text).outcome == "correct", text
 
 
 @pytest.mark.parametrize("kind", DIFFERENT)

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from qrdistill.base.records import Question
 from qrdistill.lab.config import LabTeacher
+from qrdistill.lab.pretraining import Recipe
 from qrdistill.lab.questions import load
 from qrdistill.lab.teacher import LabTeacherImplementation
 from qrdistill.paths.styles import STYLES
@@ -38,6 +40,21 @@ def ask() -> Callable[..., Written]:
         ]
 
     return written
+
+
+@pytest.fixture
+def one_tokenizer_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Students of one recipe share a tokenizer, which takes longer to build than a short training."""
+    from qrdistill.lab import make_students
+
+    build, built = make_students._tokenizer, dict[tuple[str, str], Any]()
+
+    def once(recipe: Recipe) -> Any:
+        if (recipe.family, recipe.size) not in built:
+            built[recipe.family, recipe.size] = build(recipe)
+        return built[recipe.family, recipe.size]
+
+    monkeypatch.setattr(make_students, "_tokenizer", once)
 
 
 @pytest.fixture(scope="session")

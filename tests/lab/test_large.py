@@ -89,7 +89,7 @@ def test_train_shares_no_thirteen_words_with_dev_or_test(questions: list[Questio
 
 
 def test_the_teacher_writes_what_it_says_and_the_judge_reads_it(questions: list[Question]) -> None:
-    train = questions[:600]
+    train = questions[:300]
     teacher = LabTeacherImplementation(LabTeacher(), base_dir=Path(), seed=0, questions=train)
     verdicts: Counter[tuple[str, str]] = Counter()
     for question in train:
@@ -128,6 +128,7 @@ def test_the_recipes_of_the_large_students_are_of_the_stated_size() -> None:
     assert all(name.endswith(("-tiny", "-tiny-2")) for name in TINY)
 
 
+@pytest.mark.usefixtures("one_tokenizer_of_each")
 def test_a_large_student_is_made_and_found_where_the_work_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,14 +34,14 @@ def texts() -> list[str]:
     rng = Random(0)
     found: list[str] = []
     for part in ("pretraining", "train", "dev", "test"):
-        for problem in islice(problems(part, 0), 60):
+        for problem in islice(problems(part, 0), 20):
             found.append(student_prompt(problem.text, None))
             for style in OPENINGS:
                 found.append(student_prompt(problem.text, STYLES[style]))
                 for shown in (sound(problem), wrong(problem, rng).shown, spurious(problem, style, rng).shown):
                     found.append(render(problem, shown, style))
     for recipe in (RECIPES[name] for name in TINY):
-        found += ["".join(piece.text for piece in document) for document in islice(documents(recipe, 1), 60)]
+        found += ["".join(piece.text for piece in document) for document in islice(documents(recipe, 1), 20)]
     return found
 
 
@@ -78,7 +79,7 @@ def test_the_two_families_cut_text_differently(tokenizers: dict[str, Any], texts
         return [tokenizers[name].decode([token]) for token in tokenizers[name](text).input_ids]
 
     assert len(tokenizers["mistral-tiny"]) != len(tokenizers["gemma-tiny"])
-    texts = texts[::5]
+    texts = texts[::3]
     different = sum(cut("mistral-tiny", text) != cut("gemma-tiny", text) for text in texts)
     assert different > 0.5 * len(texts)
 
@@ -138,9 +139,9 @@ def test_an_unknown_student_is_refused_with_the_known_names() -> None:
         student_folder("../students/gemma-tiny")
 
 
-@pytest.mark.parametrize("name", ["mistral-tiny", "gemma-tiny"])
+@pytest.mark.usefixtures("one_tokenizer_of_each")
 def test_a_short_making_runs_and_repeats_to_the_byte(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -148,23 +149,27 @@ def test_a_short_making_runs_and_repeats_to_the_byte(
     from qrdistill.lab.make_students import main
 
     threads = torch.get_num_threads()
-    short = [name, "--tokens", "3000", "--dev", "2"]
+    names = ["mistral-tiny", "gemma-tiny"]
+    for name in names:
+        monkeypatch.setitem(RECIPES, name, replace(RECIPES[name], batch=4))
+    short = ["--tokens", "2000", "--dev", "2"]
     try:
-        main([*short, "--to", str(tmp_path / "one"), "--seed", "3", "--looks", "1"])
-        main([*short, "--to", str(tmp_path / "two"), "--seed", "3", "--looks", "0"])
-        main([*short, "--to", str(tmp_path / "other"), "--seed", "4", "--looks", "0"])
+        main([*names, *short, "--to", str(tmp_path / "one"), "--seed", "3", "--looks", "1"])
+        main([names[0], *short, "--to", str(tmp_path / "two"), "--seed", "3", "--looks", "0"])
+        main([names[0], *short, "--to", str(tmp_path / "other"), "--seed", "4", "--looks", "0"])
     finally:
         torch.set_num_threads(threads)
 
     def weights(folder: str) -> bytes:
-        return (tmp_path / folder / name / "model.safetensors").read_bytes()
+        return (tmp_path / folder / names[0] / "model.safetensors").read_bytes()
 
     assert weights("one") == weights("two") != weights("other")
     assert "dev accuracy free" in capsys.readouterr().err
-    AutoModelForCausalLM.from_pretrained(tmp_path / "one" / name)
-    made = AutoTokenizer.from_pretrained(tmp_path / "one" / name)
-    shipped = AutoTokenizer.from_pretrained(student_folder(name))
-    assert made.get_vocab() == shipped.get_vocab()
+    for name in names:
+        AutoModelForCausalLM.from_pretrained(tmp_path / "one" / name)
+        made = AutoTokenizer.from_pretrained(tmp_path / "one" / name)
+        shipped = AutoTokenizer.from_pretrained(student_folder(name))
+        assert made.get_vocab() == shipped.get_vocab()
 
 
 def test_making_refuses_an_unknown_name(capsys: pytest.CaptureFixture[str]) -> None:

@@ -103,16 +103,16 @@ def test_paths_do_not_depend_on_the_order_of_asking(even: Written) -> None:
 
 
 def test_coverage_is_a_share_of_the_questions_all_styles_together(ask: Ask) -> None:
-    written = ask(1000, coverage=0.3)
+    written = ask(300, coverage=0.3)
     covered = {question.id for question, _, _ in written}
     assert len(written) == 6 * len(covered)
-    assert 0.25 < len(covered) / 1000 < 0.35
-    assert covered <= {question.id for question, _, _ in ask(1000, coverage=0.6)}
+    assert 0.25 < len(covered) / 300 < 0.35
+    assert covered <= {question.id for question, _, _ in ask(300, coverage=0.6)}
     assert ask(10, coverage=0.0) == []
 
 
 def test_strength_sets_a_familys_share_of_wrong_answers(ask: Ask) -> None:
-    written = ask(600, strength={"chain": 0.0, "trip": 1.0, "legs": 0.5})
+    written = ask(300, strength={"chain": 0.0, "trip": 1.0, "legs": 0.5})
     assert share(written, "wrong", family="chain") == 0
     assert share(written, "wrong", family="trip") == 1
     assert share(written, "wrong", family="legs") == pytest.approx(0.5, abs=0.08)

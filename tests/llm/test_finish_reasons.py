@@ -24,11 +24,12 @@ KNOWN = {
 }
 
 
-@pytest.mark.parametrize(("meaning", "word"), [(meaning, word) for meaning, words in KNOWN.items() for word in words])
-def test_every_known_word_has_its_meaning_also_when_read_back(meaning: str, word: str):
-    assert ending(word) == meaning
-    assert ending(recorded(word)) == meaning
-    assert ended_by_itself(word) == (meaning in ("complete", "refused"))
+@pytest.mark.parametrize("meaning", KNOWN)
+def test_every_known_word_has_its_meaning_also_when_read_back(meaning: str):
+    for word in KNOWN[meaning]:
+        assert ending(word) == meaning, word
+        assert ending(recorded(word)) == meaning, word
+        assert ended_by_itself(word) == (meaning in ("complete", "refused")), word
 
 
 @pytest.mark.parametrize("given", [None, "", "null", "None", {}, ["stop"], True])

@@ -22,7 +22,7 @@ from qrdistill.verdicts.judges.prompt import Unreadable, VerdictReply, read_verd
 
 KEY = "sk-never/to+be=seen-0123456789"
 REQUEST = ChatRequest("host", "model", (("user", "What is 1 + 1?"),))
-NUMBER = 2500
+NUMBER = 1000
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_any_reply_of_a_judge_is_a_verdict_or_one_short_reason():
         except Unreadable as problem:
             check(str(problem))
             outcomes.append(Unreadable)
-    assert min(outcomes.count(kind) for kind in (VerdictReply, Unreadable)) > 100
+    assert min(outcomes.count(kind) for kind in (VerdictReply, Unreadable)) > 50
 
 
 @pytest.mark.parametrize(

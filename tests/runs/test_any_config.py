@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -156,22 +155,21 @@ def settles(source: Path | dict[str, object], overrides: tuple[str, ...] = (), *
     return config is not None
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_a_mutated_file(tmp_path: Path, seed: int) -> None:
-    lots = random.Random(seed)
+def test_a_mutated_file(tmp_path: Path) -> None:
+    lots = random.Random(0)
     file = tmp_path / "config.yaml"
     read = 0
-    for number in range(600):
+    for number in range(500):
         file.write_bytes(mutated(lots))
         read += settles(file, written=number % 8 == 0)
-    assert 0 < read < 600
+    assert 0 < read < 500
 
 
 def test_any_override() -> None:
     lots = random.Random(0)
     given = {"questions": {}, "teachers": [{"name": "g", "kind": "openai", "model": "m"}]}
     read = 0
-    for number in range(1300):
+    for number in range(400):
         key, value = lots.choice(KEYS), lots.choice(SPECIAL)
         if lots.random() < 0.3:
             key = key[: lots.randrange(len(key))] + lots.choice(SPECIAL) + key[lots.randrange(len(key)) :]
@@ -202,13 +200,13 @@ SECTIONS = {
         {}, optional={name: VALUES | section | st.lists(section, max_size=2) for name, section in SECTIONS.items()}
     )
 )
-@settings(max_examples=300)
+@settings(max_examples=80)
 def test_any_structure(data: dict[str, object]) -> None:
     settles(data)
 
 
 @given(VALUES)
-@settings(max_examples=300)
+@settings(max_examples=120)
 def test_what_is_dumped_is_read_back(value: object) -> None:
     try:
         again, _ = parse_yaml(dump_yaml(value))

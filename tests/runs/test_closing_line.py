@@ -21,7 +21,7 @@ def test_a_question_asks_for_the_line_that_teachers_close_with() -> None:
 def test_students_train_and_answer_with_it(tmp_path: Path, tiny_student_folder: Callable[..., Path]) -> None:
     settings: dict[str, Any] = {
         "name": "tiny",
-        "questions": {"task": "lab", "train": 12, "dev": 4, "test": 4},
+        "questions": {"task": "lab", "train": 4, "dev": 1, "test": 2},
         "paths": {"styles": ["vanilla"]},
         "students": [{"name": "one", "model": str(tiny_student_folder("mistral"))}],
         "router": {"kind": "all"},

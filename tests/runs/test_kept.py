@@ -10,7 +10,7 @@ from qrdistill.training.pool import Pool
 
 
 def test_the_kept_paths_in_the_tables_order_whatever_the_verdicts_order(tmp_path):
-    names = [f"p{n}" for n in range(5000)]
+    names = [f"p{n}" for n in range(1200)]
     fields = {"question_id": "q", "teacher": "t", "style": "s", "prompt_hash": "", "text": "x", "answer": None}
     write_table(tmp_path / "paths.parquet", ReasoningPath, (ReasoningPath(id=name, **fields) for name in names))
     kept = {name for name in names if int(name[1:]) % 3}
@@ -20,8 +20,8 @@ def test_the_kept_paths_in_the_tables_order_whatever_the_verdicts_order(tmp_path
             yield Verdict(path_id=name, check="answer", outcome="keep")
             yield Verdict(path_id=name, check="filter", outcome="keep" if name in kept else "drop")
 
-    shuffled = [*names[:4500], *random.Random(0).sample(names[4500:], 500)]
-    for order in (names, shuffled, ["other", *names], names[:4800]):
+    shuffled = [*names[:1000], *random.Random(0).sample(names[1000:], 200)]
+    for order in (names, shuffled, ["other", *names], names[:1100]):
         write_table(tmp_path / "verdicts.parquet", Verdict, verdicts(order))
         found = [path.id for path in kept_paths(tmp_path / "paths.parquet", tmp_path / "verdicts.parquet")]
         assert found == [name for name in names if name in kept and name in order]

@@ -38,7 +38,7 @@ def test_a_student_with_code_of_its_own_trains_and_is_evaluated(
     finished = run(
         {
             "name": "tiny",
-            "questions": {"task": "lab", "train": 8, "dev": 2, "test": 2},
+            "questions": {"task": "lab", "train": 4, "dev": 1, "test": 1},
             "paths": {"styles": ["vanilla"]},
             "students": [student],
             "router": {"kind": "all"},

@@ -31,11 +31,24 @@ def stages_run(folder, overrides=(), **options):
     return heard.started
 
 
-def test_a_second_call_runs_nothing_and_changes_no_table(tmp_path):
-    assert stages_run(tmp_path) == ["load", "generate", "filter"]
-    before = {path.name: content_hash(path) for path in tmp_path.glob("*.parquet")}
-    assert stages_run(tmp_path) == []
-    assert {path.name: content_hash(path) for path in tmp_path.glob("*.parquet")} == before
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made") / "run"
+    assert stages_run(folder) == ["load", "generate", "filter"]
+    return folder
+
+
+@pytest.fixture
+def filtered(made, tmp_path):
+    """A run until its filter, for one test to change."""
+    shutil.copytree(made, tmp_path / "filtered")
+    return tmp_path / "filtered"
+
+
+def test_a_second_call_runs_nothing_and_changes_no_table(filtered):
+    before = {path.name: content_hash(path) for path in filtered.glob("*.parquet")}
+    assert stages_run(filtered) == []
+    assert {path.name: content_hash(path) for path in filtered.glob("*.parquet")} == before
 
 
 @pytest.mark.parametrize(
@@ -47,17 +60,15 @@ def test_a_second_call_runs_nothing_and_changes_no_table(tmp_path):
         ("train.steps=3", []),
     ],
 )
-def test_a_changed_config_runs_exactly_the_stages_after_it(tmp_path, override, expected):
-    stages_run(tmp_path)
-    assert stages_run(tmp_path, [override]) == expected
+def test_a_changed_config_runs_exactly_the_stages_after_it(filtered, override, expected):
+    assert stages_run(filtered, [override]) == expected
 
 
-def test_a_deleted_or_damaged_table_is_made_again(tmp_path):
-    stages_run(tmp_path)
-    before = (tmp_path / "paths.parquet").read_bytes()
-    (tmp_path / "paths.parquet").write_bytes(before[:-1])
-    assert stages_run(tmp_path) == ["generate"]
-    assert (tmp_path / "paths.parquet").read_bytes() == before
+def test_a_deleted_or_damaged_table_is_made_again(filtered):
+    before = (filtered / "paths.parquet").read_bytes()
+    (filtered / "paths.parquet").write_bytes(before[:-1])
+    assert stages_run(filtered) == ["generate"]
+    assert (filtered / "paths.parquet").read_bytes() == before
 
 
 def flip(file, place=0.5):
@@ -72,9 +83,18 @@ def flip(file, place=0.5):
 TRAINED = ["router.kind=learned", "train.steps=1", "train.paths_per_step=2", "evaluate.max_tokens=4"]
 
 
-def test_damage_between_two_calls_is_told_and_the_stage_runs_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(manifest, "_WHOLE_FILE", 1000)  # students are large files
-    stages_run(tmp_path, TRAINED, until="train")
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluated") / "run"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(manifest, "_WHOLE_FILE", 1000)  # students are large files
+        run(SMALL, folder, TRAINED, until="evaluate")
+    return folder
+
+
+def test_damage_between_two_calls_is_told_and_the_stage_runs_again(evaluated, tmp_path, monkeypatch):
+    monkeypatch.setattr(manifest, "_WHOLE_FILE", 1000)
+    shutil.copytree(evaluated, tmp_path, dirs_exist_ok=True)
     model = tmp_path / "students/mistral/model.safetensors"
     whole = model.read_bytes()
     flip(model)
@@ -91,8 +111,9 @@ def test_damage_between_two_calls_is_told_and_the_stage_runs_again(tmp_path, mon
     assert Run(tmp_path).student("mistral") == model.parent
 
 
-def test_damaged_figures_are_not_shown(tmp_path):
-    run(SMALL, tmp_path, TRAINED, until="evaluate")
+def test_damaged_figures_are_not_shown(evaluated, tmp_path, monkeypatch):
+    monkeypatch.setattr(manifest, "_WHOLE_FILE", 1000)
+    shutil.copytree(evaluated, tmp_path, dirs_exist_ok=True)
     file = tmp_path / "scores.json"
     file.write_text(file.read_text().replace('"n": 4', '"n": 5'))
     with pytest.raises(DataError, match=r"scores\.json is damaged or was changed"):
@@ -101,23 +122,20 @@ def test_damaged_figures_are_not_shown(tmp_path):
         show(tmp_path, "scores", ())
 
 
-def test_a_spoilt_manifest_costs_time_and_not_the_run(tmp_path):
-    stages_run(tmp_path)
-    (tmp_path / "manifest.json").write_text("{")
-    assert stages_run(tmp_path) == ["load", "generate", "filter"]
+def test_a_spoilt_manifest_costs_time_and_not_the_run(filtered):
+    (filtered / "manifest.json").write_text("{")
+    assert stages_run(filtered) == ["load", "generate", "filter"]
 
 
-def test_runs_side_by_side_compute_what_they_share_once(tmp_path):
-    assert stages_run(tmp_path / "a", share=tmp_path) == ["load", "generate", "filter"]
+def test_runs_side_by_side_compute_what_they_share_once(filtered, tmp_path):
     assert stages_run(tmp_path / "b", ["filter.judges=[]"], share=tmp_path) == ["filter"]
-    assert (tmp_path / "a/paths.parquet").samefile(tmp_path / "b/paths.parquet")
+    assert (filtered / "paths.parquet").samefile(tmp_path / "b/paths.parquet")
     record = Manifest(tmp_path / "b").stages["generate"]
-    assert (record["state"], record["taken_from"]) == ("done", "../a")
+    assert (record["state"], record["taken_from"]) == ("done", "../filtered")
 
 
-def test_a_run_can_be_moved(tmp_path):
-    stages_run(tmp_path / "here")
-    (tmp_path / "here").rename(tmp_path / "there")
+def test_a_run_can_be_moved(filtered, tmp_path):
+    filtered.rename(tmp_path / "there")
     assert stages_run(tmp_path / "there") == []
 
 
@@ -171,9 +189,8 @@ def test_one_process_at_a_time(tmp_path):
         pass
 
 
-def test_a_run_is_read_through_records(tmp_path):
-    stages_run(tmp_path)
-    done = Run(tmp_path)
+def test_a_run_is_read_through_records(made):
+    done = Run(made)
     paths, questions = list(done.paths()), list(done.questions())
     assert len(paths) == 6 * sum(question.split == "train" for question in questions) == 48
     kept = {row.path_id for row in done.verdicts() if row.check == "filter" and row.outcome == "keep"}
@@ -189,6 +206,6 @@ def test_an_unknown_stage_is_named(tmp_path):
 
 def test_a_student_that_the_lab_does_not_have_is_named_with_its_config_key(tmp_path):
     config = tmp_path / "config.yaml"
-    config.write_text("name: x\nstudents:\n  - {name: a, model: 'lab:mistral-large'}\n")
+    config.write_text("name: x\nstudents:\n  - {name: a, model: 'lab:mistral-large'}\nquestions: {train: 2}\n")
     with pytest.raises(InputError, match=r"config\.yaml:3: students\.0\.model: .*make_students mistral-large"):
         run(config, tmp_path / "run", until="train")

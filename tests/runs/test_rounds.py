@@ -20,10 +20,11 @@ from qrdistill.runs.stages import stages
 CONFIG = {
     "name": "rounds",
     "shard_rows": 5,  # tables of several files, through every stage
-    "questions": {"train": 16, "dev": 4, "test": 2, "options": {"hard": 0.0}},
+    "questions": {"train": 16, "dev": 1, "test": 1, "options": {"hard": 0.0}},
     "teachers": [{"name": "t", "kind": "lab", "strength": dict.fromkeys(FAMILIES, 0.8)}],
     "paths": {"styles": ["vanilla"]},
     "train": {"steps": 6, "paths_per_step": 6, "warmup": 1},
+    "evaluate": {"max_tokens": 40},
     "own_paths": {"rounds": 2, "samples": 1, "max_tokens": 40, "ask_teachers": True, "ask": "all", "peers": "own"},
 }
 
@@ -106,8 +107,19 @@ def test_a_run_that_asks_again_resumes(asked_again):
 @pytest.mark.parametrize("restart", [False, True])
 def test_a_round_goes_on_from_the_one_before_unless_it_is_to_restart(tmp_path, restart):
     """All steps are spent before the round, so that it hands on the weights that it began with."""
-    own = {"rounds": 1, "warm_share": 0.9, "samples": 1, "max_tokens": 8, "restart": restart}
-    run({**CONFIG, "train": {**CONFIG["train"], "steps": 1}, "own_paths": own}, tmp_path / "run", until="train")
+    own = {"rounds": 1, "warm_share": 0.9, "samples": 1, "max_tokens": 4, "restart": restart}
+    few = {"train": 6, "dev": 1, "test": 1, "options": {"hard": 0.0}}
+    run(
+        {
+            **CONFIG,
+            "questions": few,
+            "evaluate": {"max_tokens": 4},
+            "train": {**CONFIG["train"], "steps": 1},
+            "own_paths": own,
+        },
+        tmp_path / "run",
+        until="train",
+    )
     stages = json.loads((tmp_path / "run/manifest.json").read_text())["stages"]
     assert [stages[f"train@{round}"]["counts"]["steps"] for round in (0, 1)] == [1, 0]
 

@@ -19,7 +19,7 @@ from qrdistill.scores import evaluate
 
 SMALL = {
     "name": "small",
-    "questions": {"train": 6, "dev": 6, "test": 4, "options": {"hard": 0.0}},
+    "questions": {"train": 6, "dev": 4, "test": 2, "options": {"hard": 0.0}},
     "paths": {"styles": ["vanilla", "facts", "program"]},
     "train": {"steps": 2, "paths_per_step": 4, "warmup": 1},
     "evaluate": {"max_tokens": 60, "vote_above": 0.0},
@@ -129,7 +129,13 @@ def test_a_view_of_the_config_is_enough_for_every_verb(copied):
 
 def test_going_over_to_rounds_and_back_trains_and_answers_again(copied):
     """Both plans write students/: what the other one replaced is not taken for its own."""
-    rounds = ("own_paths.rounds=1", "own_paths.samples=1", "own_paths.max_tokens=8", "train.steps=4")
+    rounds = (
+        "own_paths.rounds=1",
+        "own_paths.samples=1",
+        "own_paths.max_tokens=8",
+        "train.steps=4",
+        "evaluate.max_tokens=8",
+    )
     before = (copied / "answers.parquet").read_bytes()
     assert "evaluate" in ran(copied, *rounds)
     assert "train" not in Manifest(copied).stages
