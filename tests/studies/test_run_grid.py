@@ -93,6 +93,18 @@ def test_a_mistake_of_the_user_s_is_named_with_its_run_and_exit_code(tmp_path: P
     assert (tmp_path / "good/questions.parquet").exists()
 
 
+def test_a_worker_has_the_environment_of_the_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import os\n\n\ndef load(config, *, seed, base_dir):\n    raise ValueError(os.environ['TOLD'])\n"
+    (tmp_path / "told_by_environment.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    students, teachers = [{"name": "a", "model": "lab:mistral-tiny"}], [{"kind": "lab"}]
+    config = quick(questions={"task": "told_by_environment:load"}, students=students, teachers=teachers)
+    for told in ("first", "second"):
+        monkeypatch.setenv("TOLD", told)
+        with pytest.raises(QRDistillError, match=f"ValueError: {told}"):
+            run_grid({"a": config}, tmp_path / told, workers=1, progress=Silent(), until="load")
+
+
 PARENT = """
     from pathlib import Path
     from qrdistill.runs.load_config import load_config

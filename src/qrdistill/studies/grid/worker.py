@@ -36,7 +36,9 @@ class Worker:
         if _FORKS:
             context.set_forkserver_preload(PRELOADED)
         self.channel, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, threads), name="grid worker")
+        # the process that forks has the environment of its own start
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
+        self.process = context.Process(target=_serve, args=(theirs, threads, environment), name="grid worker")
         with _one_at_a_time:
             self.process.start()
         theirs.close()
@@ -57,15 +59,16 @@ class Worker:
         return code
 
 
-def _serve(channel: Connection, threads: int) -> None:
+def _serve(channel: Connection, threads: int, environment: dict[str, str]) -> None:
     """What the process does, from its first line on."""
     # Ctrl-C reaches the whole process group: the parent decides, and ends us with SIGTERM
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # what a library prints is not for the terminal
         os.dup2(nowhere, stream)
-    os.environ |= {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
-    if "torch" in sys.modules:  # it has read the variable already
+    os.environ.clear()
+    os.environ.update(environment)
+    if "torch" in sys.modules:  # it has read its variable already
         sys.modules["torch"].set_num_threads(threads)
     jobs: queue.Queue[tuple[str, str, bool] | None] = queue.Queue()
     threading.Thread(target=_listen, args=(channel, jobs), daemon=True).start()
