@@ -64,7 +64,7 @@ def pool() -> tuple[dict[str, Question], list[ReasoningPath], np.ndarray]:
     return questions, paths, embeddings
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def student_configs(tiny_student_folder: Callable[..., Path]) -> list[StudentConfig]:
     folders = {
         "ada": tiny_student_folder("mistral"),
@@ -135,7 +135,7 @@ def stage(pool: Any, student_configs: list[StudentConfig]) -> Callable[..., Stag
     return build
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def train_job(pool: Any, student_configs: list[StudentConfig]) -> Callable[..., tuple[TrainData, TrainPlan]]:
     """What `train` is given by `train_run`."""
 

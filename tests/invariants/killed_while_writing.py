@@ -1,7 +1,4 @@
-"""Trainings that are killed while they write: everything is imported once, and forked before anything is computed.
-
-python killed_while_writing.py JOBS      JOBS: pickled data and plan, and a folder per moment; prints how each ended
-"""
+"""Trainings that are killed while they write, each in a fork that is made before anything is computed."""
 
 from __future__ import annotations
 
@@ -44,6 +41,7 @@ def place_kill(moment: str) -> None:
 
 
 def main(jobs: str) -> None:
+    """jobs: a file with pickled data and plan, and a folder per moment. Prints how each ended."""
     (data, plan), folders = pickle.loads(Path(jobs).read_bytes())
     ended: dict[str, int] = {}
     for moment, folder in folders.items():
@@ -58,7 +56,3 @@ def main(jobs: str) -> None:
             os._exit(3)
         ended[moment] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     print(json.dumps(ended))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

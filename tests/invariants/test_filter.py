@@ -132,7 +132,7 @@ def balanced(tally: Tally | FilterCounts) -> bool:
 def test_every_path_is_accounted_for(monkeypatch: Any) -> None:
     monkeypatch.setattr(judges, "registry", SimpleNamespace(find=lambda group, kind, *, key: Moody))
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=50, deadline=None)
     @given(pools(), CONFIGS)
     def holds(pool: tuple[dict[str, Question], list[ReasoningPath]], config: FilterConfig) -> None:
         questions, paths = pool

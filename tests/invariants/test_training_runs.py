@@ -7,15 +7,14 @@ import os
 import pickle
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from command import call, python
 from safetensors.torch import load_file
 
 from qrdistill.base.errors import InputError, Interrupted, TrainingError
@@ -28,6 +27,7 @@ from qrdistill.students.config import StudentConfig
 from qrdistill.training.assemble import assemble
 from qrdistill.training.dev_questions import DevQuestions
 from qrdistill.training.methods import chosen_methods
+from qrdistill.training.train import TrainResult, train
 
 
 def fingerprints(folder: Path) -> dict[str, str]:
@@ -56,47 +56,66 @@ class StopAt(Silent):
                 raise KeyboardInterrupt
 
 
-def test_one_seed_gives_one_result_and_another_seed_another(train_run: Callable[..., Any]) -> None:
-    _, first, _ = train_run("first")
+@dataclass
+class Run:
+    result: TrainResult
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def once(train_job: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The run that nothing disturbs."""
+    folder = tmp_path_factory.mktemp("once")
+    return Run(train(*train_job(), folder, base_dir=Path("."), seed=0, progress=Silent()), folder)
+
+
+def same_end(folder: Path, whole: Path) -> None:
+    assert fingerprints(folder) == fingerprints(whole)
+    assert lines(folder) == lines(whole)
+
+
+def test_one_seed_gives_one_result_and_another_seed_another(train_run: Callable[..., Any], once: Run) -> None:
     _, again, _ = train_run("again")
     _, other, _ = train_run("other", seed=1)
-    assert fingerprints(first) == fingerprints(again)
-    assert lines(first) == lines(again)
-    assert set(fingerprints(first).values()).isdisjoint(fingerprints(other).values())
+    same_end(again, once.folder)
+    assert set(fingerprints(again).values()).isdisjoint(fingerprints(other).values())
 
 
 def test_permuting_the_students_permutes_the_results(
-    train_run: Callable[..., Any], student_configs: list[StudentConfig]
+    train_run: Callable[..., Any], student_configs: list[StudentConfig], once: Run
 ) -> None:
-    one, first, _ = train_run("first", students=student_configs)
     two, second, _ = train_run("second", students=student_configs[::-1])
-    assert fingerprints(first) == fingerprints(second)
-    assert one.targets == two.targets
-    assert one.shares == two.shares
+    assert fingerprints(second) == fingerprints(once.folder)
+    assert once.result.targets == two.targets
+    assert once.result.shares == two.shares
 
 
-@pytest.mark.parametrize("router", ["learned", "balanced"])
-@pytest.mark.parametrize("step", [1, 3, 4])
-def test_a_killed_run_goes_on_to_the_same_bits(train_run: Callable[..., Any], step: int, router: str) -> None:
-    _, whole, _ = train_run("whole", router={"kind": router})
+@pytest.mark.parametrize("step", [1, 3, 4])  # before a checkpoint, after it, and as the next is due
+def test_a_killed_run_goes_on_to_the_same_bits(train_run: Callable[..., Any], step: int, once: Run) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train_run("killed", router={"kind": router}, progress=StopAt(step))
-    result, killed, _ = train_run("killed", router={"kind": router})
+        train_run("killed", progress=StopAt(step))
+    result, killed, _ = train_run("killed")
     assert result.steps == 6
-    assert fingerprints(killed) == fingerprints(whole)
-    assert lines(killed) == lines(whole)
+    same_end(killed, once.folder)
+
+
+def test_a_killed_run_of_a_rule_that_remembers_goes_on_to_the_same_bits(train_run: Callable[..., Any]) -> None:
+    _, whole, _ = train_run("whole", router={"kind": "balanced"})
+    with pytest.raises(KeyboardInterrupt):
+        train_run("killed", router={"kind": "balanced"}, progress=StopAt(3))
+    _, killed, _ = train_run("killed", router={"kind": "balanced"})
+    same_end(killed, whole)
 
 
 def test_a_process_killed_while_writing_leaves_the_same_bits(
-    train_run: Callable[..., Any], train_job: Callable[..., Any], tmp_path: Path
+    train_run: Callable[..., Any], train_job: Callable[..., Any], tmp_path: Path, once: Run
 ) -> None:
     """In a process of its own: one that has trained has threads, which its forks lack and wait for."""
-    whole_result, whole, _ = train_run("whole")
     moments = ("step", "checkpoint", "export", "table")
     jobs = tmp_path / "jobs.pickle"
     jobs.write_bytes(pickle.dumps((train_job(), {moment: tmp_path / moment for moment in moments})))
-    script = Path(__file__).with_name("killed_while_writing.py")
-    done = subprocess.run([sys.executable, "-W", "ignore", script, jobs], capture_output=True, text=True, timeout=300)
+    code = f"from killed_while_writing import main; main({str(jobs)!r})"
+    done = call(code, main=python, PYTHONPATH=str(Path(__file__).parent))
     assert json.loads(done.stdout or "null") == dict.fromkeys(moments, -signal.SIGKILL), done.stdout + done.stderr
     for moment in moments:
         killed = tmp_path / moment
@@ -104,46 +123,43 @@ def test_a_process_killed_while_writing_leaves_the_same_bits(
         assert bool(left_over) == (moment in ("checkpoint", "export")), moment
         sweep(killed)  # as every command does first
         result, _, _ = train_run(moment)
-        assert fingerprints(killed) == fingerprints(whole)
-        assert lines(killed) == lines(whole)
-        assert (result.targets, result.tokens) == (whole_result.targets, whole_result.tokens)
+        same_end(killed, once.folder)
+        assert (result.targets, result.tokens) == (once.result.targets, once.result.tokens)
 
 
-def test_a_line_that_a_kill_cut_short_is_forgotten(train_run: Callable[..., Any]) -> None:
-    _, whole, _ = train_run("whole")
+def test_a_line_that_a_kill_cut_short_is_forgotten(train_run: Callable[..., Any], tmp_path: Path, once: Run) -> None:
     with pytest.raises(KeyboardInterrupt):
         train_run("killed", progress=StopAt(3))
-    with (tmp := whole.parent / "killed" / "metrics.jsonl").open("a") as file:
+    with (tmp := tmp_path / "killed" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 3, "lo')
     _, killed, _ = train_run("killed")
     assert tmp.read_text().count("\n") == 6
-    assert lines(killed) == lines(whole)
+    assert lines(killed) == lines(once.folder)
 
 
-def test_sigterm_saves_before_leaving(train_run: Callable[..., Any]) -> None:
+def test_sigterm_saves_before_leaving(train_run: Callable[..., Any], tmp_path: Path, once: Run) -> None:
     class Terminated(Silent):
         def advance(self, steps: int = 1, **facts: object) -> None:
             if facts:
                 os.kill(os.getpid(), signal.SIGTERM)
 
     before = signal.getsignal(signal.SIGTERM)
-    _, whole, _ = train_run("whole")
     with pytest.raises(Interrupted, match="SIGTERM: training stopped after step 1 of 6"):
         train_run("stopped", progress=Terminated())
-    assert (whole.parent / "stopped/checkpoints/step-00000001/state.json").is_file()
+    assert (tmp_path / "stopped/checkpoints/step-00000001/state.json").is_file()
     assert signal.getsignal(signal.SIGTERM) == before
     _, stopped, _ = train_run("stopped")
-    assert fingerprints(stopped) == fingerprints(whole)
+    assert fingerprints(stopped) == fingerprints(once.folder)
 
 
-def test_less_memory_per_batch_goes_on_from_the_checkpoint(train_run: Callable[..., Any]) -> None:
+def test_less_memory_per_batch_goes_on_from_the_checkpoint(train_run: Callable[..., Any], once: Run) -> None:
     """What the message about memory promises."""
-    _, whole, _ = train_run("whole")
     with pytest.raises(KeyboardInterrupt):
         train_run("cut", progress=StopAt(3))
     _, cut, _ = train_run("cut", config={"max_tokens_per_batch": 60, "gradient_checkpointing": True})
-    assert lines(cut)[:2] == lines(whole)[:2]  # not trained again: bit for bit
-    for one, two in zip(lines(cut)[2:], lines(whole)[2:], strict=True):
+    whole = lines(once.folder)
+    assert lines(cut)[:2] == whole[:2]  # not trained again: bit for bit
+    for one, two in zip(lines(cut)[2:], whole[2:], strict=True):
         assert one["imitate"] == pytest.approx(two["imitate"], rel=1e-4)
 
 
@@ -170,6 +186,15 @@ def flip(file: Path, place: float = 0.5) -> None:
     file.write_bytes(content)
 
 
+@pytest.fixture(scope="module")
+def stopped(train_job: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was killed in its fifth step of six."""
+    folder = tmp_path_factory.mktemp("stopped")
+    with pytest.raises(KeyboardInterrupt):
+        train(*train_job(), folder, base_dir=Path("."), seed=0, progress=StopAt(5))
+    return folder
+
+
 @pytest.mark.parametrize(
     ("damaged", "goes_on_from"),
     [
@@ -181,21 +206,17 @@ def flip(file: Path, place: float = 0.5) -> None:
     ],
 )
 def test_one_flipped_bit_is_told_and_changes_nothing(
-    train_run: Callable[..., Any], damaged: str, goes_on_from: int
+    train_run: Callable[..., Any], tmp_path: Path, once: Run, stopped: Path, damaged: str, goes_on_from: int
 ) -> None:
     """Training goes on from the last checkpoint before the damage, to the same students."""
-    _, whole, _ = train_run("whole")
-    with pytest.raises(KeyboardInterrupt):
-        train_run("run", progress=StopAt(5))
-    folder = whole.parent / "run"
-    flip(folder / damaged, 0.2)
-    _, _, told = train_run("run", progress=Heard())
+    shutil.copytree(stopped, tmp_path / "run")
+    flip(tmp_path / "run" / damaged, 0.2)
+    _, folder, told = train_run("run", progress=Heard())
     assert any(damaged in warning and "damaged" in warning for warning in told.warnings)
     begun = [line for line in told.logged if "going on from" in line]
     assert begun == ([f"going on from step {goes_on_from} of 6"] if goes_on_from else [])
     assert any("begins at its first step" in warning for warning in told.warnings) == (goes_on_from == 0)
-    assert fingerprints(folder) == fingerprints(whole)
-    assert lines(folder) == lines(whole)
+    same_end(folder, once.folder)
 
 
 def test_damaged_best_weights_are_never_exported(
