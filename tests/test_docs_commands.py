@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -21,6 +22,7 @@ PAGES = [
     *sorted((ROOT / "examples").rglob("*.md")),
     ROOT / "Makefile",
 ]
+CLI: Any = typer.main.get_command(app)
 SHOWN = re.compile(r"(?:`|^#?\s*(?:\$ |\$\(BIN\)/|[A-Z_]+=\S+ )*)(qrdistill(?: [^`\n]*)?)", re.MULTILINE)
 
 
@@ -36,14 +38,14 @@ def commands(page: Path) -> list[str]:
     if page.suffix == ".md":
         blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
         text = "\n".join([*blocks, *(f"`{inline}`" for inline in re.findall(r"`(qrdistill [^`\n]+)`", text))])
-    known = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    known = set(CLI.commands)
     lines = (line for line in dict.fromkeys(shown(text)) if len(line.split()) > 1)
     return [line for line in lines if line.split()[1] in known or line.split()[1].islower()]
 
 
 def complaint(line: str) -> str:
     """What the command line says of it; nothing is run."""
-    command, words = typer.main.get_command(app), shlex.split(line)[1:]
+    command, words = CLI, shlex.split(line)[1:]
     context = command.make_context("qrdistill", [], resilient_parsing=True)
     while hasattr(command, "commands"):
         if not words:

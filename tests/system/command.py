@@ -27,12 +27,18 @@ FORKING = get_context("forkserver")
 FORKING.set_forkserver_preload(
     [
         "openai",
+        "pandas",
+        "sklearn.feature_extraction.text",
+        "qrdistill.cli",
+        "qrdistill.compute.ray_workers",
+        "qrdistill.runs.apart.together",
+        "qrdistill.runs.outlook.ahead",
+        "qrdistill.runs.work",
         "qrdistill.training.train",
         "transformers.models.gemma3.modeling_gemma3",
         "transformers.models.mistral.modeling_mistral",
     ]
 )
-
 
 Main = Callable[[list[str]], object]
 
