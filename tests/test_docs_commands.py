@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import typer
 import yaml
 
@@ -62,14 +61,10 @@ def complaint(line: str) -> str:
     return ", ".join(f"unknown option {option}" for option in sorted(used - options - {"-h", "--help"}))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_the_commands_on_a_page_exist(page: Path) -> None:
-    wrong = {line: said for line in commands(page) if (said := complaint(line))}
+def test_the_commands_on_every_page_exist_and_faults_are_seen() -> None:
+    found = {line: page.name for page in PAGES for line in commands(page)}
+    wrong = {line: (page, said) for line, page in found.items() if (said := complaint(line))}
     assert not wrong, wrong
-
-
-def test_there_are_commands_to_find_and_faults_are_seen() -> None:
-    found = {line for page in PAGES for line in commands(page)}
     assert len(found) > 40
     assert complaint("qrdistill run config.yaml --dry-run") == ""
     assert complaint("qrdistill runn config.yaml") == "no command runn"
@@ -88,21 +83,23 @@ RUN_WHOLE = ("docs/pipeline.md", "docs/tutorial.md")  # tests/system/test_walkth
 REMARK = re.compile(r"<!-- (not run: .+|run by: (\S+)) -->\n$")
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.suffix == ".md"], ids=lambda page: page.name)
-def test_every_command_block_is_run_or_says_why_not(page: Path) -> None:
-    text = page.read_text("utf-8")
-    if str(page.relative_to(ROOT)) in RUN_WHOLE:
-        return
-    for block in re.finditer(r"^```(?:sh|bash)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        if not re.search(r"^(?:[A-Z_]+=\S+ )*(qrdistill|python|make|git|pip) ", block[1], re.MULTILINE):
+TEXTS = {page: page.read_text("utf-8") for page in PAGES if page.suffix == ".md"}
+
+
+def test_every_command_block_is_run_or_says_why_not() -> None:
+    for page, text in TEXTS.items():
+        if str(page.relative_to(ROOT)) in RUN_WHOLE:
             continue
-        remark = REMARK.search(text[: block.start()])
-        assert remark, f"{page.name}: no test is named and no reason given for the block {block[1][:60]!r}"
-        if remark[2]:
-            assert (ROOT / remark[2]).is_file(), f"{page.name} names {remark[2]}, which is not there"
+        for block in re.finditer(r"^```(?:sh|bash)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+            if not re.search(r"^(?:[A-Z_]+=\S+ )*(qrdistill|python|make|git|pip) ", block[1], re.MULTILINE):
+                continue
+            remark = REMARK.search(text[: block.start()])
+            assert remark, f"{page.name}: no test is named and no reason given for the block {block[1][:60]!r}"
+            if remark[2]:
+                assert (ROOT / remark[2]).is_file(), f"{page.name} names {remark[2]}, which is not there"
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.suffix == ".md"], ids=lambda page: page.name)
-def test_python_on_a_page_is_python(page: Path) -> None:
-    for block in re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
-        compile(block, page.name, "exec")
+def test_python_on_every_page_is_python() -> None:
+    for page, text in TEXTS.items():
+        for block in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+            compile(block, page.name, "exec")

@@ -6,13 +6,14 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import pytest
 
 from qrdistill.answers import latex
 from qrdistill.answers.latex import LatexWorkers
 
-pytest.importorskip("math_verify")
+pytestmark = pytest.mark.skipif(find_spec("math_verify") is None, reason="needs math-verify")
 HANGING = "9^{9^{9^{9}}}"
 
 

@@ -138,7 +138,7 @@ def test_a_large_student_is_made_and_found_where_the_work_is_done(
     from qrdistill.lab.make_students import make_student
 
     small = Shape(hidden=32, intermediate=64, layers=2, heads=2, head_dim=16, spread=0.05)
-    recipe = replace(RECIPES["mistral-large"], shape=small, batch=4, readers=2)
+    recipe = replace(RECIPES["mistral-large"], shape=small, batch=4, readers=2, longest=12)
     monkeypatch.setitem(RECIPES, "mistral-large", recipe)
     monkeypatch.chdir(tmp_path)
     weights: list[bytes] = []

@@ -151,7 +151,7 @@ def test_a_short_making_runs_and_repeats_to_the_byte(
     threads = torch.get_num_threads()
     names = ["mistral-tiny", "gemma-tiny"]
     for name in names:
-        monkeypatch.setitem(RECIPES, name, replace(RECIPES[name], batch=4))
+        monkeypatch.setitem(RECIPES, name, replace(RECIPES[name], batch=4, longest=12))
     short = ["--tokens", "2000", "--dev", "2"]
     try:
         main([*names, *short, "--to", str(tmp_path / "one"), "--seed", "3", "--looks", "1"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from qrdistill.base.store import read_table, write_table
 from qrdistill.questions.config import QuestionsConfig
 from qrdistill.questions.load import load_questions
 
-pytest.importorskip("reasoning_gym")
+pytestmark = pytest.mark.skipif(find_spec("reasoning_gym") is None, reason="needs reasoning-gym")
 
 
 def load(name: str, **settings: Any) -> list[Question]:

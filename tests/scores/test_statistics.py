@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
 
 from qrdistill.scores import statistics as stats
 
@@ -27,6 +26,8 @@ def test_wilson_by_hand():
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_wilson_agrees_with_scipy_and_is_symmetric(pair):
+    from scipy.stats import binomtest
+
     correct, n = pair
     ours = stats.wilson(correct, n)
     theirs = binomtest(correct, n).proportion_ci(method="wilson")
@@ -45,6 +46,8 @@ def test_mcnemar_by_hand():
     assert stats.mcnemar([True, False], [True, False]).p == 1.0
     assert stats.mcnemar([True, False], [False, True]).p == 1.0  # never above one
     many = [True] * 530 + [False] * 470
+    from scipy.stats import binomtest
+
     assert stats.mcnemar(many, [not right for right in many]).p == pytest.approx(binomtest(470, 1000).pvalue)
 
 
