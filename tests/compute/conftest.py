@@ -65,22 +65,20 @@ def cluster(nodes: TwoNodes) -> TwoNodes:
 
 
 class Striking(Silent):
-    """Calls `strike` once, when the `after`-th step of `stage` has been done."""
+    """Calls a stage's strike once, when its first step has been done; `struck`: the stages where one has been."""
 
-    def __init__(self, stage: str, strike: Callable[[], None], after: int = 1) -> None:
+    def __init__(self, strikes: dict[str, Callable[[], object]]) -> None:
         super().__init__()
-        self._stage, self._strike, self._left, self._now = stage, strike, after, ""
-        self.struck = False
+        self._strikes, self._now = strikes, ""
+        self.struck: list[str] = []
 
     def start(self, stage: str, total: int | None = None) -> None:
         self._now = stage
 
     def advance(self, steps: int = 1, **facts: object) -> None:
-        if self._now == self._stage:
-            self._left -= 1
-            if self._left <= 0 and not self.struck:
-                self.struck = True
-                self._strike()
+        if self._now in self._strikes and self._now not in self.struck:
+            self.struck.append(self._now)
+            self._strikes[self._now]()
 
 
 @pytest.fixture(scope="session")

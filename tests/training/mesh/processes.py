@@ -1,6 +1,6 @@
-"""Four processes that train in one world after the other, and note what they wrote and sent: everything is imported once, then forked.
+"""Four processes that train in one world after the other, and note what they wrote and sent.
 
-python processes.py PLAN      PLAN: pickled phases; the worlds of a phase go on side by side
+The worlds of a phase go on side by side.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import os
 import pickle
 import signal
 import socket
-import subprocess
 import sys
 import traceback
 from collections.abc import Sequence
@@ -17,6 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from command import call, python
 
 from qrdistill.base.progress import Silent
 
@@ -38,15 +39,8 @@ def train_in_phases(phases: Sequence[Sequence[Job]], place: Path) -> None:
     plan = place / "phases.pickle"
     ports = [[_free_port() for _ in phase] for phase in phases]
     plan.write_bytes(pickle.dumps((phases, ports)))
-    environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", __file__, str(plan)],
-        env=environment
-        | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    code = f"import processes, sys; sys.exit(processes.main({str(plan)!r}))"
+    done = call(code, main=python, PYTHONPATH=str(Path(__file__).parent))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -124,7 +118,7 @@ def main(plan: str) -> int:
             sys.stderr.flush()
             os._exit(code)
         children.append(child)
-    for _ in children:
+    for _ in tuple(children):
         child, status = os.wait()
         children.remove(child) if status == 0 else None
         if status:
@@ -133,8 +127,3 @@ def main(plan: str) -> int:
                     os.kill(other, signal.SIGKILL)
             return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.modules["processes"] = sys.modules["__main__"]
-    sys.exit(main(sys.argv[1]))
