@@ -165,7 +165,7 @@ MUTANTS = [
         "centre = p / spread",
         "scores/test_statistics.py",
     ),
-    Mutant("scores/statistics.py", "if x and not y)", "if x or not y)", "scores/test_statistics.py"),
+    Mutant("base/statistics.py", "if x and not y)", "if x or not y)", "scores/test_statistics.py"),
     Mutant(
         "scores/ensemble.py", "totals.get(ballot.answer, 0.0) + weight", "totals.get(ballot.answer, 0.0) + 1", "scores"
     ),
@@ -185,7 +185,7 @@ MUTANTS = [
         "round(self.spent_usd, 9) > self.usd",
         "llm/test_budget.py",
     ),
-    Mutant("runs/work.py", "if not config.own_paths.restart:", "if config.own_paths.restart:", "runs/test_rounds.py"),
+    Mutant("runs/work.py", "0 and not config.own", "0 and config.own", "runs/test_rounds.py"),
     Mutant(
         "runs/manifest.py",
         "self._finished(stage, key) and all(",
@@ -212,6 +212,9 @@ MUTANTS = [
         "own_paths/test_own_paths.py",
     ),
     Mutant("own_paths/sample.py", "count >= min_share * votes.total()", "count > 0", "own_paths/test_own_paths.py"),
+    Mutant("own_paths/guard.py", "self.kept >= LEAST", "self.kept > LEAST", "own_paths/test_guard.py"),
+    Mutant("students/best_style.py", "best if better", "best if best", "students/test_best_style.py"),
+    Mutant("students/best_style.py", "(len(trials) - 1)", "1", "students/test_best_style.py"),
     Mutant("students/best_style.py", "most = max(trial.right", "most = min(trial.right", "students/test_best_style.py"),
     Mutant("students/best_style.py", "min(tied, key=lambda", "max(tied, key=lambda", "students/test_best_style.py"),
     # the methods' terms, and what the router knows

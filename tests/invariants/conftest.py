@@ -149,11 +149,13 @@ def train_job(pool: Any, student_configs: list[StudentConfig]) -> Callable[..., 
         allowed: dict[str, frozenset[str]] | None = None,
         dev: Any = (),
         trials: dict[str, Any] | None = None,
+        chosen: dict[str, str] | None = None,
     ) -> tuple[TrainData, TrainPlan]:
         questions, given, embeddings = pool
-        chosen = given if paths is None else paths
+        read = given if paths is None else paths
         settings = {"steps": 6, "paths_per_step": 6, "warmup": 1, "device": "cpu", "checkpoint_every": 2}
-        data = TrainData(questions, chosen, STYLES, embeddings[: len(chosen)], allowed or {}, dev, trials=trials or {})
+        handed_on: dict[str, Any] = {"trials": trials or {}, "chosen": chosen or {}}
+        data = TrainData(questions, read, STYLES, embeddings[: len(read)], allowed or {}, dev, **handed_on)
         plan = TrainPlan(
             students or student_configs,
             RouterConfig(**(router or {})),

@@ -430,11 +430,14 @@ def test_students_that_were_just_asked_the_dev_questions_are_not_asked_again(tra
     """There is no dev question to ask them: the choice is made by what is handed on."""
     right = {"ada": "program", "bob": "chain_of_thought"}
     trials = {
-        name: {style: StyleTrial(9 if style == best else 1, 10, 0.5) for style in STYLES}
+        name: {style: StyleTrial("1110" if style == best else "1000", 0.5) for style in STYLES}
         for name, best in right.items()
     }
     result, _, _ = train_run("run", router={"kind": "best_style"}, trials=trials, config={"steps": 1})
     assert result.styles == right
+    held = {"ada": "chain_of_thought"}  # a round's own decision goes before what its dev answers say
+    result, _, _ = train_run("held", router={"kind": "best_style"}, trials=trials, chosen=held, config={"steps": 1})
+    assert result.styles == right | held
 
 
 def test_a_learned_router_without_embeddings_says_so(stage: Callable[..., Any], train_run: Callable[..., Any]) -> None:

@@ -107,7 +107,10 @@ def test_a_student_samples_in_the_style_that_it_is_best_at(tmp_path, monkeypatch
 
     def tried(write, asked, styles, *, max_tokens, stop):
         assert max_tokens == 6
-        return {style: StyleTrial(int(10 * share), 10, 1.0) for style, share in accuracy[write.name].items()}
+        return {
+            style: StyleTrial("1" * int(10 * share) + "0" * (10 - int(10 * share)), 1.0)
+            for style, share in accuracy[write.name].items()
+        }
 
     monkeypatch.setattr(best_style, "try_styles", tried)
     monkeypatch.setattr(loading, "load_student", lambda settings, **_: settings.name)

@@ -71,6 +71,8 @@ TABLE = {
     "filter.*": JUDGED,
     "encoder.batch_size": NOTHING,
     "encoder.*": EMBEDDED,
+    "router.kind": [*TRAINED, "evaluate", "untrained", "score"],
+    "router.styles*": [*TRAINED, "evaluate", "untrained", "score"],
     "router.*": TRAINED,
     "mutual.*": TRAINED,
     "students.*.name": [*TRAINED, *SAMPLED, "evaluate", "untrained"],

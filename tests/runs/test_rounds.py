@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qrdistill.base.progress import Silent
 from qrdistill.base.records import Assignment, ReasoningPath, Verdict
-from qrdistill.base.store import read_table, shards
+from qrdistill.base.store import read_table, shards, write_table
 from qrdistill.lab import student_folder
 from qrdistill.lab.mixes import FAMILIES
+from qrdistill.runs.context import Context
 from qrdistill.runs.load_config import load_config
 from qrdistill.runs.pipeline import due, run
 from qrdistill.runs.run import Run
@@ -52,6 +54,10 @@ def test_the_plan_repeats_every_stage_from_asking_to_training():
     chosen = stages(load_config(CONFIG, ["router.kind=best_style"]))
     handed_on = {stage.name: "rounds/1/trials.json" in stage.inputs for stage in chosen if stage.group == "train"}
     assert {name for name, read in handed_on.items() if read} == {"train@1"}
+    read_by = {stage.name for stage in chosen if "rounds/0/styles.json" in stage.inputs}
+    assert read_by == {"sample@1", "gather"}  # what a student read before is what it goes on with
+    assert {stage.name for stage in chosen if "styles.json" in stage.inputs} == {"evaluate", "untrained", "score"}
+    assert not [stage.name for stage in stages(load_config(CONFIG)) if "styles.json" in stage.inputs]
     by_verb: dict[str, set[object]] = {}
     for stage in stages(load_config(CONFIG)):
         by_verb.setdefault(stage.name.partition("@")[0], set()).add(stage.run)
@@ -149,5 +155,34 @@ def test_every_sampled_path_has_a_verdict_also_where_nobody_knows_the_answer(tmp
     assert [row.path_id for row in closing] == [path.id for path in Run(tmp_path / "run").own_paths()]
     assert len(closing) == 32
     assert any("agreement: 0 of 2 sampled paths state one answer" in row.reason for row in closing)
-    account = json.loads((tmp_path / "run/manifest.json").read_text())["stages"]["filter@1"]["counts"]
+    stages = json.loads((tmp_path / "run/manifest.json").read_text())["stages"]
+    account = stages["filter@1"]["counts"]
     assert account["generated"] == 32 == account["kept"] + account["dropped"] + account["undecided"]
+    (said,) = stages["train@1"]["warnings"]  # nothing to learn from: it trains on, and says so
+    assert said.startswith("random wrote 32 paths in round 1, of which the filter kept 0 (0.0%, below 5%)")
+    found = {"round": 1, "student": "random", "sampled": 32, "kept": 0, "teaches": False}
+    assert stages["train@1"]["counts"]["yields"] == [found]
+    read = {row.path_id for row in read_table(tmp_path / "run/rounds/1/assignments.parquet", Assignment)}
+    assert read
+    assert all(name.startswith("0/") for name in read)
+
+
+def test_a_few_lucky_paths_are_not_read_and_their_questions_stay_gaps(tmp_path):
+    """Of a's forty paths one is kept, of b's forty ten."""
+    fields = {"round": 1, "style": "s", "prompt_hash": "", "text": "x", "answer": None}
+    paths = [
+        ReasoningPath(id=f"1/{name}{n}", question_id=f"q{n}", teacher=name, **fields)
+        for n in range(40)
+        for name in ("a", "b")
+    ]
+    kept = {"1/a7", *(f"1/b{n}" for n in range(10))}
+    place = tmp_path / "rounds/1"
+    write_table(place / "paths.parquet", ReasoningPath, paths)
+    closing = (
+        Verdict(path_id=path.id, check="filter", outcome="keep" if path.id in kept else "drop") for path in paths
+    )
+    write_table(place / "verdicts.parquet", Verdict, closing)
+    context = Context(load_config(CONFIG, ["own_paths.ask_teachers=false"]), tmp_path, Silent(), round=1)
+    assert [(one.student, one.kept, one.teaches) for one in context.yields(1)] == [("a", 1, False), ("b", 10, True)]
+    assert {path.id for path in context.own(1)} == kept - {"1/a7"}
+    assert {path.id for path in context.kept(range(1, 2))} == kept - {"1/a7"}

@@ -32,6 +32,7 @@ _INSIDE = (
     r"(checkpoints|assignments|students|metrics\.jsonl|embeddings\.npy)",
     r"(assignments|paths|verdicts|asked|failures|truth)\.parquet(/part-\d+\.parquet)?",
     r"trials\.json",
+    r"styles\.json",
     r"students/[^/]+/.+",
     r"(tensorboard|wandb)/.+",
     r"(checkpoints|students|assignments)/([^/]+/)?\.[^/]+\.\d+\.tmp(/.+)?",  # leftovers of versions without marks

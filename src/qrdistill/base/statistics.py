@@ -1,4 +1,5 @@
-"""The few statistics that stages below `scores` need too: one interval of a share, one kappa, one information.
+"""The few statistics that stages below `scores` need too: one interval of a share, one paired test, one kappa,
+one information.
 
 Letters: B paths, S students; N things that were rated.
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -43,6 +44,28 @@ def wilson(correct: int, n: int, *, confidence: float = CONFIDENCE) -> Interval:
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / spread
     low = 0.0 if correct == 0 else centre - half  # exactly 0 and 1 at the ends, not a rounding beside them
     return Interval(p, low, 1.0 if correct == n else centre + half, n)
+
+
+class McNemar(NamedTuple):
+    """Questions that only one of two solvers got right, and how likely so uneven a split is by chance."""
+
+    only_first: int
+    only_second: int
+    p: float
+
+
+def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
+    """The exact McNemar test on one set of questions: a two-sided sign test of the discordant pairs.
+
+    p = min(1, 2 P[X <= min(b, c)]),  X ~ Binomial(b + c, 1/2);  p = 1 where nothing is discordant.
+
+    >>> mcnemar([True] * 5 + [False], [False] * 6)
+    McNemar(only_first=5, only_second=0, p=0.0625)
+    """
+    b = sum(1 for x, y in zip(first, second, strict=True) if x and not y)
+    c = sum(1 for x, y in zip(first, second, strict=True) if y and not x)
+    tail = sum(math.comb(b + c, k) for k in range(min(b, c) + 1))  # exact; scipy.stats takes a second to import
+    return McNemar(b, c, min(1.0, 2 * tail / 2 ** (b + c)))
 
 
 def kappa(pairs: Iterable[tuple[object, object]]) -> float:

@@ -1,8 +1,9 @@
 """Own and peer paths: the students write further paths, and what the filter keeps joins the pool.
 
     round 0: the teachers' paths train the students for `own_paths.warm_share` of the steps
-    round r: each student samples paths on the training questions in the style it is best at on dev;
-             what passes the run's own filter is added; all students go on training on the pool
+    round r: each student samples paths on the training questions in its style, which dev questions
+             change only beyond chance; what passes the run's own filter is added, unless that is
+             next to nothing (`guard`); all students go on training on the pool
 
 The paper stops at round 0; this goes past it (self-training on verified own samples, with the
 students' peers as second teachers).
@@ -26,7 +27,7 @@ from qrdistill.students.config import StudentConfig
 from qrdistill.training.config import TrainConfig
 
 if TYPE_CHECKING:
-    from qrdistill.students.best_style import StyleTrial
+    from qrdistill.students.best_style import StyleChange, StyleTrial
     from qrdistill.students.decode.decode import Completion
 
 
@@ -39,6 +40,7 @@ class Sampled:
     tokens: int
     styles: dict[str, str]  # student -> the style it sampled in
     accuracy: dict[str, dict[str, float]]  # student -> style -> share of dev questions right: what chose it
+    changes: dict[str, StyleChange]  # of the students for which dev prefers another style than they had
     trials: dict[str, dict[str, StyleTrial]]  # the same, with all that a choice reads
 
 
@@ -64,6 +66,7 @@ def sample_paths(
     config: OwnPathsConfig,
     *,
     kept: Iterable[ReasoningPath] = (),
+    before: Mapping[str, str] = {},
     round: int,
     out: TableWriter,
     base_dir: Path,
@@ -77,9 +80,10 @@ def sample_paths(
     """Every student writes `config.samples` paths for every training question, or for its gaps.
 
     A gap is a question for which `kept`, the pool so far, has no path in the student's style: neither a
-    teacher's nor the student's own. The style is the student's best (`students.best_style`), its dev answers cut at
-    `dev_tokens`; `stop` texts end these and the paths. Rows stand in canonical order: question, student, sample. The teacher
-    of such a path is the student's name, its `round` says which students wrote it.
+    teacher's nor the student's own. The style is that of `before` (by student), unless dev answers, cut at `dev_tokens`,
+    show another to be better; without one, the student's best (`students.best_style`). `stop` texts end these and the
+    paths. Rows stand in canonical order: question, student, sample. The teacher of such a path is the student's name,
+    its `round` says which students wrote it.
     """
     from qrdistill.students.best_style import choose_style, dev_sample, try_styles
     from qrdistill.students.engines.engine import Engine, Surroundings
@@ -93,14 +97,18 @@ def sample_paths(
     best: dict[str, str] = {}
     accuracy: dict[str, dict[str, float]] = {}
     tried: dict[str, dict[str, StyleTrial]] = {}
+    changes: dict[str, StyleChange] = {}
     written: dict[str, dict[str, list[Any]]] = {}
     for settings in students:
         around = Surroundings(settings, base_dir, device, seed, progress, batch_size)
         with Engine(config.engine, around, key="own_paths.engine") as write:
             trials = try_styles(write, dev, styles, max_tokens=dev_tokens, stop=stop)
-            tried[settings.name], choice = trials, choose_style(settings.name, trials)
+            tried[settings.name] = trials
+            accuracy[settings.name] = {name: one.accuracy for name, one in trials.items()}
+            choice = choose_style(settings.name, trials, before.get(settings.name))
             best[settings.name] = style = choice.style
-            accuracy[settings.name] = {name: one.accuracy for name, one in choice.trials.items()}
+            if choice.change:
+                changes[settings.name] = choice.change
             if warning := choice.warning():
                 progress.warn(warning)
             asked = train
@@ -125,7 +133,7 @@ def sample_paths(
                 tokens += completion.tokens
                 out.write(_as_path(question, settings.name, style, sample, completion, round))
     progress.done(paths=out.count, **best)
-    return Sampled(out.count, decodes, tokens, best, accuracy, tried)
+    return Sampled(out.count, decodes, tokens, best, accuracy, changes, tried)
 
 
 def _as_path(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -15,12 +16,18 @@ from qrdistill.base.progress import Progress
 from qrdistill.base.records import Question, ReasoningPath, Record, Split
 from qrdistill.base.rows import RowsById
 from qrdistill.base.store import TableWriter, read_batches, read_table, records_of
+from qrdistill.base.untrusted.guarded_json import read_json
 from qrdistill.compute.workers import Workers
+from qrdistill.own_paths.guard import Yield
 from qrdistill.runs.apart.together import Together
 from qrdistill.runs.config import Config
 from qrdistill.runs.kept import COLUMNS, asked_texts, kept_batches, kept_paths, lesson_texts, pool_batches
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from qrdistill.students.config import StudentConfig
     from qrdistill.training.pool import Pool
 
 
@@ -91,8 +98,19 @@ class Context:
         return self._kept(round, own=False)
 
     def own(self, round: int) -> Iterator[ReasoningPath]:
-        """The students' paths of a round that train."""
+        """The students' paths of a round that train: the kept ones of those whose sampling yielded enough."""
         return self._kept(round, own=True)
+
+    def yields(self, round: int) -> list[Yield]:
+        """What each student's sampling in a round came to."""
+        place = self.place_of(round)
+        sampled = Counter(
+            name
+            for batch in read_batches(place / "paths.parquet", ReasoningPath, ["teacher"])
+            for name in batch.column("teacher").to_pylist()
+        )
+        kept = Counter(path.teacher for path in kept_paths(place / "paths.parquet", place / "verdicts.parquet"))
+        return [Yield(round, name, sampled[name], kept[name]) for name in sampled]
 
     def taught_columns(self, round: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """`taught` as Arrow batches with these columns, `id` among them: for who needs no record of a path."""
@@ -117,9 +135,35 @@ class Context:
         for name, lesson in lesson_texts(self.taught_columns(self.round, COLUMNS)):
             yield questions[name].question, lesson
 
+    def styles(self, place: Path) -> dict[str, str]:
+        """Student -> the style that it has there, where it has one; a run of an earlier version does not say."""
+        file = place / "styles.json"
+        return read_json(file) if file.exists() else {}
+
+    def continued(self) -> list[StudentConfig]:
+        """The students as the round before left them."""
+        return self.trained(self.place_of(self.round - 1, trained=True))
+
+    def trained(self, place: Path) -> list[StudentConfig]:
+        """The students that training left there; a relative path would be looked for beside the config file."""
+        folder = place.absolute() / "students"
+        return [student.model_copy(update={"model": str(folder / student.name)}) for student in self.config.students]
+
+    def vectors(self, own: int) -> NDArray[np.float32]:
+        """The teachers' paths' embeddings; zeros for `own` paths, which no router shares out."""
+        import numpy as np
+
+        rounds = range(self.round + 1) if self.asked_again else (0,)
+        parts = [np.load(self.place_of(round) / "embeddings.npy", mmap_mode="r") for round in rounds]
+        if len(parts) == 1 and not own:
+            return parts[0]
+        zeros = np.zeros((own, parts[0].shape[1]), np.float32)
+        return np.concatenate([*(part for part in parts if len(part)), zeros])
+
     def _kept(self, round: int, own: bool) -> Iterator[ReasoningPath]:
+        without = {one.student for one in self.yields(round) if not one.teaches} if own and round else set[str]()
         for paths, verdicts in self._tables(round, own):
-            yield from kept_paths(paths, verdicts)
+            yield from (path for path in kept_paths(paths, verdicts) if path.teacher not in without)
 
     def _tables(self, round: int, own: bool) -> Iterator[tuple[Path, Path]]:
         place = self.place_of(round)

@@ -20,6 +20,8 @@ GROUPS = ("load", "generate", "filter", "embed", "train", "evaluate", "report")
 _TABLES = ("questions.parquet", "paths.parquet", "verdicts.parquet")
 _TRAINED = ("assignments.parquet", "metrics.jsonl", "students")
 _OWN = ("own_paths.parquet", "own_verdicts.parquet")
+_STYLES = "styles.json"
+_HELD = ("router.kind", "router.styles")
 _AGAIN = ("own_paths.ask_teachers",)
 
 
@@ -65,10 +67,17 @@ def stages(config: Config) -> list[Stage]:
             plan.append(_embed(round))
         plan.append(_train(config, round))
     if rounds:
-        parts = tuple(place_of(round) + name for round in (0, *rounds) for name in _TRAINED)
+        parts = tuple(place_of(round) + name for round in (0, *rounds) for name in (*_TRAINED, _STYLES))
         tables = tuple(file for round in rounds for file in _pool(config, round))
         plan.append(
-            Stage("gather", "train", ("own_paths.rounds", *_AGAIN), (*parts, *tables), (*_TRAINED, *_OWN), work.gather)
+            Stage(
+                "gather",
+                "train",
+                ("own_paths.rounds", *_AGAIN),
+                (*parts, *tables),
+                (*_TRAINED, _STYLES, *_OWN),
+                work.gather,
+            )
         )
     return [*plan, *_evaluation(config), _report(bool(rounds))]
 
@@ -142,8 +151,9 @@ def _train(config: Config, round: int) -> Stage:
     if round:
         reads = (*reads, "own_paths.peers", "own_paths.ask", "own_paths.restart", *_AGAIN)
         inputs = (*inputs, f"{place_of(round - 1)}students")
-        inputs = (*inputs, f"{place}trials.json") if work.asks_dev(config) and not own.restart else inputs
-    outputs = tuple(place + file for file in _TRAINED)
+        if work.asks_dev(config):
+            inputs = (*inputs, place + _STYLES, *(() if own.restart else (f"{place}trials.json",)))
+    outputs = tuple(place + file for file in (*_TRAINED, *(() if round else (_STYLES,))))
     return Stage(name, "train", reads, inputs, outputs, work.train, round, place, resumes=True)
 
 
@@ -170,9 +180,9 @@ def _sample(config: Config, round: int) -> Stage:
     earlier = _pools(config, round) if config.own_paths.ask == "gaps" else ()
     if not earlier and None in (config.own_paths.max_tokens, config.evaluate.max_tokens):
         earlier = _pool(config, 0)  # an open limit is as long as they are
-    inputs = ("questions.parquet", f"{before}students", *earlier)
+    inputs = ("questions.parquet", f"{before}students", before + _STYLES, *earlier)
     asks = isinstance(config.own_paths.engine, ServerEngine)
-    written = (f"{place}paths.parquet", f"{place}trials.json")
+    written = tuple(place + name for name in ("paths.parquet", "trials.json", _STYLES))
     return Stage(f"sample@{round}", "train", reads, inputs, written, work.sample, round, place, asks=asks)
 
 
@@ -185,17 +195,27 @@ def _evaluation(config: Config) -> list[Stage]:
         "paths.styles",
         *(f"students.*.{key}" for key in _LOADED),
         "train.closing_line",
+        *_HELD,
         *(f"evaluate.{key}" for key in (*decoding, *voters)),
     )
-    scored = tuple(f"evaluate.{key}" for key in ("split", "fallback", *voters))
+    scored = (*_HELD, *(f"evaluate.{key}" for key in ("split", "fallback", *voters)))
     if config.evaluate.fallback:
         scored = (*scored, "seed", "filter", *_judging(config))
     own = (f"students.*.{key}" for key in _AS_IT_CAME)
     compared = ("base", "split", "styles", "max_tokens", "stop", "engine")
-    untrained = ("paths.styles", "train.steps", "train.closing_line", *own, *(f"evaluate.{key}" for key in compared))
+    untrained = (
+        "paths.styles",
+        "train.steps",
+        "train.closing_line",
+        *_HELD,
+        *own,
+        *(f"evaluate.{key}" for key in compared),
+    )
     questions, answers, beside = "questions.parquet", "answers.parquet", "untrained.parquet"
     taught = _pool(config, 0) if config.evaluate.max_tokens is None else ()  # an open limit is as long as they are
     served = isinstance(config.evaluate.engine, ServerEngine)
+    held = (_STYLES,) if config.router.kind == "best_style" else ()  # the one style that a student has learnt in
+    taught = (*taught, *held)
     return [
         Stage("evaluate", "evaluate", asked, (questions, *taught, "students"), (answers,), work.evaluate, asks=served),
         Stage(
@@ -205,7 +225,7 @@ def _evaluation(config: Config) -> list[Stage]:
             "score",
             "evaluate",
             scored,
-            (questions, answers, beside),
+            (questions, answers, beside, *held),
             ("scores.json",),
             work.score,
             asks=config.evaluate.fallback,

@@ -24,9 +24,6 @@ from qrdistill.runs.context import Context
 from qrdistill.runs.limits import answer_limit, path_limit, train_config
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from qrdistill.students.config import StudentConfig
 
 Counts = Mapping[str, Any]
@@ -205,9 +202,14 @@ def train(context: Context) -> Counts:
     from qrdistill.training.train import train
 
     config, round = context.config, context.round
+    goes_on = round > 0 and not config.own_paths.restart
     students: list[StudentConfig] = list(config.students)
     own: list[ReasoningPath] = []
     allowed: dict[str, frozenset[str]] = {}
+    yields = context.yields(round) if round else []
+    for one in yields:
+        if not one.teaches:
+            context.progress.warn(one.sentence())
     if round:
         own, allowed = eligibility(
             (path for earlier in range(round + 1) for path in context.own(earlier)),
@@ -215,8 +217,8 @@ def train(context: Context) -> Counts:
             config.own_paths.peers,
             taught=context.all_taught() if config.own_paths.ask == "gaps" else (),
         )
-        if not config.own_paths.restart:
-            students = _continued(context)
+        if goes_on:
+            students = context.continued()
     plan = TrainPlan(students, config.router, config.mutual, train_config(context))
     if asks_dev(config):
         limit = answer_limit(context, config.students)
@@ -226,11 +228,12 @@ def train(context: Context) -> Counts:
             {},
             context.pool(own),
             resolve_styles(config.paths.styles),
-            _vectors(context, len(own)) if embeds(config) else None,
+            context.vectors(len(own)) if embeds(config) else None,
             allowed,
             list(_asked(config, {row.id: row for row in context.questions_of("dev")}).values()),
             context.folder.parent / "token_counts",
-            read_trials(context.out / "trials.json") if round and not config.own_paths.restart else {},
+            read_trials(context.out / "trials.json") if goes_on and asks_dev(config) else {},
+            context.styles(context.out) if round and asks_dev(config) else {},
         ),
         plan,
         context.out,
@@ -239,7 +242,10 @@ def train(context: Context) -> Counts:
         round=round,
         progress=context.progress,
     )
-    return _plain(result)
+    if not round:
+        named = config.router.styles if config.router.kind == "best_style" else {}
+        write_json(context.out / "styles.json", {**named, **result.styles})
+    return {**_plain(result), "yields": [{**_plain(one), "teaches": one.teaches} for one in yields]}
 
 
 def _asked(config: Config, questions: Mapping[str, Question]) -> Mapping[str, Question]:
@@ -249,35 +255,12 @@ def _asked(config: Config, questions: Mapping[str, Question]) -> Mapping[str, Qu
     return {name: with_closing_line(row) if config.train.closing_line else row for name, row in questions.items()}
 
 
-def _vectors(context: Context, own: int) -> NDArray[np.float32]:
-    """The teachers' paths' embeddings; zeros for `own` paths, which no router shares out."""
-    import numpy as np
-
-    rounds = range(context.round + 1) if context.asked_again else (0,)
-    parts = [np.load(context.place_of(round) / "embeddings.npy", mmap_mode="r") for round in rounds]
-    if len(parts) == 1 and not own:
-        return parts[0]
-    zeros = np.zeros((own, parts[0].shape[1]), np.float32)
-    return np.concatenate([*(part for part in parts if len(part)), zeros])
-
-
-def _continued(context: Context) -> list[StudentConfig]:
-    """The students as the round before left them."""
-    return _trained(context, context.place_of(context.round - 1, trained=True))
-
-
-def _trained(context: Context, place: Path) -> list[StudentConfig]:
-    """The students that training left there; a relative path would be looked for beside the config file."""
-    folder = place.absolute() / "students"
-    return [student.model_copy(update={"model": str(folder / student.name)}) for student in context.config.students]
-
-
 def sample(context: Context) -> Counts:
     from qrdistill.own_paths.sample import sample_paths
     from qrdistill.paths.styles import resolve_styles
 
     config, round = context.config, context.round
-    students = _continued(context)
+    students = context.continued()
     limit = config.own_paths.max_tokens or path_limit(context, students)
     with context.writer("paths.parquet", ReasoningPath) as out:
         sampled = sample_paths(
@@ -288,6 +271,7 @@ def sample(context: Context) -> Counts:
             round=round,
             out=out,
             kept=context.kept(range(round)) if config.own_paths.ask == "gaps" else (),
+            before=context.styles(context.place_of(round - 1, trained=True)),
             base_dir=context.base_dir,
             seed=config.seed,
             dev_tokens=answer_limit(context, students),
@@ -297,6 +281,7 @@ def sample(context: Context) -> Counts:
             progress=context.progress,
         )
     write_json(context.out / "trials.json", (counts := _plain(sampled)).pop("trials"))
+    write_json(context.out / "styles.json", sampled.styles)
     return {**counts, "max_tokens": limit}
 
 
@@ -319,6 +304,7 @@ def gather(context: Context) -> Counts:
                 file.write((place / "metrics.jsonl").read_text())
     with atomic(folder / "students") as temporary:
         shutil.copytree(places[-1] / "students", temporary)
+    write_json(folder / "styles.json", context.styles(places[-1]))
     return {"rounds": rounds}
 
 
@@ -327,7 +313,7 @@ def evaluate(context: Context) -> Counts:
     from qrdistill.scores.evaluate import evaluate
 
     config, folder = context.config, context.folder
-    students = {student.name: student for student in _trained(context, folder)}  # with their own settings
+    students = {student.name: student for student in context.trained(folder)}  # with their own settings
     limit = answer_limit(context, list(students.values()))
     with TableWriter(folder / "answers.parquet", Answer) as out:
         evaluate(
@@ -335,6 +321,7 @@ def evaluate(context: Context) -> Counts:
             list(_asked(config, context.questions()).values()),
             config.evaluate.model_copy(update={"max_tokens": limit}),
             styles=resolve_styles(config.paths.styles),
+            held=_held(context),
             out=out,
             base_dir=context.base_dir,
             seed=config.seed,
@@ -343,6 +330,12 @@ def evaluate(context: Context) -> Counts:
             workers=context.workers,
         )
     return {"answers": out.count, "max_tokens": limit}
+
+
+def _held(context: Context) -> Mapping[str, str]:
+    """The one style that each student has learnt in, where that is so."""
+    router = context.config.router
+    return {**context.styles(context.folder), **router.styles} if router.kind == "best_style" else {}
 
 
 def untrained(context: Context) -> Counts:
@@ -363,6 +356,7 @@ def untrained(context: Context) -> Counts:
                 _asked(config, context.questions()),
                 config.evaluate.model_copy(update={"max_tokens": answer_limit(context, students)}),
                 styles=resolve_styles(config.paths.styles),
+                held=_held(context),
                 out=out,
                 cache=cache,
                 base_dir=context.base_dir,
@@ -401,7 +395,7 @@ def score(context: Context) -> Counts:
                 seed=config.seed,
                 progress=Aside(context.progress),
             )
-        figures = score(answers, context.questions(), config.evaluate, check=check)
+        figures = score(answers, context.questions(), config.evaluate, held=_held(context), check=check)
     write_json(folder / "scores.json", figures)
     if config.train.track:
         track_scores(config.train.track, folder, figures)

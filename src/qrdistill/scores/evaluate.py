@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -35,6 +35,7 @@ def evaluate(
     config: EvaluateConfig,
     *,
     styles: Mapping[str, Style],
+    held: Mapping[str, str] = {},
     out: TableWriter,
     base_dir: Path,
     seed: int,
@@ -42,7 +43,8 @@ def evaluate(
     progress: Progress | None = None,
     workers: Workers | None = None,
 ) -> int:
-    """Writes every student's answers; returns how many. With `workers`, they decode.
+    """Writes every student's answers; returns how many. With `workers`, they decode. held: the one style that a
+    student has learnt in (`students.best_style`).
 
     `students` maps a name to an exported folder, a hub id or a whole StudentConfig. A name that ends
     in `pairs.BASE` ("mistral@base") is an untrained student: scored beside the others, never voting.
@@ -59,7 +61,7 @@ def evaluate(
     settings = {name: _settings(name, source) for name, source in students.items()}
     places = {name: parts / f"{name}-{_key(one, config, base_dir, seed)}" for name, one in settings.items()}
     taken = {name: (settings[name], places[name]) for name in settings}
-    exam = Exam(taken, asked, config, styles, base_dir, seed, device)
+    exam = Exam(taken, asked, config, styles, base_dir, seed, device, held)
     if workers is not None and not isinstance(config.engine, ServerEngine):  # a server has its own measure
         from qrdistill.scores.apart import write_apart
 
@@ -120,6 +122,7 @@ class Exam:
     base_dir: Path
     seed: int
     device: str
+    held: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def engine(self, name: str, progress: Progress) -> Engine:
         settings = self.students[name][0]
@@ -127,7 +130,8 @@ class Exam:
         return Engine(self.config.engine, around)
 
     def asker(self, name: str, write: Writer, progress: Progress) -> Asker:
-        return Asker(name, write, self.config, self.styles, self.seed, progress, self.students[name][1])
+        held = {name: self.held[name]} if name in self.held else {}
+        return Asker(name, write, self.config, self.styles, self.seed, progress, self.students[name][1], held)
 
 
 def answer_all(asker: Asker, questions: Sequence[Question]) -> Iterator[Answer]:
@@ -135,7 +139,7 @@ def answer_all(asker: Asker, questions: Sequence[Question]) -> Iterator[Answer]:
     named = asker.chosen(None, []) if isinstance(config.styles, list) else list(asker.modes)
     dev = asker.ask([question for question in questions if question.split == "dev"], named)
     scores = dev_scores(count_all(dev, {question.id: question for question in questions}))
-    choice = style_choices(dev, {question.id: question for question in questions}).get(name)
+    choice = style_choices(dev, {question.id: question for question in questions}, asker.held).get(name)
     best = choice.style if choice else None
     if choice is None:
         asker.progress.warn(f"{name}: no dev questions to choose a style on, so every style is scored")
@@ -165,6 +169,7 @@ class Asker:
     seed: int
     progress: Progress
     parts: Path  # what it wrote, by style
+    held: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def modes(self) -> dict[str, Style | None]:

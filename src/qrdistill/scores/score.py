@@ -40,19 +40,20 @@ def score(
     questions: Mapping[str, Question],
     config: EvaluateConfig,
     *,
+    held: Mapping[str, str] = {},
     check: Check | None = None,
 ) -> dict[str, Any]:
     """Every figure of a run as plain JSON data; `summary.Scores` documents and validates its shape.
 
     Pure: the same answers give the same figures, bootstrap included. Styles and voters are chosen on
-    dev, everything is reported on `config.split`. `check`, a judge of (question, text) pairs that sees no
+    dev (held: the style that a student has learnt in), everything is reported on `config.split`. `check`, a judge of (question, text) pairs that sees no
     gold answer, adds the fallback ensemble: the next best pair is asked where a path does not pass.
     """
     rows = [row if row.training == "trained" else _beside(row) for row in answers]
     split: Split = config.split
     counted = count_all(rows, questions)
     dev = dev_scores(counted)
-    choices = style_choices(rows, questions)
+    choices = style_choices(rows, questions, held)
     best = {student: choice.style for student, choice in choices.items()}
     table = ballots((row for row in rows if row.split == split), questions)
     dev_table = ballots((row for row in rows if row.split == "dev"), questions) if split != "dev" else {}

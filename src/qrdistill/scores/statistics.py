@@ -14,10 +14,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from qrdistill.base.statistics import CONFIDENCE, Interval, assignment_information, entropy, wilson
+from qrdistill.base.statistics import CONFIDENCE, Interval, McNemar, assignment_information, entropy, mcnemar, wilson
 from qrdistill.base.statistics import kappa as point_kappa
 
-__all__ = ["CONFIDENCE", "Interval", "wilson"]
+__all__ = ["CONFIDENCE", "Interval", "McNemar", "mcnemar", "wilson"]
 
 RESAMPLES = 10_000
 PERMUTATIONS = 1_000
@@ -40,29 +40,6 @@ def established(low: float | None, high: float | None) -> Literal[-1, 0, 1]:
     if low is None or high is None or not high - low > 1e-9:
         return 0
     return 1 if low > 0 else -1 if high < 0 else 0
-
-
-class McNemar(NamedTuple):
-    """Questions that only one of two solvers got right, and how likely so uneven a split is by chance."""
-
-    only_first: int
-    only_second: int
-    p: float
-
-
-def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
-    """The exact McNemar test on one set of questions: a two-sided sign test of the discordant pairs.
-
-    p = min(1, 2 P[X <= min(b, c)]),  X ~ Binomial(b + c, 1/2);  p = 1 where nothing is discordant.
-
-    >>> mcnemar([True] * 5 + [False], [False] * 6)
-    McNemar(only_first=5, only_second=0, p=0.0625)
-    """
-    _same_length(first, second)
-    b = sum(1 for x, y in zip(first, second, strict=True) if x and not y)
-    c = sum(1 for x, y in zip(first, second, strict=True) if y and not x)
-    tail = sum(math.comb(b + c, k) for k in range(min(b, c) + 1))  # exact; scipy.stats takes a second to import
-    return McNemar(b, c, min(1.0, 2 * tail / 2 ** (b + c)))
 
 
 def paired_difference(

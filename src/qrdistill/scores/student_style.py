@@ -86,8 +86,10 @@ def ranked(dev: Mapping[Pair, Score]) -> list[Pair]:
     return sorted(dev, key=lambda pair: -dev[pair].accuracy)
 
 
-def style_choices(answers: Iterable[Answer], questions: Mapping[str, Question]) -> dict[str, StyleChoice]:
-    """Each student's best style, by its greedy dev answers (`students.best_style`)."""
+def style_choices(
+    answers: Iterable[Answer], questions: Mapping[str, Question], held: Mapping[str, str] = {}
+) -> dict[str, StyleChoice]:
+    """Each student's best style, by its greedy dev answers (`students.best_style`); held: the one it has learnt in."""
     asked = {question.id for question in dev_sample(questions.values())}
     rows: dict[Pair, list[Answer]] = {}
     for row in answers:
@@ -97,7 +99,7 @@ def style_choices(answers: Iterable[Answer], questions: Mapping[str, Question]) 
     for pair, own in rows.items():
         found = trial((row.correct is True, row.logprob, row.text) for row in own)
         trials.setdefault(pair.student, {})[pair.style] = found
-    return {student: choose_style(student, own) for student, own in trials.items()}
+    return {student: choose_style(student, own, held.get(student)) for student, own in trials.items()}
 
 
 def voting_pairs(dev: Mapping[Pair, Score], *, above: float, most: int) -> list[Pair]:

@@ -39,6 +39,7 @@ def answer_untrained(
     config: EvaluateConfig,
     *,
     styles: Mapping[str, Style],
+    held: Mapping[str, str] = {},
     out: TableWriter,
     cache: ReplyCache,
     base_dir: Path,
@@ -51,7 +52,7 @@ def answer_untrained(
     answers of the trained students, under the same names.
     """
     rows = list(trained)
-    choices = style_choices(rows, questions)
+    choices = style_choices(rows, questions, held)
     progress.start("untrained", len(students))
     for student in students:
         own = [row for row in rows if (row.student, row.split, row.sample) == (student.name, config.split, 0)]

@@ -17,7 +17,8 @@ from qrdistill.training.plan import TrainData, TrainPlan
 
 
 class DevQuestions:
-    """Asks the students as they are now; `choices` are the styles that were chosen before the first step."""
+    """Asks the students as they are now; `styles` are those that were chosen before the first step, `choices` those
+    that dev answers chose then."""
 
     def __init__(self, data: TrainData, plan: TrainPlan, seed: int, ranks: Ranks | None = None) -> None:
         self._data, self._plan, self._ranks = data, plan, ranks or Ranks()
@@ -26,6 +27,7 @@ class DevQuestions:
         self._watched = [data.dev[index] for index in chosen]  # while training: train.eval_questions of them
         self._base: dict[str, dict[str, StyleTrial]] = {}
         self.choices: list[StyleChoice] = []
+        self.styles: dict[str, str] = {}
 
     def due(self, step: int) -> bool:
         """Whether the students are evaluated after so many steps."""
@@ -41,11 +43,14 @@ class DevQuestions:
         return _shares(self._before(students, styles))
 
     def best_styles(self, students: Sequence[Student], styles: Sequence[str]) -> Mapping[str, str]:
-        """Student -> its best of these styles before training."""
-        found = self._before(students, styles)
-        named = self._plan.router.styles  # by the config: nothing is to be chosen
-        self.choices = [choose_style(name, trials) for name, trials in found.items() if name not in named]
-        return {choice.student: choice.style for choice in self.choices}
+        """Student -> its best of these styles before training: the one that was chosen, or what dev answers say now."""
+        names = [student.name for student in students if student.name not in self._plan.router.styles]
+        self.styles = {name: self._data.chosen[name] for name in names if self._data.chosen.get(name) in styles}
+        if left := [name for name in names if name not in self.styles]:
+            found = self._before(students, styles)
+            self.choices = [choose_style(name, found[name]) for name in left]
+            self.styles |= {choice.student: choice.style for choice in self.choices}
+        return self.styles
 
     def _before(self, students: Sequence[Student], styles: Sequence[str]) -> dict[str, dict[str, StyleTrial]]:
         given = self._data.trials

@@ -25,7 +25,8 @@ class TrainData:
     questions: those of `paths`, where these are records; a `Pool` holds their texts itself. embeddings: one row per path (only a learned router reads them). allowed: path id -> the students that this
     path trains, for paths that are not shared out. dev: what accuracy is measured on while training. token_counts:
     the folder where the paths' token counts are kept between starts. trials: student -> style -> how these very
-    students did on the dev questions that choose styles; empty: they are asked.
+    students did on the dev questions that choose styles; empty: they are asked. chosen: student -> the style that was
+    chosen for it before.
     """
 
     questions: Mapping[str, Question]
@@ -36,6 +37,7 @@ class TrainData:
     dev: Sequence[Question] = ()
     token_counts: Path | None = None
     trials: Mapping[str, Mapping[str, StyleTrial]] = field(default_factory=dict[str, Mapping[str, StyleTrial]])
+    chosen: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)

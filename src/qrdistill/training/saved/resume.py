@@ -101,7 +101,7 @@ def resume(folder: Path, mark: str, team: Team, dev: DevQuestions, progress: Pro
     if found is None:
         for method in team.methods:
             method.prepare()
-        state = LoopState(styles={choice.student: choice.style for choice in dev.choices})
+        state = LoopState(styles=dict(dev.styles))
         for choice in dev.choices:
             state.warn(choice.warning(), progress)
         return state
