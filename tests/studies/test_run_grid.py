@@ -17,6 +17,7 @@ from qrdistill.base.errors import QRDistillError
 from qrdistill.base.progress import Silent
 from qrdistill.runs.config import Config
 from qrdistill.studies.grid.run_grid import run_grid
+from qrdistill.studies.grid.worker import Worker
 
 QUICK: dict[str, Any] = {"questions": {"train": 4, "dev": 2, "test": 2}}
 
@@ -103,6 +104,26 @@ def test_a_worker_has_the_environment_of_the_moment(tmp_path: Path, monkeypatch:
         monkeypatch.setenv("TOLD", told)
         with pytest.raises(QRDistillError, match=f"ValueError: {told}"):
             run_grid({"a": config}, tmp_path / told, workers=1, progress=Silent(), until="load")
+
+
+def test_what_runs_share_does_not_wait_for_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = """
+import sys
+from pathlib import Path
+
+def load(config, *, seed, base_dir):
+    Path(__file__).with_name("with torch" if "torch" in sys.modules else "without").touch()
+    raise ValueError("enough")
+"""
+    (tmp_path / "told_by_modules.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    students, teachers = [{"name": "a", "model": "lab:mistral-tiny"}], [{"kind": "lab"}]
+    config = quick(questions={"task": "told_by_modules:load"}, students=students, teachers=teachers)
+    for forked in (True, False):  # where torch has been imported before, no process without it is worth its start
+        monkeypatch.setattr(Worker, "forked", forked)
+        with pytest.raises(QRDistillError, match="2 of 2 runs failed, the first: [ab]: ValueError: enough"):
+            run_grid({"a": config, "b": config}, tmp_path / str(forked), progress=Silent(), until="train")
+        assert (tmp_path / "without").exists() != forked
 
 
 PARENT = """

@@ -21,6 +21,8 @@ from qrdistill.runs.load_config import dump_config
 from qrdistill.runs.run import Run
 from qrdistill.studies.grid.worker import Worker
 
+_UNTRAINED = ("load", "generate", "filter")  # the stages before any that needs torch
+
 
 @dataclass
 class _Grid:
@@ -122,7 +124,11 @@ def _run_here(
         iter(arms.items()), folder, until, progress, threads_per_worker(workers), narrate=narrate, asks_only=asks_only
     )
     progress.start("runs", len(arms))
-    feeders = [threading.Thread(target=_feed, args=(grid,)) for _ in range(workers)]
+    light = None
+    if workers > 1 and until not in _UNTRAINED and not asks_only and not Worker.forked:
+        light = Worker(grid.threads, light=True)  # before the others: starting one of these waits for torch
+        grid.started(light)
+    feeders = [threading.Thread(target=_feed, args=(grid, None if at else light)) for at in range(workers)]
     for feeder in feeders:
         feeder.start()
     try:
@@ -141,26 +147,37 @@ def _run_here(
         raise error
 
 
-def _feed(grid: _Grid) -> None:
-    """Keeps one worker process busy until nothing is left."""
+def _feed(grid: _Grid, light: Worker | None) -> None:
+    """Keeps one worker process busy until nothing is left.
+
+    light: one that does at first what the runs share before training, while torch is imported for the others.
+    """
     worker: Worker | None = None
     try:
         while (job := grid.next()) is not None:
             arm, config = job
             write_text(grid.folder / arm / "config.yaml", dump_config(config))
+            if light is not None:
+                code, message = _one(grid, light, arm, _UNTRAINED[-1])
+                light.quit()
+                light = None
+                if code:
+                    grid.finished(arm, code, message)
+                    continue
             if worker is None or worker.ended() is not None:
                 worker = Worker(grid.threads)
                 grid.started(worker)
             grid.finished(arm, *_one(grid, worker, arm))
     finally:
-        if worker is not None:
-            worker.quit()
+        for one in (light, worker):
+            if one is not None:
+                one.quit()
 
 
-def _one(grid: _Grid, worker: Worker, arm: str) -> tuple[int, str]:
-    """Exit code and message of a run that the worker does now."""
+def _one(grid: _Grid, worker: Worker, arm: str, until: str = "") -> tuple[int, str]:
+    """Exit code and message of a run that the worker does now, up to the grid's last stage or an earlier one."""
     with suppress(OSError, EOFError):
-        worker.channel.send((str(grid.folder / arm), grid.until, grid.asks_only))
+        worker.channel.send((str(grid.folder / arm), until or grid.until, grid.asks_only))
         while (event := worker.channel.recv())["event"] != "finished":
             grid.event(arm, event)
         return event["code"], event["message"]

@@ -29,12 +29,19 @@ _one_at_a_time = threading.Lock()  # multiprocessing reads an exit code once, wh
 
 
 class Worker:
-    """A worker that was started, with as many threads of mathematics as told."""
+    """A worker that was started, with as many threads of mathematics as told.
 
-    def __init__(self, threads: int) -> None:
-        context: Any = get_context("forkserver" if _FORKS else "spawn")
-        if _FORKS:
+    light: it begins at once, without torch, while the others wait for torch to be imported.
+    """
+
+    forked = not _FORKS  # whether one was, and torch is there for the next, or none ever will be
+
+    def __init__(self, threads: int, *, light: bool = False) -> None:
+        forks = _FORKS and not light
+        context: Any = get_context("forkserver" if forks else "spawn")
+        if forks:
             context.set_forkserver_preload(PRELOADED)
+            Worker.forked = True
         self.channel, theirs = context.Pipe()
         # the process that forks has the environment of its own start
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
@@ -54,6 +61,8 @@ class Worker:
             self.channel.send(None)
         self.channel.close()
         wait([self.process.sentinel])
+        with _one_at_a_time:
+            self.process.join()  # a spawned one's sentinel is there a moment before its exit code
         code = self.ended()
         assert code is not None
         return code
