@@ -89,7 +89,7 @@ def demo(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """The whole method on the embedded default, small: one and a half to three minutes on two cores."""
+    """The whole method on the embedded default, small: about a minute on two idle cores."""
     from qrdistill.studies.demo import demo as run_demo
 
     result = run_demo(run_dir, seed=seed, overrides=overrides or (), progress=_progress(quiet))

@@ -10,9 +10,10 @@ PRESET = Preset(
         "name": "lab",
         "teachers": [{"kind": "lab"}],
         "filter": {"judges": ["lab"]},
-        "train": {"steps": 200},
+        # students so small that a forward's and a step's fixed cost counts most
+        "train": {"steps": 200, "max_tokens_per_batch": 8192},
         "own_paths": {"max_tokens": 160},
-        "evaluate": {"max_tokens": 160, "batch_size": 256},  # students so small that a step's fixed cost counts most
+        "evaluate": {"max_tokens": 160, "batch_size": 256},
         "students": [
             {"name": "mistral", "model": "lab:mistral-tiny", "learning_rate": 1e-3},
             {"name": "gemma", "model": "lab:gemma-tiny", "learning_rate": 1e-3},
