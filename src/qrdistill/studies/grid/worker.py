@@ -47,7 +47,12 @@ class Worker:
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
         self.process = context.Process(target=_serve, args=(theirs, threads, environment), name="grid worker")
         with _one_at_a_time:
-            self.process.start()
+            # Ctrl-C reaches the whole process group, also what imports torch for seconds: what starts now inherits the block
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                self.process.start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
 
     def ended(self) -> int | None:
