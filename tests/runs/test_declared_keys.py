@@ -108,7 +108,7 @@ TABLE = {
     "own_paths.ask": [*SAMPLED, "train@1"],
     "own_paths.ask_teachers": ["filter@1", *SAMPLED, "train@1", "gather"],
     "own_paths.peers": ["train@1"],
-    "own_paths.restart": ["train@1"],
+    "own_paths.restart": TRAINED,
     "own_paths.gold": ["filter@1"],
     "own_paths.min_agreement": ["filter@1"],
     "own_paths.engine.model": SAMPLED,

@@ -18,6 +18,7 @@ from qrdistill.runs.load_config import load_config
 from qrdistill.runs.pipeline import due, run
 from qrdistill.runs.run import Run
 from qrdistill.runs.stages import stages
+from qrdistill.training.optimizers import schedule
 
 CONFIG = {
     "name": "rounds",
@@ -100,6 +101,16 @@ def test_what_teachers_write_later_is_shared_out_and_what_students_write_trains_
     assert set(own) & seen
     assert {path.id for path in Run(folder).own_paths()} >= later | set(own)
     assert {row.path_id for row in Run(folder).own_verdicts()} >= later | set(own)
+
+
+def test_the_learning_rate_follows_one_curve_over_all_rounds(asked_again):
+    lines = [json.loads(line) for line in (asked_again / "metrics.jsonl").read_text().splitlines()]
+    assert [line["round"] for line in lines] == [0, 1, 1, 2, 2, 2]
+    config = load_config(CONFIG)
+    highest = {student.name: student.learning_rate for student in config.students}
+    for step, line in enumerate(lines):
+        rates = {name: rate * schedule(config.train, step) for name, rate in highest.items()}
+        assert {name: line["learning_rate"][name] for name in rates} == pytest.approx(rates)
 
 
 def test_a_run_that_asks_again_resumes(asked_again):

@@ -15,12 +15,16 @@ _MEASURED = 2000  # paths, by lot: more do not move the 99th percentile
 _SHARE, _ROOM, _STEP = 0.99, 1.25, 8
 
 
-def train_config(context: Context) -> TrainConfig:
+def whole_training(context: Context) -> TrainConfig:
+    """All rounds' steps."""
+    return context.config.train.with_steps(sum(batch.num_rows for batch in context.taught_columns(0, ("id",))))
+
+
+def train_config(context: Context, whole: TrainConfig) -> TrainConfig:
     """The round's own number of steps, and its share of the warm-up."""
     from qrdistill.own_paths.sample import steps_of_round
 
     config = context.config
-    whole = config.train.with_steps(sum(batch.num_rows for batch in context.taught_columns(0, ("id",))))
     steps = steps_of_round(whole, config.own_paths, context.round)
     own = whole.model_copy(update={"steps": steps, "warmup": whole.warmup * steps // max(1, whole.num_steps)})
     if "warmup" not in whole.model_fields_set:

@@ -147,9 +147,9 @@ def _train(config: Config, round: int) -> Stage:
     if work.asks_dev(config):
         reads = (*reads, "evaluate.max_tokens", "evaluate.stop")
     if own.rounds:
-        reads = (*reads, "own_paths.warm_share")
+        reads = (*reads, "own_paths.warm_share", "own_paths.restart")
     if round:
-        reads = (*reads, "own_paths.peers", "own_paths.ask", "own_paths.restart", *_AGAIN)
+        reads = (*reads, "own_paths.peers", "own_paths.ask", *_AGAIN)
         inputs = (*inputs, f"{place_of(round - 1)}students")
         if work.asks_dev(config):
             inputs = (*inputs, place + _STYLES, *(() if own.restart else (f"{place}trials.json",)))

@@ -21,7 +21,7 @@ from qrdistill.base.records import Answer, Assignment, Failure, Question, Reason
 from qrdistill.base.store import TableWriter, atomic, read_table, write_json, write_table
 from qrdistill.runs.config import Config
 from qrdistill.runs.context import Context
-from qrdistill.runs.limits import answer_limit, path_limit, train_config
+from qrdistill.runs.limits import answer_limit, path_limit, train_config, whole_training
 
 if TYPE_CHECKING:
     from qrdistill.students.config import StudentConfig
@@ -195,7 +195,7 @@ def embed(context: Context) -> Counts:
 
 
 def train(context: Context) -> Counts:
-    from qrdistill.own_paths.sample import eligibility
+    from qrdistill.own_paths.sample import eligibility, steps_of_round
     from qrdistill.paths.styles import resolve_styles
     from qrdistill.students.best_style import read_trials
     from qrdistill.training.plan import TrainData, TrainPlan
@@ -219,7 +219,11 @@ def train(context: Context) -> Counts:
         )
         if goes_on:
             students = context.continued()
-    plan = TrainPlan(students, config.router, config.mutual, train_config(context))
+    whole = whole_training(context)
+    plan = TrainPlan(students, config.router, config.mutual, train_config(context, whole))
+    if config.own_paths.rounds and not config.own_paths.restart:  # one curve of the learning rate over all rounds
+        begun = sum(steps_of_round(whole, config.own_paths, earlier) for earlier in range(round))
+        plan = dataclasses.replace(plan, whole=whole, begun=begun)
     if asks_dev(config):
         limit = answer_limit(context, config.students)
         plan = dataclasses.replace(plan, dev_tokens=limit, dev_stop=config.evaluate.stop)

@@ -43,7 +43,8 @@ class TrainData:
 @dataclass(frozen=True)
 class TrainPlan:
     """Who learns, and how: the config's sections. dev_tokens: the limit of an answer to a dev question;
-    dev_stop: the texts that end one."""
+    dev_stop: the texts that end one. whole: the training of which this is a part, after its first `begun` steps: the
+    learning rate follows its curve; None: this is all of it."""
 
     students: Sequence[StudentConfig]
     router: RouterConfig
@@ -51,3 +52,5 @@ class TrainPlan:
     train: TrainConfig
     dev_tokens: int = 160
     dev_stop: Sequence[str] = ()
+    whole: TrainConfig | None = None
+    begun: int = 0

@@ -119,7 +119,7 @@ def train(
     written = Journal(folder, step=state.step) if ranks.first else Unwritten()
     with written as journal, tracking(config.track if ranks.first else (), folder) as track, stopping() as stop:
         while not state.finished(config):
-            began, step, factor = time.monotonic(), state.step, schedule(config, state.step)
+            began, step, factor = time.monotonic(), state.step, schedule(plan.whole or config, plan.begun + state.step)
             batch = batches.batch(step)
             report = guarded_step(batch, team, factor)
             state.count(report)
