@@ -154,8 +154,9 @@ def test_killing_the_parent_ends_the_workers(tmp_path: Path) -> None:
             assert parent.poll() is None
             assert time.monotonic() < deadline, "the workers never started"
             time.sleep(0.05)
-        busy = descendants(parent.pid)
-        assert len(busy) >= 2
+        while len(busy := descendants(parent.pid)) < 2:  # the kernel's list of children may leave some out
+            assert time.monotonic() < deadline, "the workers are not there"
+            time.sleep(0.05)
         os.kill(parent.pid, signal.SIGKILL)
         parent.said()
         deadline = time.monotonic() + 60

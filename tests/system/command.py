@@ -130,6 +130,11 @@ class Command:
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
 
+    def __del__(self) -> None:
+        for file in (*self._files, self.errors):  # of who asked for the exit code alone
+            if file is not None:
+                file.close()
+
 
 def call(
     *words: object,
