@@ -12,7 +12,7 @@ from qrdistill.base.errors import ConfigError
 from qrdistill.base.ownership import remove_files
 from qrdistill.base.progress import Progress, Silent
 from qrdistill.base.records import FREE, Answer, Question
-from qrdistill.base.store import TableWriter, content_hash, read_table, write_table
+from qrdistill.base.store import TableWriter, content_hash, read_table, sweep, write_table
 from qrdistill.paths.styles import Style, student_prompt
 from qrdistill.scores.config import EvaluateConfig
 from qrdistill.scores.student_style import count_all, dev_scores, style_choices, trained_name, voting_pairs
@@ -66,6 +66,7 @@ def evaluate(
         from qrdistill.scores.apart import write_apart
 
         write_apart(exam, workers, progress)
+        sweep(parts)  # what workers on a node that died were writing
     for name in students:
         with exam.engine(name, progress) as write:
             for row in answer_all(exam.asker(name, write, progress), asked):
