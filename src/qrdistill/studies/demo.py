@@ -72,8 +72,8 @@ def demo(run_dir: Path, *, seed: int = 0, overrides: Sequence[str] = (), progres
 def arms(seed: int, overrides: Sequence[str] = ()) -> dict[str, Config]:
     """The demo's runs, the longest first; each trains on as many paths.
 
-    Less training than this, and learned routing ends below where it began. Every style for everyone, its baseline, is
-    a third of the demo's time: `qrdistill study ablation examples/lab.yaml --arms all,learned` has it.
+    Less training than this, and learned routing ends below where it began. Every style for everyone, its baseline, would
+    take a third of the demo's time more; the arm `all` of `qrdistill study ablation` is that.
     """
     common = {
         "name": "demo",
