@@ -27,17 +27,11 @@ def quick(**changes: Any) -> Config:
 
 
 def stuck(tmp_path: Path) -> Config:
-    """A run that reads its questions from a pipe that nobody writes to."""
-    pipe = tmp_path / "pipe.jsonl"
-    if not pipe.exists():
-        os.mkfifo(pipe)
-    return Config.model_validate(
-        {
-            "questions": {"task": "jsonl", "train_file": str(pipe), "kind": "number"},
-            "teachers": [{"kind": "lab"}],
-            "students": [{"name": "a", "model": "lab:mistral-tiny"}],
-        }
-    )
+    """A run that never has its questions; who runs it needs `tmp_path` among the places of modules."""
+    code = "import time\n\n\ndef load(config, *, seed, base_dir):\n    time.sleep(3600)\n"
+    (tmp_path / "never_there.py").write_text(code)
+    students, teachers = [{"name": "a", "model": "lab:mistral-tiny"}], [{"kind": "lab"}]
+    return quick(questions={"task": "never_there:load"}, students=students, teachers=teachers)
 
 
 def descendants(pid: int) -> list[int]:
@@ -73,7 +67,10 @@ class KillsWorkerOf(Silent):
                     self.killed += 1
 
 
-def test_a_worker_that_dies_is_one_failed_run_and_the_others_finish(tmp_path: Path) -> None:
+def test_a_worker_that_dies_is_one_failed_run_and_the_others_finish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
     grid = {"first": quick(), "bad": stuck(tmp_path), "last": quick(seed=1)}
     killer = KillsWorkerOf("bad")
     with pytest.raises(QRDistillError, match=r"1 of 3 runs failed, the first: bad: its process died") as caught:
@@ -146,7 +143,7 @@ def test_killing_the_parent_ends_the_workers(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(dump_config(stuck(tmp_path)))
     code = textwrap.dedent(PARENT).format(config=str(file), folder=str(tmp_path / "grid"))
-    parent = Command(code, main=python)
+    parent = Command(code, main=python, environment={"PYTHONPATH": str(tmp_path)})
     busy: list[int] = []
     try:
         deadline = time.monotonic() + 120
@@ -155,6 +152,7 @@ def test_killing_the_parent_ends_the_workers(tmp_path: Path) -> None:
             assert time.monotonic() < deadline, "the workers never started"
             time.sleep(0.05)
         while len(busy := descendants(parent.pid)) < 2:  # the kernel's list of children may leave some out
+            assert parent.poll() is None, parent.said()
             assert time.monotonic() < deadline, "the workers are not there"
             time.sleep(0.05)
         os.kill(parent.pid, signal.SIGKILL)

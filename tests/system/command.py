@@ -153,6 +153,9 @@ def _become(
 ) -> None:
     """In the new process: what a shell would set up, then `main`, then an interpreter's end."""
     os.setsid()
+    signal.pthread_sigmask(
+        signal.SIG_UNBLOCK, {signal.SIGINT}
+    )  # a study of this test process may have begun the forking
     for number, stream in enumerate(streams):
         descriptor = stream.detach()
         os.dup2(descriptor, number)
