@@ -75,6 +75,18 @@ def test_a_packed_batch_has_the_losses_that_transformers_gives_one_by_one(studen
     assert view.num_tokens == alone - 2 * once, "the question is computed once"
 
 
+def test_it_is_packed_in_half_precision_too(student: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a GPU trains it. Batches of other lengths round otherwise, which is no leak from path to path."""
+    import torch
+
+    from qrdistill.students.packing.proof import prove_at_length
+
+    monkeypatch.setattr(student, "autocast_dtype", torch.bfloat16)
+    paths = [student.encode(PROMPT, RESPONSES[1] * 6), student.encode(PROMPT, RESPONSES[0])]
+    assert prove_at_length(student, paths) is None
+    assert student.packed
+
+
 def test_greedy_text_is_that_of_transformers(student: Any) -> None:
     import torch
 
