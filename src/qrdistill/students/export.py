@@ -108,11 +108,16 @@ def _with_template(tokenizer: Any) -> Generator[Any, None, None]:
 
 def _check_finite(student: Student) -> None:
     for name, parameter in student.model.named_parameters():
-        if parameter.is_floating_point() and not bool(torch.isfinite(parameter).all()):
+        if parameter.is_floating_point() and not _is_finite(parameter.detach()):
             raise TrainingError(
                 f"student {student.name}: weights of {name} are not finite, so it was not exported; resume "
                 "from an earlier checkpoint with a lower learning rate"
             )
+
+
+def _is_finite(values: torch.Tensor) -> bool:
+    """By its extremes, which need no copy of a large embedding; NaN is both where there is any."""
+    return not values.numel() or bool(torch.isfinite(torch.stack(torch.aminmax(values))).all())
 
 
 def _generation_config(student: Student) -> Any:
