@@ -24,7 +24,7 @@ SMALL = {
         {"name": "gemma", "model": "lab:gemma-tiny", "learning_rate": 0.01},
         {"name": "mistral", "model": "lab:mistral-tiny", "learning_rate": 0.01, "lora": {"rank": 4}},
     ],
-    "own_paths": {"rounds": 1, "samples": 2, "max_tokens": 8, "ask": "all"},
+    "own_paths": {"rounds": 1, "samples": 5, "max_tokens": 8, "ask": "all"},
     "evaluate": {"max_tokens": 8, "base": False, "vote": False},
 }
 
