@@ -114,6 +114,17 @@ def test_a_server_that_only_seems_to_sample_is_refused(folder: Path, server: Ser
         write(folder, ServerEngine(base_url=server.url), samples=2, temperature=1.0)
 
 
+def test_two_prompts_may_be_alike_by_chance_six_may_not(folder: Path, server: Served) -> None:
+    server.samples = False
+    settings = StudentConfig(name="ada", model=str(folder), max_context=96)
+    around = Surroundings(settings, Path("/"), "cpu", 0, Silent())
+    with Engine(ServerEngine(base_url=server.url), around) as asked:
+        for _ in range(2):
+            assert asked(PROMPTS[:2], max_tokens=8, samples=2, temperature=1.0)
+        with pytest.raises(BoundaryError, match="for 6 prompts, where the student's own samples differ for 2 of 2"):
+            asked(PROMPTS[:2], max_tokens=8, samples=2, temperature=1.0)
+
+
 def test_an_adapter_is_loaded_under_a_name_of_its_own_and_unloaded(
     folder: Path, local: list[list[Completion]], server: Served, tmp_path: Path
 ) -> None:

@@ -30,7 +30,7 @@ _ROUNDINGS = 2  # an engine may differ by twice what bfloat16 does to the studen
 _LEAST = 0.001  # nats
 _HALVES = (0.05, 0.25)  # the bounds where the student's weights are rounded already: its own numbers tell nothing
 _SEED = 20_250_816
-_VARIED = 2  # of the prompts: from so many on whose samples differ, a student is known to vary
+_CHANCE = 0.01  # an engine that samples may look as if it did not so often, at most
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class Proof:
         ]
         self._bound, self._widest = self._bounds(student)
         self._sampling_is_seen = False
+        self._alike = 0  # prompts whose samples were all the same so far
 
     def _bounds(self, student: Student) -> tuple[float, float]:
         """Nats per token that the numbers may differ by in the mean, and that one token may be less likely."""
@@ -135,22 +136,28 @@ class Proof:
     def check_sampling(
         self, prompts: Sequence[str], written: Sequence[Sequence[Completion]], temperature: float, max_tokens: int
     ) -> None:
-        """Raises BoundaryError where an engine writes the likeliest text although it was asked to sample."""
+        """Raises BoundaryError where an engine writes the likeliest text although it was asked to sample.
+
+        Samples may be alike by chance, so what was written for all prompts so far decides: refused is what an engine that
+        samples as the student does would show once in a hundred times.
+        """
         if self._sampling_is_seen or not prompts:
             return
-        self._sampling_is_seen = True
         if any(len({one.text for one in several}) > 1 for several in written):
+            self._sampling_is_seen = True
             return
         student, first, limit = self._around.student(), list(prompts[:_PROMPTS]), min(_TOKENS, max_tokens)
         greedy = decode(student, first, max_tokens=limit)
         if any(not them[0].text.startswith(own[0].text) for them, own in zip(written, greedy, strict=False)):
+            self._sampling_is_seen = True
             return
         drawn = decode(student, first, max_tokens=limit, samples=2, temperature=temperature, seed=_SEED)
         varied = sum(len({one.text for one in several}) > 1 for several in drawn)
-        if varied >= _VARIED:
+        self._alike += len(prompts)
+        if (1 - varied / (len(first) + 1)) ** self._alike < _CHANCE:
             self._refuse(
-                f"asked for temperature {temperature:g} it writes the likeliest text each time, where the student's "
-                f"own samples differ for {varied} of {len(first)} prompts; the server has sampling switched off"
+                f"asked for temperature {temperature:g} it writes the likeliest text each time, for {self._alike} prompts, "
+                f"where the student's own samples differ for {varied} of {len(first)}; the server has sampling switched off"
             )
 
     def _refuse(self, found: str) -> Any:
