@@ -103,13 +103,14 @@ class Context:
 
     def yields(self, round: int) -> list[Yield]:
         """What each student's sampling in a round came to."""
-        place = self.place_of(round)
-        sampled = Counter(
-            name
-            for batch in read_batches(place / "paths.parquet", ReasoningPath, ["teacher"])
-            for name in batch.column("teacher").to_pylist()
+        place, columns = self.place_of(round), ["id", "teacher"]
+        tables = (
+            read_batches(place / "paths.parquet", ReasoningPath, columns),
+            kept_batches(place / "paths.parquet", place / "verdicts.parquet", columns),
         )
-        kept = Counter(path.teacher for path in kept_paths(place / "paths.parquet", place / "verdicts.parquet"))
+        sampled, kept = (
+            Counter(name for batch in batches for name in batch.column("teacher").to_pylist()) for batches in tables
+        )
         return [Yield(round, name, sampled[name], kept[name]) for name in sampled]
 
     def taught_columns(self, round: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -136,9 +137,8 @@ class Context:
             yield questions[name].question, lesson
 
     def styles(self, place: Path) -> dict[str, str]:
-        """Student -> the style that it has there, where it has one; a run of an earlier version does not say."""
-        file = place / "styles.json"
-        return read_json(file) if file.exists() else {}
+        """Student -> the style that it has there, where it has one."""
+        return read_json(place / "styles.json")
 
     def continued(self) -> list[StudentConfig]:
         """The students as the round before left them."""
