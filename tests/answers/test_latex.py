@@ -6,14 +6,12 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from importlib.util import find_spec
 
 import pytest
 
 from qrdistill.answers import latex
 from qrdistill.answers.latex import LatexWorkers
 
-pytestmark = pytest.mark.skipif(find_spec("math_verify") is None, reason="needs math-verify")
 HANGING = "9^{9^{9^{9}}}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -99,7 +98,6 @@ def test_a_second_option_after_a_joint_counts() -> None:
         ("(1,8)", r"\{1,8\}", "wrong"),
     ],
 )
-@pytest.mark.skipif(find_spec("math_verify") is None, reason="needs math-verify")
 def test_tiny_exact_numbers_stay_apart(gold: str, answer: str, outcome: str) -> None:
     assert check(ask("math", gold), rf"\boxed{{{answer}}}").outcome == outcome
 

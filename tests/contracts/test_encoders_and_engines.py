@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.students.engines.stand_in import Served, serving
+from tests.students.engines.vllm_stand_in import stand_in_for_vllm
 
 from qrdistill.base.plugins import registry
 from qrdistill.base.progress import Silent
@@ -81,11 +82,11 @@ def write(
     request: pytest.FixtureRequest, tiny_student_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Writer]:
     engine, tmp_path = request.param, tmp_path_factory.mktemp("engine")
-    if engine == "vllm":
-        pytest.importorskip("vllm")
     student = StudentConfig(name="s", model=str(tiny_student_folder("mistral")), max_context=80)
     with ExitStack() as held:
         given: dict[str, str] = {"kind": engine}
+        if engine == "vllm":
+            stand_in_for_vllm(held.enter_context(pytest.MonkeyPatch.context()))
         if engine == "openai":
             served = Served(load_student(student, base_dir=tmp_path))
             held.enter_context(serving(served))

@@ -48,7 +48,6 @@ def trio(tiny_student_folder: Callable[..., Path]) -> list[StudentConfig]:
 def test_three_ways_of_training_share_one_run_and_resume(
     train_run: Callable[..., Any], trio: list[StudentConfig], pool: Any
 ) -> None:
-    pytest.importorskip("bitsandbytes")
     from qrdistill.base.progress import Silent
 
     class StopAfterThree(Silent):

@@ -28,7 +28,6 @@ def files(task: str) -> dict[str, str]:
 
 def test_the_hub_and_local_files_are_read_by_the_same_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder that `datasets` opens stands in for the hub: the same questions come out."""
-    pytest.importorskip("datasets")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     hub = tmp_path / "hub"
     hub.mkdir()
@@ -40,7 +39,6 @@ def test_the_hub_and_local_files_are_read_by_the_same_code(tmp_path: Path, monke
 
 
 def test_a_hub_task_maps_fields_and_names_what_it_cannot_open(tmp_path: Path) -> None:
-    pytest.importorskip("datasets")
     hub = tmp_path / "hub"
     hub.mkdir()
     shutil.copy(SAMPLES / "strategy_qa" / "train.jsonl", hub / "train.jsonl")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ from qrdistill.base.records import Question
 from qrdistill.base.store import read_table, write_table
 from qrdistill.questions.config import QuestionsConfig
 from qrdistill.questions.load import load_questions
-
-pytestmark = pytest.mark.skipif(find_spec("reasoning_gym") is None, reason="needs reasoning-gym")
 
 
 def load(name: str, **settings: Any) -> list[Question]:

@@ -135,7 +135,8 @@ def test_trl_trains_on_it(run_folder, tmp_path, tiny_student_folder, format):
 
 
 def test_a_run_folder_opens_as_a_data_set(run_folder, tmp_path):
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     write_run_card(run_folder)
     rows = datasets.load_dataset(str(run_folder), split="train", cache_dir=str(tmp_path / "cache"))
     assert rows["id"] == [f"p{n}" for n in range(7)]

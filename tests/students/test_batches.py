@@ -224,7 +224,8 @@ def test_the_variable_length_kernel_is_asked_for_what_segments_compute(
     kernel: Any, window: int | None, key_heads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No GPU here: a stand-in with the kernel's documented meaning shows that its arguments are right."""
-    varlen = pytest.importorskip("torch.nn.attention.varlen")
+    from torch.nn.attention import varlen
+
     documented = inspect.signature(varlen.varlen_attn).parameters
     assert {*inspect.signature(flash).parameters} - {"q", "k", "v", "cu_q", "cu_k"} <= {*documented}
     monkeypatch.setattr(varlen, "varlen_attn", kernel)

@@ -32,8 +32,6 @@ def tiny(students: list[dict[str, Any]], **sections: Any) -> dict[str, Any]:
 
 
 def test_adapters_and_a_frozen_encoder(tmp_path: Path, tiny_student_folder: Callable[..., Path]) -> None:
-    pytest.importorskip("peft")
-    pytest.importorskip("bitsandbytes")
     model = {"model": str(tiny_student_folder("mistral")), "trust_remote_code": True}
     lora = {"rank": 2, "alpha": 4.0, "targets": ["q_proj"]}
     students = [

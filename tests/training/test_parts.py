@@ -88,7 +88,6 @@ def test_clipping_bounds_the_norm_and_reports_it_before() -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_tensorboard_holds_every_figure(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     with tracking(["tensorboard"], tmp_path) as log:
