@@ -220,17 +220,19 @@ def wire(work: Path, mesh: tuple[int, int], steps: int, weight: float) -> str:
     name = f"({mesh[0]}, {mesh[1]}){', mutual' if weight else ''}"
     parts = "; ".join(f"{place} {count / share:,.0f}" for place, count in across.most_common())
     crossing = f"{sum(across.values()) / share:,.0f} ({parts})" if across else "0"
-    stated = " | ".join(f"{count:,.0f}" for count in stated_bytes(work, mesh, found[0][3][1:]))
+    stated = " | ".join(f"{count:,.0f}" for count in stated_bytes(work, mesh, found[0][3][1:], compared=weight > 0))
     return f"| {name} | {sum(within.values()) / share:,.0f} | {crossing} | {stated} |"
 
 
-def stated_bytes(work: Path, mesh: tuple[int, int], metrics: list[Any]) -> tuple[float, float, float]:
+def stated_bytes(
+    work: Path, mesh: tuple[int, int], metrics: list[Any], *, compared: bool
+) -> tuple[float, float, float]:
     """What `plan` says that a process sends in a step: within its column by gloo and by NCCL, and between columns."""
     column = tuple(s * mesh[0] // 2 for s in range(2))
     gloo, nccl, across = 0.0, 0.0, 0.0
     for student in students(work):
         tokens = statistics.mean(line["tokens"][student.name] for line in metrics)
-        settings = cluster.Settings(1 << 20, [tokens, tokens], 0.5, 256, tiny.PATHS_PER_STEP, False)
+        settings = cluster.Settings(1 << 20, [tokens, tokens], 0.5, 256, tiny.PATHS_PER_STEP, False, compared=compared)
         shape = read_shape(student, work)
         assert shape is not None
         whole, alone = (cluster.Layout(mesh[0], data, column) for data in (mesh[1], 1))

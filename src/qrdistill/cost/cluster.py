@@ -71,6 +71,7 @@ class Settings:
     offload: bool = False
     reshard: bool = True
     number: int = 2  # bytes of a gathered weight: bfloat16 where train.autocast is that, else 4
+    compared: bool = False  # mutual distillation: paths that students compare are read in forwards of their own
 
 
 def device_memory(shapes: Sequence[Shape], layout: Layout, settings: Settings) -> Device:
@@ -155,7 +156,7 @@ def wire_bytes(
     ring = (data - 1) / data
     if not is_sharded(shape, layout):
         return round(2 * ring * _REDUCED * counts.trained) + everyone
-    passes = max(1, math.ceil(tokens / data / settings.tokens))
+    passes = max(1, math.ceil(tokens / data / settings.tokens)) + settings.compared
     gathers = (2 if settings.reshard else 1) * passes
     whole = counts.parameters + (counts.trained if counts.trained < counts.parameters else 0)
     reductions = (2 if backend == "gloo" else 1) * passes

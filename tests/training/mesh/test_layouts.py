@@ -29,7 +29,10 @@ from qrdistill.training.plan import TrainData, TrainPlan
 from qrdistill.training.train import train
 
 LAYOUTS = [(2, 1), (1, 2), (2, 2)]
-WIRE = (1, 2, "one student, one forward a step")
+MUTUAL = {
+    0.0: 1,
+    0.1: 2,
+}  # weight of a training whose bytes are counted -> its students; one forward of each a step, and one compared
 STEPS = 4
 
 
@@ -114,21 +117,27 @@ def trained(
     def job(layout: tuple[int, int]) -> Any:
         return processes.Job(layout[0] * layout[1], found[layout], data, plan_of(students, layout))
 
-    found[WIRE] = place / "wire"
-    quiet = plan_of(students[:1], WIRE[:2], eval_every=None, checkpoint_every=9, max_tokens_per_batch=4096)
-    wire = processes.Job(2, found[WIRE], data, replace(quiet, router=RouterConfig(kind="all"), mutual=MutualConfig()))
-    processes.train_in_phases([[job((2, 1)), job((1, 2))], [job((2, 2))], [wire]], place)
+    wires: list[Any] = []
+    for weight, learning in MUTUAL.items():
+        found["wire", weight] = place / f"wire-{weight}"
+        quiet = plan_of(students[:learning], (1, 2), eval_every=None, checkpoint_every=9, max_tokens_per_batch=4096)
+        quiet = replace(quiet, router=RouterConfig(kind="all"), mutual=MutualConfig(weight=weight))
+        wires.append(processes.Job(2, found["wire", weight], data, quiet))
+    processes.train_in_phases([[job((2, 1)), job((1, 2))], [job((2, 2))], wires], place)
     return found
 
 
-def test_the_wire_carries_what_a_plan_says(trained: dict[Any, Path], students: list[StudentConfig]) -> None:
+@pytest.mark.parametrize("weight", MUTUAL)
+def test_the_wire_carries_what_a_plan_says(
+    weight: float, trained: dict[Any, Path], students: list[StudentConfig]
+) -> None:
     """By what the kernel counted of a process that writes no file between two steps."""
-    sent = [int(line) for line in (trained[WIRE] / "sent-1.txt").read_text().split()]
+    sent = [int(line) for line in (trained["wire", weight] / "sent-1.txt").read_text().split()]
     steps = [after - before for before, after in pairwise(sent[1:])]
-    shape = read_shape(students[0], Path("."))
-    assert shape is not None
-    settings = Settings(4096, [0], 0.5, 50, 6, checkpointing=False, number=4)
-    said = wire_bytes(shape, Layout(1, 2, (0,)), settings, 300, 1, backend="gloo")
+    settings = Settings(4096, [0], 0.5, 50, 6, checkpointing=False, number=4, compared=weight > 0)
+    layout, learning = Layout(1, 2, (0, 0)), MUTUAL[weight]
+    shapes = [read_shape(student, Path(".")) for student in students[:learning]]
+    said = sum(wire_bytes(shape, layout, settings, 300, learning, backend="gloo") for shape in shapes if shape)
     assert steps == pytest.approx([said] * len(steps), rel=0.1)
 
 

@@ -145,6 +145,7 @@ def plan_cluster(
         length=length,
         paths=train.paths_per_step,
         checkpointing=train.gradient_checkpointing is True,
+        compared=resolved.mutual.weight > 0 and len(shapes) > 1,
     )
     found = _choose(shapes, first, gpus, kind)
     trained = sum(
