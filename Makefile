@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
+# who first imports a module keeps it compiled: without, every process compiles torch and all the rest anew
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test lint docs real clean
 demo: .venv/.installed
