@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
-# who first imports a module keeps it compiled: without, every process compiles torch and all the rest anew
+# modules stay compiled: otherwise every process compiles torch and all the rest anew
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test lint docs real clean
@@ -27,6 +27,8 @@ docs: .venv/.installed-docs
 	$(BIN)/mkdocs build --strict
 
 # torch first and pinned: an unpinned torch brings gigabytes of CUDA along
+# packages are compiled on all cores at the end, which pip does on one
+COMPILE := $(BIN)/python -W ignore -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true
 PIP := $(BIN)/pip install -q --no-compile --disable-pip-version-check -c constraints.txt
 .venv/.torch: constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "qrdistill needs Python 3.11 or newer; run: make PYTHON=python3.11")'
@@ -36,11 +38,13 @@ PIP := $(BIN)/pip install -q --no-compile --disable-pip-version-check -c constra
 
 .venv/.installed: .venv/.torch pyproject.toml
 	$(PIP) -e .
+	$(COMPILE)
 	touch $@
 
 # one call of pip for all that the tests need: a second one would look everything up again
 .venv/.installed-dev: .venv/.torch pyproject.toml
 	$(PIP) -e '.[dev]'
+	$(COMPILE)
 	$(BIN)/python examples/real/get_models.py smollm2
 	touch .venv/.installed $@
 
