@@ -11,6 +11,8 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+from qrdistill.base.records import Question
+from qrdistill.base.store import read_table
 from qrdistill.runs.run import Run
 from qrdistill.scores.compare import outcomes_by_question
 from qrdistill.scores.paired import difference
@@ -24,6 +26,11 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("study", type=Path)
     options.add_argument("--against", default="zero-shot", help="the arm that all others are held against")
+    options.add_argument(
+        "--same-up-to",
+        metavar="TEXT",
+        help="differences are over groups of questions that are the same up to this text",
+    )
     chosen = options.parse_args()
     arms, unfinished = read(chosen.study)
     print("| arm | student | right | of | accuracy, 95 % |\n| --- | --- | --- | --- | --- |")
@@ -33,7 +40,11 @@ def main() -> None:
             found = wilson(round(right), len(own))
             interval = "" if student == MEAN else f", {found.low:.1%} to {found.high:.1%}"
             print(f"| {arm} | {student} | {right:g} | {len(own)} | {right / len(own):.1%}{interval} |")
-    print("\n| arm | against | student | difference, 95 % over questions |\n| --- | --- | --- | --- |")
+    drawn = "questions"
+    if chosen.same_up_to:
+        drawn = f"groups of questions up to {chosen.same_up_to!r}"
+        arms = grouped(arms, chosen.study, chosen.same_up_to)
+    print(f"\n| arm | against | student | difference, 95 % over {drawn} |\n| --- | --- | --- | --- |")
     pairs = [(arm, chosen.against) for arm in arms if arm != chosen.against]
     pairs += [("best-style", "all"), ("learned", "all"), ("learned", "best-style"), ("best-own", "best-style")]
     for first, second in dict.fromkeys(pair for pair in pairs if set(pair) <= set(arms)):
@@ -62,6 +73,22 @@ def read(study: Path) -> tuple[dict[str, Table], list[str]]:
             for student, value in {**values, MEAN: sum(values.values()) / len(values)}.items():
                 table[student][f"{seed} {question}"] = value
     return arms, unfinished
+
+
+def grouped(arms: dict[str, Table], study: Path, same_up_to: str) -> dict[str, Table]:
+    """The same for groups of questions in place of questions: the share of a group's that is right."""
+    file = next(study.glob("*/questions.parquet"))
+    groups = {row.id: row.question.partition(same_up_to)[0] for row in read_table(file, Question)}
+    found: dict[str, Table] = {}
+    for arm, table in arms.items():
+        found[arm] = {}
+        for student, own in table.items():
+            members: dict[str, list[float]] = defaultdict(list)
+            for key, value in own.items():
+                seed, _, question = key.partition(" ")
+                members[f"{seed} {groups[question]}"].append(value)
+            found[arm][student] = {group: sum(values) / len(values) for group, values in members.items()}
+    return found
 
 
 if __name__ == "__main__":

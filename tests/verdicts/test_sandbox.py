@@ -182,9 +182,8 @@ def test_ctrl_c_ends_the_programs_that_run_and_starts_no_other() -> None:
         signal.signal(signal.SIGINT, inherited)
     watcher.join()
     assert begun
-    deadline = (
-        time.monotonic() + 30
-    )  # an interrupt in the start of a thread: nobody waits for its program, which hears of it all the same
+    # an interrupt in the start of a thread: nobody waits for its program, which hears of it all the same
+    deadline = time.monotonic() + 30
     while children():
         assert time.monotonic() < deadline, "a program runs on"
         time.sleep(0.05)

@@ -29,10 +29,8 @@ from qrdistill.training.plan import TrainData, TrainPlan
 from qrdistill.training.train import train
 
 LAYOUTS = [(2, 1), (1, 2), (2, 2)]
-MUTUAL = {
-    0.0: 1,
-    0.1: 2,
-}  # weight of a training whose bytes are counted -> its students; one forward of each a step, and one compared
+# weight of a training whose bytes are counted -> its students; each reads once a step, and compared paths once more
+MUTUAL = {0.0: 1, 0.1: 2}
 STEPS = 4
 
 
