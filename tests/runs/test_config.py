@@ -78,7 +78,8 @@ def write(tmp_path, text):
         ("questions: 3\n", 1, "questions", "dictionary"),
         ("paths:\n  styles: [vanilla\n", 3, "", "not valid YAML"),
         ("- a\n", 1, "", "mapping of sections"),
-        (OWN, 1, "teachers", "needed with task 'jsonl'"),
+        (OWN, 1, "teachers", "task 'jsonl' brings none; list at least one"),
+        (OWN + "teachres: []\n", OWN.count("\n") + 1, "teachres", "did you mean 'teachers'"),
         ("students: [{name: a/b, model: c}]", 1, "students.0.name", "should match pattern"),
     ],
 )

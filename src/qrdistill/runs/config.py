@@ -78,9 +78,6 @@ class Config(Settings):
                 filled[name] = {**section, **given[name]}
                 if name == "train" and "epochs" in given[name]:
                     filled[name] = {**section, "steps": None, **given[name]}  # the user's word, not the preset's
-        for section in ("teachers", "students"):
-            if not filled.get(section):
-                raise ConfigError(f"this key is needed with task {task!r} and missing", key=section)
         return filled
 
     @model_validator(mode="after")
@@ -89,6 +86,8 @@ class Config(Settings):
             ("teachers", [teacher.name for teacher in self.teachers]),
             ("students", [student.name for student in self.students]),
         ):
+            if not names:
+                raise ConfigError(f"task {self.questions.task!r} brings none; list at least one", key=section)
             for index, name in enumerate(names):
                 # folders are named so, and some file systems do not tell A from a
                 if name.lower() in [other.lower() for other in names[:index]]:
